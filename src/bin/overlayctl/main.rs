@@ -1,0 +1,2 @@
+//! `overlayctl`: the command line.
+fn main() {}

@@ -1,0 +1,21 @@
+//! The pure core of Overlay: what the network should be, decided without touching anything.
+//!
+//! No module here sees the clock, the kernel, a socket or the BPF maps' layout: time and randomness come
+//! in as arguments, and decisions go out as values. The agent (`overlayd`) puts them into effect.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`model`] | the entities and their newtypes: an invalid value can't be built |
+//! | [`config`] | the agent's configuration: schema, defaults, validation |
+//! | [`api`] | what `overlayctl` and plugins say to the agent |
+//! | [`intent`] | what users asked for: commands, `apply()`, allocation |
+//! | [`facts`] | what each node alone knows, its encoding and its merge rule |
+//! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod config;
+pub mod facts;
+pub mod intent;
+pub mod model;
+pub mod reconcile;
