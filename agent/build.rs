@@ -30,7 +30,8 @@ fn main() -> Result<()> {
 }
 
 fn has_rust_src(toolchain: &str) -> bool {
-    let Ok(output) = Command::new("rustc").arg(format!("+{toolchain}")).args(["--print", "sysroot"]).output() else {
+    let Ok(output) = Command::new("rustc").arg(format!("+{toolchain}")).args(["--print", "sysroot"]).output()
+    else {
         return false;
     };
     let sysroot = String::from_utf8_lossy(&output.stdout);

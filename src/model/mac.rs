@@ -82,7 +82,14 @@ mod tests {
     #[test]
     fn group_and_malformed_addresses_are_refused() {
         assert_eq!("02:00:00:00:00:0a".parse::<MacAddr>().unwrap().bytes(), [2, 0, 0, 0, 0, 10]);
-        for bad in ["01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02:00:00:00:00", "2:0:0:0:0:a", "02:00:00:00:00:0a:0b"] {
+        for bad in [
+            "01:00:5e:00:00:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+            "02:00:00:00:00",
+            "2:0:0:0:0:a",
+            "02:00:00:00:00:0a:0b",
+        ] {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad}");
         }
     }

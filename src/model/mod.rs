@@ -1,5 +1,6 @@
 //! The entities and their newtypes. Nothing here decides anything: it only makes invalid values impossible.
 
+mod attachment;
 mod endpoint;
 mod id;
 mod mac;
@@ -9,6 +10,7 @@ mod node;
 mod subnet;
 mod vni;
 
+pub use attachment::{Attachment, NetnsId, NetnsRef};
 pub use endpoint::Endpoint;
 pub use id::{EndpointId, NetworkId, NodeId};
 pub use mac::MacAddr;

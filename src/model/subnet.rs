@@ -27,7 +27,10 @@ impl Subnet {
             return Err(Invalid::new(format!("{net} has host bits set; the subnet is {}", net.trunc())));
         }
         if net.max_prefix_len() - net.prefix_len() < 2 {
-            return Err(Invalid::new(format!("{net} is too small: a gateway and an endpoint need at least a /{}", net.max_prefix_len() - 2)));
+            return Err(Invalid::new(format!(
+                "{net} is too small: a gateway and an endpoint need at least a /{}",
+                net.max_prefix_len() - 2
+            )));
         }
         let first = net.network();
         if first.is_multicast() || first.is_loopback() || first.is_unspecified() {
@@ -35,7 +38,12 @@ impl Subnet {
         }
         let gateway = match gateway {
             Some(gateway) => gateway,
-            None => net.hosts().next().filter(|host| *host != first).or_else(|| net.hosts().nth(1)).unwrap_or(first),
+            None => net
+                .hosts()
+                .next()
+                .filter(|host| *host != first)
+                .or_else(|| net.hosts().nth(1))
+                .unwrap_or(first),
         };
         let subnet = Self { net, gateway };
         if !subnet.is_host(gateway) {

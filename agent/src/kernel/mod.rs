@@ -1,0 +1,5 @@
+//! The only place that touches the kernel.
+
+pub mod bpf;
+pub mod netlink;
+pub mod preflight;
