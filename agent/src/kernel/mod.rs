@@ -2,4 +2,8 @@
 
 pub mod bpf;
 pub mod netlink;
+pub mod netns;
 pub mod preflight;
+
+#[cfg(test)]
+mod testing;

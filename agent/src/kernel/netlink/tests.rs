@@ -1,0 +1,268 @@
+//! Against the real kernel, as root, in namespaces of the tests' own.
+
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use overlay::model::MacAddr;
+use overlay::reconcile::links::VethSpec;
+
+use super::*;
+use crate::kernel::testing::{Netns, in_own_netns, ip};
+
+const PORT: u16 = 4789;
+
+fn vxlan() -> Vxlan {
+    Vxlan { name: "overlay0".into(), port: PORT, up: true }
+}
+
+fn spec(netns: &Netns, number: u8) -> VethSpec {
+    VethSpec {
+        host_ifname: format!("ovl{number}"),
+        netns: netns.reference(),
+        ifname: "eth1".into(),
+        mac: MacAddr::new([2, 0, 0, 0, 0, number]).unwrap(),
+        addresses: vec![
+            format!("10.1.0.{number}/24").parse().unwrap(),
+            format!("fd00::{number}/64").parse().unwrap(),
+        ],
+        mtu: 1450,
+    }
+}
+
+async fn observe(netlink: &Netlink) -> Links {
+    netlink.observe("overlay0", "ovl").await.unwrap().links
+}
+
+#[test]
+fn a_vxlan_device_is_made_found_and_removed() {
+    in_own_netns(async || {
+        let netlink = Netlink::open().unwrap();
+        assert_eq!(netlink.observe("overlay0", "ovl").await.unwrap(), Observed::default());
+        for _ in 0..2 {
+            netlink.apply(&LinkAction::CreateVxlan(vxlan())).await.unwrap();
+            let observed = netlink.observe("overlay0", "ovl").await.unwrap();
+            assert_eq!(observed.links.vxlan, Some(vxlan()));
+            assert!(observed.ifindexes["overlay0"] > 0);
+        }
+        let shown = ip("-details link show overlay0");
+        for property in ["external", "nolearning", "udp6zerocsumrx", "mtu 65535", "addrgenmode none"] {
+            assert!(shown.contains(property), "{property}: {shown}");
+        }
+        assert!(!ip("address show overlay0").contains("inet"));
+        for _ in 0..2 {
+            netlink.apply(&LinkAction::Delete("overlay0".into())).await.unwrap();
+            assert_eq!(observe(&netlink).await, Links::default());
+        }
+    });
+}
+
+#[test]
+fn a_device_that_is_not_ours_is_left_alone() {
+    in_own_netns(async || {
+        ip("link add overlay0 type vxlan id 7 dstport 4789");
+        let netlink = Netlink::open().unwrap();
+        let error = netlink.observe("overlay0", "ovl").await.unwrap_err().to_string();
+        assert!(error.contains("overlay0") && error.contains("hint:"), "{error}");
+        netlink.apply(&LinkAction::CreateVxlan(vxlan())).await.unwrap_err();
+        ip("link show overlay0");
+    });
+}
+
+#[test]
+fn a_taken_data_port_leaves_no_vxlan_device_behind() {
+    in_own_netns(async || {
+        let _holder = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let netlink = Netlink::open().unwrap();
+        let error = netlink.apply(&LinkAction::CreateVxlan(vxlan())).await.unwrap_err();
+        assert!(format!("{error:#}").contains("UDP port 4789 is taken"), "{error:#}");
+        assert_eq!(observe(&netlink).await.vxlan, None);
+    });
+}
+
+#[test]
+fn a_veth_pair_is_made_found_and_removed() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        for _ in 0..2 {
+            netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
+            let links = observe(&netlink).await;
+            assert_eq!(links.veths, BTreeMap::from([("ovl1".into(), Veth { mtu: 1450, up: true })]));
+        }
+        assert!(ip("-details link show ovl1").contains("addrgenmode none"));
+        assert!(!ip("address show ovl1").contains("inet"));
+        let far = netns.ip("address show eth1").await;
+        for property in ["UP", "mtu 1450", "02:00:00:00:00:01", "inet 10.1.0.1/24", "inet6 fd00::1/64"] {
+            assert!(far.contains(property), "{property}: {far}");
+        }
+        for _ in 0..2 {
+            netlink.apply(&LinkAction::Delete("ovl1".into())).await.unwrap();
+            assert_eq!(observe(&netlink).await, Links::default());
+        }
+        assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_endpoint_can_use_its_addresses_at_once() {
+    in_own_netns(async || {
+        let (netlink, one, other) = (Netlink::open().unwrap(), Netns::new(), Netns::new());
+        ip("link add bridge type bridge mcast_snooping 0");
+        ip("link set bridge up");
+        for (number, netns) in [(1, &one), (2, &other)] {
+            netlink.apply(&LinkAction::CreateVeth(spec(netns, number))).await.unwrap();
+            ip(&format!("link set ovl{number} master bridge"));
+        }
+        for address in ["10.1.0.1:0", "[fd00::1]:0"] {
+            let listen = move || Ok(TcpListener::bind(address.parse::<SocketAddr>()?)?);
+            let listener = netns::inside(&one.reference(), listen).await.unwrap();
+            let target = listener.local_addr().unwrap();
+            netns::inside(&other.reference(), move || Ok(TcpStream::connect(target)?)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn ipv6_is_on_where_it_is_wanted_only() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        // As Docker leaves it.
+        netns::inside(&netns.reference(), || {
+            Ok(std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?)
+        })
+        .await
+        .unwrap();
+        netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
+        assert!(netns.ip("address show eth1").await.contains("inet6 fd00::1/64"));
+        netlink.apply(&LinkAction::Delete("ovl1".into())).await.unwrap();
+        let mut spec = spec(&netns, 1);
+        spec.addresses.pop();
+        netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
+        assert!(!netns.ip("address show eth1").await.contains("inet6"));
+    });
+}
+
+#[test]
+fn a_veth_pair_that_leads_elsewhere_is_made_anew() {
+    in_own_netns(async || {
+        let (netlink, old, new) = (Netlink::open().unwrap(), Netns::new(), Netns::new());
+        netlink.apply(&LinkAction::CreateVeth(spec(&old, 1))).await.unwrap();
+        netlink.apply(&LinkAction::CreateVeth(spec(&new, 1))).await.unwrap();
+        assert!(!netns::interfaces(&old.reference()).await.unwrap().contains("eth1"));
+        assert!(netns::interfaces(&new.reference()).await.unwrap().contains("eth1"));
+    });
+}
+
+#[test]
+fn the_mtu_changes_at_both_ends() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        let mut spec = spec(&netns, 1);
+        netlink.apply(&LinkAction::CreateVeth(spec.clone())).await.unwrap();
+        spec.mtu = 1400;
+        netlink.apply(&LinkAction::SetMtu(spec)).await.unwrap();
+        assert_eq!(observe(&netlink).await.veths["ovl1"].mtu, 1400);
+        assert!(netns.ip("link show eth1").await.contains("mtu 1400"));
+    });
+}
+
+#[test]
+fn a_device_is_taken_up() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
+        ip("link set ovl1 down");
+        assert!(!observe(&netlink).await.veths["ovl1"].up);
+        netlink.apply(&LinkAction::SetUp("ovl1".into())).await.unwrap();
+        assert!(observe(&netlink).await.veths["ovl1"].up);
+    });
+}
+
+#[test]
+fn a_veth_pair_that_cannot_be_configured_is_removed() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        let mut spec = spec(&netns, 1);
+        // The kernel takes no such address.
+        spec.addresses.push("ff02::1/64".parse().unwrap());
+        let error = netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap_err();
+        assert!(format!("{error:#}").contains("adding ff02::1/64 to eth1"), "{error:#}");
+        assert_eq!(observe(&netlink).await, Links::default());
+        assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn errors_name_what_is_in_the_way() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        netns.ip("link add eth1 type bridge").await;
+        let error = netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap_err();
+        assert!(format!("{error:#}").contains("an interface named eth1 is in the namespace"), "{error:#}");
+        let gone = spec(&netns, 1);
+        drop(netns);
+        let error = netlink.apply(&LinkAction::CreateVeth(gone)).await.unwrap_err();
+        assert!(format!("{error:#}").contains("is gone"), "{error:#}");
+    });
+}
+
+/// An interface with a default route behind it, whose other end is nowhere.
+fn uplink() {
+    ip("link add up0 mtu 1400 type veth peer name up1");
+    ip("address add 192.0.2.7/24 dev up0");
+    ip("address add 2001:db8::7/64 dev up0 nodad");
+    ip("link set up0 up");
+    ip("link set up1 up");
+}
+
+#[test]
+fn the_underlay_and_the_sources_are_what_routing_says() {
+    in_own_netns(async || {
+        uplink();
+        let netlink = Netlink::open().unwrap();
+        for vtep in ["192.0.2.7", "2001:db8::7"] {
+            let vtep = vtep.parse().unwrap();
+            let underlay = netlink.underlay(vtep).await.unwrap();
+            assert_eq!((underlay.device.as_str(), underlay.mtu, underlay.vtep), ("up0", 1400, vtep));
+        }
+        let error = netlink.underlay("192.0.2.8".parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("192.0.2.8 is on no interface"), "{error:#}");
+
+        let source = async |target: &str| netlink.source_towards(Some(target.parse().unwrap())).await;
+        assert_eq!(source("192.0.2.9").await.unwrap().to_string(), "192.0.2.7");
+        assert_eq!(source("2001:db8::9").await.unwrap().to_string(), "2001:db8::7");
+        assert!(source("198.51.100.1").await.is_err());
+        assert!(netlink.source_towards(None).await.is_err());
+        ip("route add default via 2001:db8::1");
+        assert_eq!(netlink.source_towards(None).await.unwrap().to_string(), "2001:db8::7");
+        ip("route add default via 192.0.2.1");
+        assert_eq!(netlink.source_towards(None).await.unwrap().to_string(), "192.0.2.7");
+    });
+}
+
+#[test]
+fn subnets_are_those_of_others() {
+    in_own_netns(async || {
+        uplink();
+        ip("link add ovl1 type bridge");
+        ip("address add 10.1.0.1/24 dev ovl1");
+        let subnets = Netlink::open().unwrap().interface_subnets("overlay0", "ovl").await.unwrap();
+        let expected: Vec<ipnet::IpNet> =
+            vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()];
+        assert_eq!(subnets, expected);
+    });
+}
+
+#[test]
+fn changes_are_signalled() {
+    in_own_netns(async || {
+        for change in [
+            "link add br0 type bridge",
+            "address add 10.1.0.1/24 dev br0",
+            "link set br0 up",
+            "route add 10.2.0.0/24 via 10.1.0.2",
+        ] {
+            let mut changes = Netlink::monitor().unwrap();
+            ip(change);
+            changes.recv().await.unwrap();
+        }
+    });
+}
