@@ -1,9 +1,10 @@
 //! What the kernel says of a device, as far as the agent cares.
 
-use anyhow::{Result, bail};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+
+use crate::kernel::Problem;
 
 /// A network device.
 #[derive(Debug, Clone, Default)]
@@ -44,15 +45,14 @@ impl Device {
     /// The port of a VXLAN device that can be Overlay's.
     ///
     /// # Errors
-    /// It is another kind of device, and says what to do.
-    pub(in crate::kernel) fn our_vxlan_port(&self) -> Result<u16> {
+    /// It is another kind of device.
+    pub(in crate::kernel) fn our_vxlan_port(&self) -> Result<u16, Problem> {
         match self.vxlan {
             Some(VxlanDevice { port, external: true }) => Ok(port),
-            _ => bail!(
-                "{} is there and is not Overlay's: it is no VXLAN device in external mode; hint: set \
-                 vxlan_device to a free name, or remove that device",
-                self.name
-            ),
+            _ => Err(Problem::new(
+                format!("{} is there and is no VXLAN device in external mode, so not Overlay's", self.name),
+                "set vxlan_device to a free name, or remove that device",
+            )),
         }
     }
 }

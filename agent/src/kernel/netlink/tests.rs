@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
+use netlink_packet_route::link::InfoKind;
 use overlay::model::MacAddr;
 use overlay::reconcile::links::VethSpec;
 
@@ -75,6 +76,19 @@ fn a_taken_data_port_leaves_no_vxlan_device_behind() {
         let error = netlink.apply(&LinkAction::CreateVxlan(vxlan())).await.unwrap_err();
         assert!(format!("{error:#}").contains("UDP port 4789 is taken"), "{error:#}");
         assert_eq!(observe(&netlink).await.vxlan, None);
+    });
+}
+
+#[test]
+fn a_kind_that_the_kernel_lacks_is_told_from_vxlan_and_neither_is_made() {
+    in_own_netns(async || {
+        let netlink = Netlink::open().unwrap();
+        assert!(netlink.supports_vxlan().await);
+        assert!(netlink.is_unknown(InfoKind::Other("no-such-kind".into())).await);
+        assert_eq!(
+            netlink.devices().await.unwrap().iter().filter(|device| device.vxlan.is_some()).count(),
+            0
+        );
     });
 }
 

@@ -1,10 +1,14 @@
 //! The VXLAN device: it owns the data port and serves what the tc programs leave to it.
 
+use std::io;
+
 use anyhow::{Context as _, Result, ensure};
+use netlink_packet_route::link::InfoKind;
 use overlay::reconcile::links::Vxlan;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use super::{Netlink, is_errno};
+use crate::kernel::Problem;
 
 /// The largest that a device takes. What fits is decided by the data path, for each peer.
 const MTU: u32 = 65_535;
@@ -32,6 +36,19 @@ impl Netlink {
         finished
     }
 
+    /// Whether the kernel has VXLAN. It loads the module, and makes no device: one without parameters is
+    /// refused as invalid if the kind is known, as unsupported if it is not.
+    pub(in crate::kernel) async fn supports_vxlan(&self) -> bool {
+        !self.is_unknown(InfoKind::Vxlan).await
+    }
+
+    /// `kind` must be one that takes no device without parameters.
+    pub(super) async fn is_unknown(&self, kind: InfoKind) -> bool {
+        let message =
+            LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(kind).name("overlay-probe").build();
+        self.add(message).await.is_err_and(|error| is_errno(&error, libc::EOPNOTSUPP))
+    }
+
     async fn finish_vxlan(&self, spec: &Vxlan) -> Result<()> {
         let device = self.find(&spec.name).await?.context("it vanished")?;
         self.no_link_local(device.index).await.context("switching off its IPv6 link-local address")?;
@@ -52,11 +69,10 @@ impl Netlink {
 }
 
 /// Says so if the port is why: a VXLAN device binds it when it is taken up.
-fn refused(error: std::io::Error, port: u16) -> anyhow::Error {
-    let taken = is_errno(&error, libc::EADDRINUSE) || is_errno(&error, libc::EEXIST);
-    let error = anyhow::Error::from(error);
-    if !taken {
-        return error;
+fn refused(error: io::Error, port: u16) -> anyhow::Error {
+    if is_errno(&error, libc::EADDRINUSE) || is_errno(&error, libc::EEXIST) {
+        let what = format!("UDP port {port} is taken ({error})");
+        return Problem::new(what, "free it, or set data_port, the same on every node").into();
     }
-    error.context(format!("UDP port {port} is taken; hint: free it, or set data_port on every node"))
+    error.into()
 }
