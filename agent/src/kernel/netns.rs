@@ -139,7 +139,7 @@ fn id_of(metadata: &fs::Metadata) -> NetnsId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::testing::{Netns, in_own_netns};
+    use crate::kernel::testing::{Netns, in_own_netns, ip};
 
     #[test]
     fn a_path_and_a_process_lead_to_a_namespace() {
@@ -153,6 +153,35 @@ mod tests {
             let found = resolve(&process.to_string()).unwrap();
             assert_eq!(found.path, PathBuf::from(format!("/proc/{process}/ns/net")));
             assert_ne!(found.id, netns.reference().id);
+        });
+    }
+
+    /// A namespace that `ip netns` made.
+    struct Named(String);
+
+    impl Named {
+        fn new() -> Self {
+            let named = Self(format!("ovl-test-{}", std::process::id()));
+            ip(&format!("netns add {}", named.0));
+            named
+        }
+    }
+
+    impl Drop for Named {
+        fn drop(&mut self) {
+            ip(&format!("netns delete {}", self.0));
+        }
+    }
+
+    #[test]
+    fn a_name_leads_to_what_ip_netns_made() {
+        in_own_netns(async || {
+            let named = Named::new();
+            let found = resolve(&named.0).unwrap();
+            assert_eq!(found.path, Path::new(NAMED).join(&named.0));
+            assert_eq!(interfaces(&found).await.unwrap(), BTreeSet::from(["lo".to_owned()]));
+            drop(named);
+            assert!(!leads_to(&found));
         });
     }
 

@@ -155,6 +155,21 @@ fn ipv6_is_on_where_it_is_wanted_only() {
 }
 
 #[test]
+fn a_veth_pair_that_was_left_half_made_is_completed_and_not_replaced() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        netlink.add_veth(&spec(&netns, 1)).await.unwrap();
+        let index = netlink.observe("overlay0", "ovl").await.unwrap().ifindexes["ovl1"];
+        assert!(!observe(&netlink).await.veths["ovl1"].up);
+        netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
+        let observed = netlink.observe("overlay0", "ovl").await.unwrap();
+        assert_eq!(observed.ifindexes["ovl1"], index);
+        assert!(observed.links.veths["ovl1"].up);
+        assert!(netns.ip("address show eth1").await.contains("inet6 fd00::1/64"));
+    });
+}
+
+#[test]
 fn a_veth_pair_that_leads_elsewhere_is_made_anew() {
     in_own_netns(async || {
         let (netlink, old, new) = (Netlink::open().unwrap(), Netns::new(), Netns::new());

@@ -15,7 +15,8 @@ use super::{Device, Netlink, is_errno, said};
 use crate::kernel::netns;
 
 impl Netlink {
-    /// Makes a veth pair, configures the far end and takes both up.
+    /// Makes a veth pair, configures the far end and takes both up, the near one last: a pair that is up is whole.
+    /// One that an interrupted run left half-made is completed.
     pub(super) async fn create_veth(&self, spec: &VethSpec) -> Result<()> {
         let inside = Self::open_in(&spec.netns).await?;
         if let Some(host) = self.find(&spec.host_ifname).await? {
@@ -47,7 +48,7 @@ impl Netlink {
         self.set(LinkUnspec::new_with_index(host.index).mtu(mtu).build()).await.with_context(step)
     }
 
-    async fn add_veth(&self, spec: &VethSpec) -> Result<()> {
+    pub(super) async fn add_veth(&self, spec: &VethSpec) -> Result<()> {
         let target = netns::open(&spec.netns)?;
         let mtu = u32::from(spec.mtu);
         let peer = LinkUnspec::new_with_name(&spec.ifname)

@@ -48,13 +48,9 @@ fn clashes(config: &Config, devices: &[Device]) -> Vec<Problem> {
         .filter_map(|device| device.our_vxlan_port().err())
         .collect();
     problems.extend(taken_data_port(config, devices));
-    for (transport, key, port) in [
-        (Transport::Udp, "gossip_port", config.gossip_port),
-        (Transport::Tcp, "gossip_port", config.gossip_port),
-        (Transport::Tcp, "api_port", config.api_port),
-    ] {
-        problems.extend(ports::holder(transport, port).map(|holder| taken(transport, key, port, &holder)));
-    }
+    problems.extend(taken_port(Transport::Udp, "gossip_port", config.gossip_port));
+    problems.extend(taken_port(Transport::Tcp, "gossip_port", config.gossip_port));
+    problems.extend(taken_port(Transport::Tcp, "api_port", config.api_port));
     problems
 }
 
@@ -67,34 +63,41 @@ fn other_agent(socket: &Path) -> Option<Problem> {
     ))
 }
 
-/// The data port, which a device may hold as well as a process.
+/// The data port, which a device may hold as well as a process. While our device is up, it is the one.
 fn taken_data_port(config: &Config, devices: &[Device]) -> Option<Problem> {
     let port = config.data_port;
-    let mut holders = devices.iter().filter(|device| device.vxlan.is_some_and(|vxlan| vxlan.port == port));
-    if let Some(other) = holders.clone().find(|device| device.name != config.vxlan_device) {
+    let mut on_port = devices.iter().filter(|device| device.vxlan.is_some_and(|vxlan| vxlan.port == port));
+    let is_ours = |device: &Device| device.name == config.vxlan_device && device.our_vxlan_port().is_ok();
+    if on_port.clone().any(|device| device.up && is_ours(device)) {
+        return None;
+    }
+    if let Some(other) = on_port.find(|device| device.name != config.vxlan_device) {
         return Some(Problem::new(
             format!("UDP port {port} is that of another VXLAN device, {}", other.name),
             "remove it, or set data_port, the same on every node",
         ));
     }
-    let ours = holders.next().is_some_and(|device| device.up && device.our_vxlan_port().is_ok());
-    match ports::holder(Transport::Udp, port)? {
-        Holder::Unseen if ours => None,
-        holder => Some(taken(Transport::Udp, "data_port", port, &holder)),
-    }
+    let (who, hint) = match ports::holder(Transport::Udp, port)? {
+        Holder::Process(process) => (ports::describe(process), "stop it"),
+        Holder::Unseen => {
+            ("a tunnel in another network namespace".to_owned(), "leave Docker's swarm if there is one")
+        }
+    };
+    Some(Problem::new(
+        format!("UDP port {port} is held by {who}"),
+        format!("{hint}, or set data_port, the same on every node"),
+    ))
 }
 
-fn taken(transport: Transport, key: &str, port: u16, holder: &Holder) -> Problem {
-    let set = format!("set {key}, the same on every node");
-    let (who, hint) = match holder {
-        Holder::Process(process) => (ports::describe(*process), format!("stop it, or {set}")),
-        Holder::Unseen => (
-            "no process to be seen: by a tunnel of another network namespace, or from outside this container"
-                .to_owned(),
-            format!("leave Docker's swarm if there is one (it hides its VXLAN devices), or {set}"),
-        ),
+/// A port that is a process's. `key` is what the configuration calls it.
+fn taken_port(transport: Transport, key: &str, port: u16) -> Option<Problem> {
+    let (who, hint) = match ports::holder(transport, port)? {
+        Holder::Process(process) => (ports::describe(process), "stop it"),
+        Holder::Unseen => {
+            ("a process outside this container".to_owned(), "`ss -lnp` outside names it: stop it")
+        }
     };
-    Problem::new(format!("{transport} port {port} is held by {who}"), hint)
+    Some(Problem::new(format!("{transport} port {port} is held by {who}"), format!("{hint}, or set {key}")))
 }
 
 #[cfg(test)]
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
     use crate::kernel::testing::{in_own_netns, ip};
 
-    /// The clashes alone, so that the tests don't depend on what the machine's kernel has.
+    /// What is in the way besides the machine itself.
     async fn found(config: &Config) -> Vec<String> {
         let devices = Netlink::open().unwrap().devices().await.unwrap();
         clashes(config, &devices).into_iter().map(|problem| problem.what).collect()
@@ -167,7 +170,7 @@ mod tests {
             ip(&format!("link set vx7 netns {thread}"));
             hidden.ip("link set vx7 up").await;
             let [problem] = found(&config()).await.try_into().unwrap();
-            assert!(problem.starts_with("UDP port 4789 is held by no process to be seen"), "{problem}");
+            assert!(problem.starts_with("UDP port 4789 is held by a tunnel in another"), "{problem}");
         });
     }
 
