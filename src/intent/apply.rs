@@ -1,6 +1,235 @@
-//! Placeholder.
-use super::{Command, Intent, IntentError, Reply};
-/// Placeholder.
-pub fn apply(_intent: &mut Intent, _command: &Command) -> Result<Reply, IntentError> {
+//! `apply()`: how a command changes intent. Every check comes before the first change, so that a refused
+//! command leaves nothing behind.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, Reply};
+use crate::model::{Network, NetworkId, Node, Subnet, UnderlayFamily, Vni};
+
+/// The lowest VNI that is chosen: lower ones, and with them all VLAN ids, are left to other VXLAN users.
+const FIRST_VNI: u32 = 4097;
+/// Where subnets come from that users leave out.
+const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
+/// The prefix length of a subnet from the pool.
+const POOL_PREFIX: u8 = 20;
+
+/// Applies a command.
+///
+/// # Errors
+/// What the command clashes with; `intent` is as it was then.
+pub fn apply(intent: &mut Intent, command: &Command) -> Result<Reply, IntentError> {
+    match command {
+        Command::InitCluster { cluster, node } => init_cluster(intent, cluster, node),
+        _ if intent.cluster.is_none() => Err(IntentError::NotInitialized),
+        Command::PutNode(node) => put_node(intent, node),
+        Command::CreateNetwork(request) => create_network(intent, request),
+        Command::RemoveNetwork { id } => remove_network(intent, *id),
+        Command::GrantBlock(request) => grant_block(intent, request),
+    }
+}
+
+fn init_cluster(intent: &mut Intent, cluster: &Cluster, node: &Node) -> Result<Reply, IntentError> {
+    if *intent != Intent::default() {
+        return Err(IntentError::AlreadyInitialized);
+    }
+    intent.cluster = Some(cluster.clone());
+    intent.nodes.insert(node.id, node.clone());
+    intent.version += 1;
     Ok(Reply::Done)
+}
+
+fn put_node(intent: &mut Intent, node: &Node) -> Result<Reply, IntentError> {
+    if intent.nodes.get(&node.id) == Some(node) {
+        return Ok(Reply::Done);
+    }
+    for other in intent.nodes.values().filter(|other| other.id != node.id) {
+        if UnderlayFamily::of(other.addr) != UnderlayFamily::of(node.addr) {
+            return Err(IntentError::MixedFamilies {
+                hostname: node.hostname.clone(),
+                addr: node.addr,
+                other: other.hostname.clone(),
+                other_addr: other.addr,
+            });
+        }
+        if (other.addr, other.gossip_port) == (node.addr, node.gossip_port) {
+            return Err(IntentError::NodeAddressTaken {
+                addr: node.addr,
+                port: node.gossip_port,
+                other: other.hostname.clone(),
+            });
+        }
+    }
+    for network in intent.networks.values() {
+        if let Some((subnet, underlay)) = underlay_overlap(&network.subnets, node) {
+            return Err(IntentError::NodeOverlap {
+                hostname: node.hostname.clone(),
+                underlay,
+                network: network.name.clone(),
+                subnet,
+            });
+        }
+    }
+    intent.nodes.insert(node.id, node.clone());
+    intent.version += 1;
+    Ok(Reply::Done)
+}
+
+fn create_network(intent: &mut Intent, request: &CreateNetwork) -> Result<Reply, IntentError> {
+    if let Some(network) = intent.networks.get(&request.id) {
+        // Only a command that was proposed twice, its first answer lost, has an id that exists.
+        return Ok(Reply::Network(network.clone()));
+    }
+    if intent.network_named(&request.name).is_some() {
+        return Err(IntentError::NetworkExists { name: request.name.clone() });
+    }
+    let network = Network {
+        id: request.id,
+        name: request.name.clone(),
+        vni: free_vni(intent)?,
+        subnets: subnets(intent, request)?,
+        mtu: request.mtu,
+        internal: request.internal,
+        allow_overlap: request.allow_overlap,
+        labels: request.labels.clone(),
+    };
+    if let Some(mtu) = network.mtu.filter(|mtu| !network.mtu_range().contains(mtu)) {
+        let (lowest, highest) = network.mtu_range().into_inner();
+        return Err(IntentError::MtuOutOfRange { mtu, lowest, highest });
+    }
+    refuse_overlap(intent, &network)?;
+    intent.networks.insert(network.id, network.clone());
+    intent.version += 1;
+    Ok(Reply::Network(network))
+}
+
+fn remove_network(intent: &mut Intent, id: NetworkId) -> Result<Reply, IntentError> {
+    if intent.networks.remove(&id).is_none() {
+        return Err(IntentError::NoSuchNetwork { reference: id.to_string() });
+    }
+    intent.grants.remove(&id);
+    intent.version += 1;
+    Ok(Reply::Done)
+}
+
+fn grant_block(intent: &mut Intent, request: &GrantBlock) -> Result<Reply, IntentError> {
+    let network = intent
+        .networks
+        .get(&request.network)
+        .ok_or_else(|| IntentError::NoSuchNetwork { reference: request.network.to_string() })?;
+    if !intent.nodes.contains_key(&request.node) {
+        return Err(IntentError::NoSuchNode { node: request.node });
+    }
+    let subnet =
+        network.subnets.iter().find(|subnet| subnet.net == request.subnet).ok_or_else(|| {
+            IntentError::NoSuchSubnet { network: network.name.clone(), subnet: request.subnet }
+        })?;
+    if let Some(address) = request.address {
+        intent.check_address(network, subnet, address, request.node)?;
+        if let Some(block) = intent.block_of(network.id, address) {
+            return Ok(Reply::Block(*block));
+        }
+    }
+    let exhausted = IntentError::SubnetExhausted { network: network.name.clone(), subnet: request.subnet };
+    // An entry without blocks would be a change that a refused command leaves behind.
+    let mut grants = intent.grants.get(&request.network).cloned().unwrap_or_default();
+    let block = match request.address {
+        Some(address) => grants.grant_single(request.node, address),
+        None => grants.grant(request.node, subnet).ok_or(exhausted)?,
+    };
+    intent.grants.insert(request.network, grants);
+    intent.version += 1;
+    Ok(Reply::Block(block))
+}
+
+fn free_vni(intent: &Intent) -> Result<Vni, IntentError> {
+    let taken: std::collections::BTreeSet<Vni> =
+        intent.networks.values().map(|network| network.vni).collect();
+    (FIRST_VNI..=Vni::MAX)
+        .filter_map(|value| Vni::new(value).ok())
+        .find(|vni| !taken.contains(vni))
+        .ok_or(IntentError::VnisExhausted { first: FIRST_VNI, last: Vni::MAX })
+}
+
+/// The new network's subnets with their gateways, IPv4 first.
+fn subnets(intent: &Intent, request: &CreateNetwork) -> Result<Vec<Subnet>, IntentError> {
+    let mut nets = request.subnets.clone();
+    if !nets.iter().any(|net| matches!(net, IpNet::V4(_))) {
+        nets.push(from_pool(intent)?);
+    }
+    nets.sort();
+    if let Some(pair) =
+        nets.windows(2).find(|pair| pair[0].network().is_ipv4() == pair[1].network().is_ipv4())
+    {
+        return Err(IntentError::TwoSubnetsOfOneFamily { first: pair[0], second: pair[1] });
+    }
+    if let Some(gateway) =
+        request.gateways.iter().find(|gateway| !nets.iter().any(|net| net.contains(*gateway)))
+    {
+        return Err(IntentError::GatewayOutside { gateway: *gateway, subnets: nets });
+    }
+    nets.into_iter().map(|net| with_gateway(net, &request.gateways)).collect()
+}
+
+fn with_gateway(net: IpNet, gateways: &[IpAddr]) -> Result<Subnet, IntentError> {
+    let mut inside = gateways.iter().copied().filter(|gateway| net.contains(gateway));
+    let gateway = inside.next();
+    if let (Some(first), Some(second)) = (gateway, inside.next()) {
+        return Err(IntentError::TwoGateways { first, second, subnet: net });
+    }
+    Subnet::new(net, gateway).map_err(|invalid| IntentError::InvalidSubnet { what: invalid.to_string() })
+}
+
+/// The pool's lowest subnet that nobody uses.
+fn from_pool(intent: &Intent) -> Result<IpNet, IntentError> {
+    let networks = intent.networks.values().flat_map(|network| &network.subnets).map(|subnet| subnet.net);
+    let underlays = intent.nodes.values().flat_map(|node| &node.underlay).copied();
+    let taken: Vec<IpNet> = IpNet::aggregate(&networks.chain(underlays).map(|net| net.trunc()).collect());
+    let exhausted = IntentError::PoolExhausted { pool: POOL.into(), prefix: POOL_PREFIX };
+    POOL.subnets(POOL_PREFIX)
+        .ok()
+        .and_then(|mut candidates| {
+            candidates.find(|candidate| !taken.iter().any(|taken| overlap(&IpNet::from(*candidate), taken)))
+        })
+        .map(IpNet::from)
+        .ok_or(exhausted)
+}
+
+fn refuse_overlap(intent: &Intent, network: &Network) -> Result<(), IntentError> {
+    for node in intent.nodes.values() {
+        if let Some((subnet, underlay)) = underlay_overlap(&network.subnets, node) {
+            return Err(IntentError::UnderlayOverlap { subnet, underlay, hostname: node.hostname.clone() });
+        }
+    }
+    if network.allow_overlap {
+        return Ok(());
+    }
+    for other in intent.networks.values() {
+        for (mine, theirs) in pairs(&network.subnets, &other.subnets) {
+            if mine.overlaps(&theirs.net) {
+                return Err(IntentError::NetworkOverlap {
+                    subnet: mine.net,
+                    network: other.name.clone(),
+                    theirs: theirs.net,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first subnet that shares addresses with what the node is in, and what that is.
+fn underlay_overlap(subnets: &[Subnet], node: &Node) -> Option<(IpNet, IpNet)> {
+    pairs(subnets, &node.underlay)
+        .find(|(subnet, underlay)| subnet.overlaps(underlay))
+        .map(|(subnet, underlay)| (subnet.net, *underlay))
+}
+
+fn pairs<'a, A, B>(left: &'a [A], right: &'a [B]) -> impl Iterator<Item = (&'a A, &'a B)> {
+    left.iter().flat_map(move |one| right.iter().map(move |other| (one, other)))
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
 }

@@ -7,10 +7,11 @@ mod command;
 mod error;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Network, NetworkId, Node, NodeId};
+use crate::model::{Name, Network, NetworkId, Node, NodeId, Subnet};
 
 pub use apply::apply;
 pub use blocks::{Block, Grants};
@@ -68,5 +69,40 @@ impl Intent {
     /// The network of that name.
     pub fn network_named(&self, name: &Name) -> Option<&Network> {
         self.networks.values().find(|network| network.name == *name)
+    }
+
+    /// The block of `network` that `address` is in.
+    pub fn block_of(&self, network: NetworkId, address: IpAddr) -> Option<&Block> {
+        self.grants.get(&network)?.block_of(address)
+    }
+
+    /// The host name of a node, or its id if it is no member.
+    pub fn hostname(&self, node: NodeId) -> String {
+        self.nodes.get(&node).map_or_else(|| node.short(), |node| node.hostname.clone())
+    }
+
+    /// Whether `node` can have or get that address of `subnet` for an endpoint, as far as grants go.
+    ///
+    /// # Errors
+    /// [`IntentError::NotForEndpoints`], or [`IntentError::AddressGranted`] if it is in another node's block.
+    pub fn check_address(
+        &self,
+        network: &Network,
+        subnet: &Subnet,
+        address: IpAddr,
+        node: NodeId,
+    ) -> Result<(), IntentError> {
+        if !subnet.is_endpoint(address) {
+            let network = network.name.clone();
+            return Err(IntentError::NotForEndpoints { address, subnet: subnet.net, network });
+        }
+        match self.block_of(network.id, address) {
+            Some(block) if block.node != node => Err(IntentError::AddressGranted {
+                address,
+                network: network.name.clone(),
+                hostname: self.hostname(block.node),
+            }),
+            _ => Ok(()),
+        }
     }
 }

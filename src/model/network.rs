@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Name, NetworkId, Subnet, Vni};
+use super::{Name, NetworkId, Subnet, UnderlayFamily, Vni};
 
 /// Free key-value pairs that users hang on a thing; Overlay only keeps them.
 pub type Labels = BTreeMap<String, String>;
@@ -40,5 +41,13 @@ impl Network {
     /// Whether any subnet of the two shares an address.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.subnets.iter().any(|mine| other.subnets.iter().any(|theirs| mine.overlaps(&theirs.net)))
+    }
+
+    /// The MTUs that it can have, in bytes: at least what every host must take (IPv4: RFC 791, section 3.1;
+    /// IPv6: RFC 8200, section 5), at most what VXLAN over IPv4 leaves of the largest packet.
+    pub fn mtu_range(&self) -> RangeInclusive<u16> {
+        let ipv6 = self.subnets.iter().any(|subnet| subnet.gateway.is_ipv6());
+        let lowest = if ipv6 { 1280 } else { 576 };
+        lowest..=u16::MAX - UnderlayFamily::V4.overhead()
     }
 }
