@@ -21,6 +21,7 @@ use x509_parser::extensions::GeneralName;
 pub use authority::Authority;
 pub use joining::joining_client_config;
 pub use tls::{ClientCertificate, server_name};
+pub(crate) use token::hex;
 pub use token::{CaDigest, Secret, Token, TokenError};
 
 /// The name that every node's certificate carries, and that whoever connects to a node verifies: addresses

@@ -23,7 +23,7 @@ impl CaDigest {
 
 impl fmt::Display for CaDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -39,10 +39,7 @@ impl Secret {
 
     /// SHA-256 of its 16 bytes, hexadecimal: all that the cluster keeps of it.
     pub fn digest(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String never fails.
-        let _ = write_hex(&mut text, &sha256(&self.0));
-        text
+        hex(&sha256(&self.0))
     }
 
     /// Whether `digest` is its digest; takes the same time whichever byte differs.
@@ -61,7 +58,7 @@ impl fmt::Debug for Secret {
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -122,8 +119,9 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     sum
 }
 
-fn write_hex(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// Two lower-case digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
