@@ -1,1 +1,58 @@
-//! Placeholder.
+//! Where intent lives: the log that commands go into, the server that lets other nodes at it, and the client
+//! that follows it.
+//!
+//! The rest of the agent sees [`IntentLog`] alone and never asks which kind it has. In this version a cluster
+//! has one manager, which holds intent in a [`Local`] log and serves it by a [`Server`]; every other node has a
+//! [`Remote`]. No code here decides what a command does: that is `overlay::intent::apply`.
+
+mod client;
+mod error;
+mod init;
+mod join;
+mod local;
+mod remote;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use overlay::intent::{Command, Intent, Reply};
+use tokio::sync::watch;
+
+pub use error::{JoinError, ManagerError, ProposeError};
+pub use init::{Founded, init_cluster};
+pub use join::{Joined, join};
+pub use local::Local;
+pub use remote::Remote;
+pub use server::Server;
+
+/// The cluster's intent, as this node sees it, and the way to change it.
+pub trait IntentLog: Send + Sync {
+    /// Asks for a change. Once it is answered, the change is on a manager's disk, and [`IntentLog::watch`]
+    /// shows it here too unless the connection to the managers broke in between. Dropping the future does
+    /// not take the command back.
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>>;
+
+    /// The intent now, and each later one; who looks seldom misses those in between. Before the node is a
+    /// member, it is the empty one.
+    fn watch(&self) -> watch::Receiver<Arc<Intent>>;
+
+    /// How this node stands to the manager that it follows.
+    fn status(&self) -> watch::Receiver<ManagerLink>;
+}
+
+/// How a node stands to the manager that it follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerLink {
+    /// The manager's address: of the last one tried.
+    pub addr: SocketAddr,
+    /// Whether it is reached now.
+    pub reachable: bool,
+    /// Why it was not, or why its intent could not be kept; stays until things go well again.
+    pub last_error: Option<String>,
+}

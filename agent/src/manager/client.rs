@@ -1,0 +1,132 @@
+//! One request to a manager, on a connection of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::wire::{MAX_ANSWER, REQUEST_TIMEOUT};
+use crate::identity::server_name;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// There is no connection: the request was not sent.
+    #[error("{0}")]
+    Connect(String),
+    /// The one who answered shows a certificate that is not trusted: the request was not sent.
+    #[error("{0}")]
+    Untrusted(rustls::Error),
+    /// It was sent, and may have taken effect.
+    #[error("{0}")]
+    Lost(String),
+    /// The answer is no.
+    #[error("{status}: {cause}")]
+    Status {
+        /// Its status.
+        status: StatusCode,
+        /// Its text.
+        cause: String,
+    },
+}
+
+impl ClientError {
+    fn lost(error: impl std::fmt::Display) -> Self {
+        Self::Lost(format!("the connection broke: {error}"))
+    }
+}
+
+/// Posts a value and reads one, both postcard.
+pub(super) async fn post<Q: Serialize, A: DeserializeOwned>(
+    addr: SocketAddr,
+    tls: &Arc<ClientConfig>,
+    path: &str,
+    query: &Q,
+) -> Result<A, ClientError> {
+    let body = postcard::to_stdvec(query).map_err(|error| ClientError::Connect(error.to_string()))?;
+    let mut connection = connect(addr, tls).await?;
+    let exchange = async {
+        let response = send(&mut connection, Method::POST, path, body.into()).await?;
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        Ok(body.map_err(ClientError::lost)?.to_bytes())
+    };
+    let answer = timeout(REQUEST_TIMEOUT, exchange).await.map_err(|_| {
+        ClientError::Lost(format!(
+            "no answer within {} s; the change may yet be made",
+            REQUEST_TIMEOUT.as_secs()
+        ))
+    })??;
+    postcard::from_bytes(&answer)
+        .map_err(|error| ClientError::Lost(format!("the answer makes no sense: {error}")))
+}
+
+/// Gets an answer whose body the caller reads, at its own pace.
+pub(super) async fn get(
+    addr: SocketAddr,
+    tls: &Arc<ClientConfig>,
+    path: &str,
+) -> Result<Incoming, ClientError> {
+    let mut connection = connect(addr, tls).await?;
+    let response = timeout(REQUEST_TIMEOUT, send(&mut connection, Method::GET, path, Bytes::new())).await;
+    Ok(response.map_err(|_| ClientError::Lost("no answer".to_owned()))??.into_body())
+}
+
+async fn connect(addr: SocketAddr, tls: &Arc<ClientConfig>) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await;
+    let stream = stream
+        .map_err(|_| ClientError::Connect(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))?
+        .map_err(|error| ClientError::Connect(error.to_string()))?;
+    let handshake = TlsConnector::from(Arc::clone(tls)).connect(server_name(), stream);
+    let stream = timeout(REQUEST_TIMEOUT, handshake)
+        .await
+        .map_err(|_| ClientError::Connect("the TLS handshake does not come to an end".to_owned()))?
+        .map_err(|error| handshake_failed(&error))?;
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::lost)?;
+    // Ends with the sender and the answer's body; an error in it reaches whoever reads that.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn handshake_failed(error: &std::io::Error) -> ClientError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error @ rustls::Error::InvalidCertificate(_)) => ClientError::Untrusted(error.clone()),
+        _ => ClientError::Connect(format!("TLS: {error}")),
+    }
+}
+
+async fn send(
+    connection: &mut SendRequest<Full<Bytes>>,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<Incoming>, ClientError> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(hyper::header::HOST, crate::identity::SERVER_NAME)
+        .body(Full::new(body))
+        .map_err(|error| ClientError::Connect(error.to_string()))?;
+    let response = connection.send_request(request).await.map_err(ClientError::lost)?;
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let cause = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::lost)?;
+    let cause = String::from_utf8_lossy(&cause.to_bytes()).trim().to_owned();
+    Err(ClientError::Status { status, cause })
+}

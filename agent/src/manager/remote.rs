@@ -1,0 +1,233 @@
+//! A worker's log: it follows a manager, and keeps a copy on the disk to start from when none is reached.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use overlay::intent::{Command, Intent, IntentError, Reply};
+use rustls::ClientConfig;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::client::{self, ClientError};
+use super::wire::{MAX_ANSWER, PROPOSE, Proposed, SILENCE, WATCH};
+use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
+use crate::identity::Identity;
+use crate::store::{Key, Store};
+
+/// The pauses between attempts to reach a manager.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a proposal that took effect waits to be seen here as well.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// Proposes through any manager, and follows one. It stops following when it is dropped.
+pub struct Remote {
+    shared: Arc<Shared>,
+    follower: JoinHandle<()>,
+}
+
+struct Shared {
+    store: Store,
+    tls: Arc<ClientConfig>,
+    /// Managers' addresses that were given, besides those in the intent.
+    seeds: Vec<SocketAddr>,
+    intent: watch::Sender<Arc<Intent>>,
+    link: watch::Sender<ManagerLink>,
+}
+
+impl Remote {
+    /// Starts from the copy in the store, and follows the managers in it, or at `seeds`, from then on: the
+    /// address that this node joined through, or none after a restart.
+    ///
+    /// # Errors
+    /// The store's, the identity's, and [`ManagerError::NoManager`] without any address to try.
+    pub fn start(store: Store, identity: &Identity, seeds: Vec<SocketAddr>) -> Result<Self, ManagerError> {
+        let intent: Intent = store.get(Key::IntentCopy)?.unwrap_or_default();
+        let addr = candidates(&intent, &seeds, None).first().copied().ok_or(ManagerError::NoManager)?;
+        let shared = Arc::new(Shared {
+            store,
+            tls: identity.client_config()?,
+            seeds,
+            intent: watch::Sender::new(Arc::new(intent)),
+            link: watch::Sender::new(ManagerLink { addr, reachable: false, last_error: None }),
+        });
+        let follower = tokio::spawn(Arc::clone(&shared).follow());
+        Ok(Self { shared, follower })
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl IntentLog for Remote {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        Box::pin(self.shared.propose(command))
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Intent>> {
+        self.shared.intent.subscribe()
+    }
+
+    fn status(&self) -> watch::Receiver<ManagerLink> {
+        self.shared.link.subscribe()
+    }
+}
+
+impl Shared {
+    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let mut last = ProposeError::Internal { cause: ManagerError::NoManager.to_string() };
+        for addr in self.candidates() {
+            let outcome: Result<Result<Proposed, IntentError>, _> =
+                client::post(addr, &self.tls, PROPOSE, &command).await;
+            match outcome {
+                Ok(proposed) => {
+                    let proposed = proposed?;
+                    let mut intent = self.intent.subscribe();
+                    let seen = intent.wait_for(|intent| intent.version >= proposed.version);
+                    // It took effect in any case; the follower brings it once it can.
+                    let _ = timeout(CATCH_UP, seen).await;
+                    return Ok(proposed.reply);
+                }
+                // What was not sent may be sent to another.
+                Err(error @ (ClientError::Connect(_) | ClientError::Untrusted(_))) => {
+                    last = ProposeError::Unreachable { addr, cause: error.to_string() };
+                }
+                Err(ClientError::Lost(cause)) => return Err(ProposeError::Unreachable { addr, cause }),
+                Err(error @ ClientError::Status { .. }) => {
+                    return Err(ProposeError::Internal {
+                        cause: format!("the manager at {addr} answers {error}"),
+                    });
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Follows one manager after the other, for ever.
+    async fn follow(self: Arc<Self>) {
+        let mut failures = 0;
+        loop {
+            for addr in self.candidates() {
+                let cause = self.follow_one(addr, &mut failures).await;
+                tracing::warn!(manager = %addr, %cause, "the manager is not followed any more");
+                self.link.send_replace(ManagerLink { addr, reachable: false, last_error: Some(cause) });
+            }
+            sleep(pause(failures)).await;
+            failures += 1;
+        }
+    }
+
+    /// Follows a manager until that fails; returns why it did. A word from it resets `failures`.
+    async fn follow_one(&self, addr: SocketAddr, failures: &mut u32) -> String {
+        let mut body = match client::get(addr, &self.tls, WATCH).await {
+            Ok(body) => body,
+            Err(error) => return error.to_string(),
+        };
+        let mut received = BytesMut::new();
+        loop {
+            let data = match timeout(SILENCE, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => return format!("the connection broke: {error}"),
+                Ok(None) => return "the manager ended the connection".to_owned(),
+                Err(_) => return format!("nothing was heard for {} s", SILENCE.as_secs()),
+            };
+            *failures = 0;
+            if received.len() + data.len() > MAX_ANSWER {
+                return format!("the intent is larger than {MAX_ANSWER} bytes");
+            }
+            let searched = received.len();
+            received.extend_from_slice(&data);
+            if !data.contains(&b'\n') {
+                continue;
+            }
+            if let Err(cause) = self.take_lines(addr, &mut received, searched).await {
+                return cause;
+            }
+        }
+    }
+
+    /// Takes the whole lines off `received`, of which the first `searched` bytes hold no end of one.
+    async fn take_lines(
+        &self,
+        addr: SocketAddr,
+        received: &mut BytesMut,
+        mut searched: usize,
+    ) -> Result<(), String> {
+        while let Some(end) = received[searched..].iter().position(|byte| *byte == b'\n') {
+            let line = received.split_to(searched + end);
+            received.advance(1);
+            searched = 0;
+            if !line.is_empty() {
+                let intent = serde_json::from_slice(&line)
+                    .map_err(|error| format!("the intent that it sends makes no sense: {error}"))?;
+                self.take(addr, Arc::new(intent)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the manager's intent this node's. An older one too: a manager that came back from a backup is
+    /// still the one who knows.
+    async fn take(&self, addr: SocketAddr, intent: Arc<Intent>) {
+        let changed = self.intent.send_if_modified(|current| {
+            let changed = *current != intent;
+            if changed {
+                if intent.version < current.version {
+                    tracing::warn!(
+                        from = current.version,
+                        to = intent.version,
+                        "the manager's intent went back"
+                    );
+                }
+                *current = Arc::clone(&intent);
+            }
+            changed
+        });
+        let mut last_error = None;
+        if changed {
+            let store = self.store.clone();
+            let kept = tokio::task::spawn_blocking(move || store.put(Key::IntentCopy, &*intent)).await;
+            last_error = match kept {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(cause) = &last_error {
+                tracing::error!(%cause, "cannot keep a copy of the intent");
+            }
+        }
+        self.link.send_replace(ManagerLink { addr, reachable: true, last_error });
+    }
+
+    fn candidates(&self) -> Vec<SocketAddr> {
+        let link = self.link.borrow().clone();
+        candidates(&self.intent.borrow(), &self.seeds, link.reachable.then_some(link.addr))
+    }
+}
+
+/// The addresses to try, best first: the one that is reached now, the managers in the intent, what was given.
+fn candidates(intent: &Intent, seeds: &[SocketAddr], reached: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let managers = intent.nodes.values().filter(|node| node.manager);
+    let managers = managers.map(|node| SocketAddr::new(node.addr, node.api_port));
+    let mut addresses = Vec::new();
+    for addr in reached.into_iter().chain(managers).chain(seeds.iter().copied()) {
+        if !addresses.contains(&addr) {
+            addresses.push(addr);
+        }
+    }
+    addresses
+}
+
+/// Doubles with every failure, and varies by half so that followers do not come back all at once.
+fn pause(failures: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
+    longest.mul_f64(rand::random_range(0.5..=1.0)).max(FIRST_PAUSE)
+}

@@ -1,0 +1,185 @@
+//! The manager API's requests, once TLS has told who asks.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures_util::stream;
+use overlay::intent::{Command, Intent};
+use overlay::model::{Node, NodeId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::wire::{
+    JOIN, JoinAnswer, JoinRefusal, JoinRequest, KEEPALIVE, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed,
+    REQUEST_TIMEOUT, WATCH,
+};
+use super::{IntentLog, ProposeError};
+use crate::identity::{Authority, Secret};
+
+/// The node whose certificate the client showed, if it showed one.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) Option<NodeId>);
+
+/// What the requests work on.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) log: Arc<dyn IntentLog>,
+    pub(super) authority: Arc<Authority>,
+    /// The current intent as a line of JSON, made once for all followers; closed when the server stops.
+    pub(super) lines: watch::Receiver<Bytes>,
+}
+
+/// An answer other than 200: the status and the cause.
+type Refusal = (StatusCode, String);
+
+pub(super) fn router(context: Context) -> Router {
+    let members = Router::new()
+        .route(PROPOSE, post(propose).layer(DefaultBodyLimit::max(MAX_REQUEST)))
+        .route(WATCH, get(follow))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(from_fn_with_state(context.clone(), members_only));
+    Router::new()
+        .route(JOIN, post(join).layer(DefaultBodyLimit::max(MAX_JOIN)))
+        .merge(members)
+        .layer(from_fn(in_time))
+        .with_state(context)
+}
+
+/// Bounds how long a request is read and worked on; what it streams afterwards is not bound.
+async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+    }
+}
+
+/// Refuses all but members before a byte of the body is read.
+async fn members_only(
+    State(context): State<Context>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(node) = peer else {
+        return (StatusCode::FORBIDDEN, "only members may do this, and no certificate was shown")
+            .into_response();
+    };
+    let member = context.log.watch().borrow().nodes.contains_key(&node);
+    if !member {
+        return (StatusCode::FORBIDDEN, format!("node {node} is not a member of this cluster"))
+            .into_response();
+    }
+    next.run(request).await
+}
+
+async fn propose(
+    State(context): State<Context>,
+    Extension(Peer(peer)): Extension<Peer>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let command: Command = decode(&body)?;
+    if !may_propose(&context.log.watch().borrow(), peer, &command) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "a node describes itself alone, and is not made a manager so".to_owned(),
+        ));
+    }
+    let outcome = match context.log.propose(command).await {
+        Ok(reply) => Ok(Proposed { version: context.log.watch().borrow().version, reply }),
+        Err(ProposeError::Refused(error)) => Err(error),
+        Err(error) => return Err(failed(&error)),
+    };
+    encode(&outcome)
+}
+
+/// Any member may change what the cluster has in common, but no other node's description.
+fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool {
+    match command {
+        Command::InitCluster { .. } => false,
+        Command::PutNode(node) => {
+            peer == Some(node.id)
+                && intent.nodes.get(&node.id).is_some_and(|known| known.manager == node.manager)
+        }
+        _ => true,
+    }
+}
+
+async fn follow(State(context): State<Context>) -> Response {
+    let mut lines = context.lines;
+    lines.mark_changed();
+    let lines = stream::unfold(lines, |mut lines| async move {
+        let line = match timeout(KEEPALIVE, lines.changed()).await {
+            Ok(Ok(())) => lines.borrow_and_update().clone(),
+            Ok(Err(_stopped)) => return None,
+            Err(_elapsed) => Bytes::from_static(b"\n"),
+        };
+        Some((Ok::<_, std::convert::Infallible>(line), lines))
+    });
+    ([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response()
+}
+
+async fn join(State(context): State<Context>, body: Bytes) -> Result<Response, Refusal> {
+    let request: JoinRequest = decode(&body)?;
+    let node = request.node.id;
+    let outcome = admit(&context, request).await?;
+    match &outcome {
+        Ok(_) => tracing::info!(%node, "a node joined"),
+        Err(refusal) => tracing::warn!(%node, ?refusal, "a node was not let in"),
+    }
+    encode(&outcome)
+}
+
+async fn admit(context: &Context, request: JoinRequest) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
+    let intent = Arc::clone(&context.log.watch().borrow());
+    let Some(cluster) = &intent.cluster else {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "there is no cluster here yet".to_owned()));
+    };
+    let known =
+        request.secret.parse().is_ok_and(|secret: Secret| secret.matches(&cluster.join_secret_digest));
+    if !known {
+        return Ok(Err(JoinRefusal::WrongSecret));
+    }
+    let node = Node { manager: false, ..request.node };
+    if intent.nodes.contains_key(&node.id) {
+        return Ok(Err(JoinRefusal::AlreadyMember));
+    }
+    let chain = match context.authority.sign(&request.csr, node.id) {
+        Ok(chain) => chain,
+        Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
+    };
+    match context.log.propose(Command::PutNode(node)).await {
+        Ok(_) => {}
+        Err(ProposeError::Refused(error)) => return Ok(Err(JoinRefusal::Refused(error))),
+        Err(error) => return Err(failed(&error)),
+    }
+    let intent = Intent::clone(&context.log.watch().borrow());
+    Ok(Ok(JoinAnswer { chain, ca: context.authority.cert().to_owned(), intent }))
+}
+
+fn failed(error: &ProposeError) -> Refusal {
+    let status = match error {
+        ProposeError::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, error.to_string())
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    postcard::from_bytes(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("malformed body: {error}")))
+}
+
+fn encode<T: Serialize>(answer: &T) -> Result<Response, Refusal> {
+    let body = postcard::to_stdvec(answer)
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}

@@ -1,0 +1,77 @@
+//! What goes over the wire between nodes and managers: HTTP/1.1 in TLS 1.3.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `POST /v1/propose` | postcard `Command` | postcard `Result<`[`Proposed`]`, IntentError>` |
+//! | `GET /v1/watch` | | a JSON `Intent` a line, the first at once; an empty line every [`KEEPALIVE`] |
+//! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
+//!
+//! Only `/v1/join` is open to who shows no certificate. Any status but 200 comes with the cause as text.
+
+use std::time::Duration;
+
+use overlay::intent::{Intent, IntentError, Reply};
+use overlay::model::Node;
+use serde::{Deserialize, Serialize};
+
+pub(super) const PROPOSE: &str = "/v1/propose";
+pub(super) const WATCH: &str = "/v1/watch";
+pub(super) const JOIN: &str = "/v1/join";
+
+/// How often a follower hears from its manager at least.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
+/// After how long without a word a follower gives its manager up: three keepalives.
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
+/// How long a request may take, from the first byte of its body to the answer.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest body of a request, in bytes.
+pub(super) const MAX_REQUEST: usize = 1 << 20;
+/// The largest body of a request to join, in bytes: anybody may send one.
+pub(super) const MAX_JOIN: usize = 64 << 10;
+/// The largest intent or other answer that is read, in bytes.
+pub(super) const MAX_ANSWER: usize = 64 << 20;
+
+/// A command that took effect.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Proposed {
+    /// The version of an intent that has it.
+    pub(super) version: u64,
+    /// What it came to.
+    pub(super) reply: Reply,
+}
+
+/// A node asks to become a member.
+#[derive(Serialize, Deserialize)]
+pub(super) struct JoinRequest {
+    /// The token's secret, hexadecimal.
+    pub(super) secret: String,
+    /// The request to sign, PEM, in the name of `node`.
+    pub(super) csr: String,
+    /// The node as it describes itself; whether it is a manager is not its to say.
+    pub(super) node: Node,
+}
+
+/// It is one now.
+#[derive(Serialize, Deserialize)]
+pub(super) struct JoinAnswer {
+    /// Its certificate and the CA's, PEM.
+    pub(super) chain: String,
+    /// The CA's certificate, PEM.
+    pub(super) ca: String,
+    /// The intent, with the node in it.
+    pub(super) intent: Intent,
+}
+
+/// Why it is not.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum JoinRefusal {
+    /// The secret is not the cluster's.
+    WrongSecret,
+    /// A member has the id: whoever holds a token could otherwise take its place.
+    AlreadyMember,
+    /// The request to sign is malformed, or not in the node's name.
+    BadRequest(String),
+    /// The intent does not allow it.
+    Refused(IntentError),
+}
