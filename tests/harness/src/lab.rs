@@ -1,0 +1,241 @@
+//! The lab as a whole: what a test asks for, and what it gets.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use overlay::api::EndpointRow;
+
+use crate::capture::Recorder;
+use crate::netns::Netns;
+use crate::node::Node;
+use crate::sweep::{self, sweep};
+use crate::{evidence, underlay};
+
+/// How long a cluster may take to become Ready on a busy machine.
+const FORMING: Duration = Duration::from_secs(30);
+
+/// What a lab shall look like.
+#[derive(Debug, Clone, Copy)]
+pub struct Topology {
+    nodes: u8,
+    ipv6: bool,
+    mtu: u16,
+}
+
+impl Topology {
+    /// That many nodes on one link of 1,500 bytes; they advertise their IPv4 addresses, and have IPv6 ones.
+    pub fn of(nodes: u8) -> Self {
+        Self { nodes, ipv6: false, mtu: 1500 }
+    }
+
+    /// The nodes have IPv6 addresses alone.
+    #[must_use]
+    pub fn over_ipv6(self) -> Self {
+        Self { ipv6: true, ..self }
+    }
+
+    /// The underlay's MTU in bytes.
+    #[must_use]
+    pub fn mtu(self, mtu: u16) -> Self {
+        Self { mtu, ..self }
+    }
+}
+
+/// Nodes, and the underlay between them. Dropping it removes everything; if a test panics, first it saves what
+/// tells why.
+pub struct Lab {
+    prefix: String,
+    folder: PathBuf,
+    topology: Topology,
+    nodes: Vec<Node>,
+    switch: Option<Netns>,
+    netns: Mutex<Vec<Netns>>,
+    recorder: Option<Recorder>,
+}
+
+/// An endpoint in the lab.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// Its network namespace.
+    pub netns: Netns,
+    /// What the agent said of it.
+    pub row: EndpointRow,
+}
+
+impl Attached {
+    /// Its IPv4 address.
+    ///
+    /// # Panics
+    /// Its network has no IPv4 subnet.
+    pub fn ip4(&self) -> IpAddr {
+        self.row.endpoint.ip4.expect("an endpoint of a network with an IPv4 subnet").into()
+    }
+
+    /// Its IPv6 address.
+    ///
+    /// # Panics
+    /// Its network has no IPv6 subnet.
+    pub fn ip6(&self) -> IpAddr {
+        self.row.endpoint.ip6.expect("an endpoint of a network with an IPv6 subnet").into()
+    }
+}
+
+impl Lab {
+    /// Builds a lab, runs a test in it and takes it down.
+    ///
+    /// # Panics
+    /// The lab cannot be built, or the test fails.
+    pub fn run(topology: Topology, test: impl FnOnce(&Self) -> Result<()>) {
+        let lab = Self::new(topology).unwrap_or_else(|error| panic!("the lab cannot be built: {error:#}"));
+        if let Err(error) = test(&lab) {
+            panic!("{error:?}");
+        }
+    }
+
+    /// Builds a lab; no agent runs yet.
+    ///
+    /// # Errors
+    /// Above all: labs need root.
+    pub fn new(topology: Topology) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        ensure!(nix::unistd::geteuid().is_root(), "labs need root\nhint: run the tests as root");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            sweep();
+        }
+        let mut lab = Self {
+            prefix: sweep::netns_prefix(number),
+            folder: sweep::folder(number),
+            topology,
+            nodes: Vec::new(),
+            switch: None,
+            netns: Mutex::default(),
+            recorder: None,
+        };
+        std::fs::create_dir_all(&lab.folder).with_context(|| lab.folder.display().to_string())?;
+        let switch = lab.namespace("switch")?;
+        underlay::bridge(&switch, topology.mtu)?;
+        lab.switch = Some(switch.clone());
+        lab.recorder = Some(Recorder::start(&switch, underlay::BRIDGE, &lab.folder.join("underlay.pcap"))?);
+        for number in 1..=topology.nodes {
+            lab.add_node(number)?;
+        }
+        Ok(lab)
+    }
+
+    /// The nodes, by number.
+    ///
+    /// # Panics
+    /// The lab has another number of them.
+    pub fn nodes<const N: usize>(&self) -> [&Node; N] {
+        let nodes: Vec<&Node> = self.nodes.iter().collect();
+        nodes.try_into().unwrap_or_else(|nodes: Vec<_>| panic!("the lab has {} nodes, not {N}", nodes.len()))
+    }
+
+    /// All nodes.
+    pub fn all_nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Starts an agent on every node and makes them one cluster, the first node its manager; waits until
+    /// all are Ready.
+    ///
+    /// # Errors
+    /// What an agent or `overlayctl` said.
+    pub fn form_cluster(&self) -> Result<()> {
+        let (manager, others) = self.nodes.split_first().context("a cluster of no nodes")?;
+        manager.start()?;
+        let token = manager.init_cluster()?;
+        for node in others {
+            node.start()?;
+            node.join_cluster(&token, manager)?;
+        }
+        self.nodes.iter().try_for_each(|node| node.wait_ready(FORMING))
+    }
+
+    /// Makes an empty network namespace, as a container runtime does before it has a container attached.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn namespace(&self, name: &str) -> Result<Netns> {
+        let netns = Netns::create(&format!("{}-{name}", self.prefix))?;
+        self.netns.lock().expect("no test panics while it holds this").push(netns.clone());
+        Ok(netns)
+    }
+
+    /// Makes a namespace and attaches it as an endpoint of that name; `flags` are further ones of
+    /// `overlayctl endpoint attach`.
+    ///
+    /// # Errors
+    /// What `overlayctl` said.
+    pub fn attach(&self, node: &Node, network: &str, name: &str, flags: &[&str]) -> Result<Attached> {
+        let netns = self.namespace(&format!("{network}-{name}"))?;
+        let row = node.attach(&netns, network, name, flags)?;
+        Ok(Attached { netns, row })
+    }
+
+    /// Takes a node's underlay link down, at the switch.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn cut(&self, node: &Node) -> Result<()> {
+        self.switch()?.ip(&format!("link set {} down", node.name())).map(drop)
+    }
+
+    /// Brings it up again.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn mend(&self, node: &Node) -> Result<()> {
+        self.switch()?.ip(&format!("link set {} up", node.name())).map(drop)
+    }
+
+    /// The namespace of the bridge that joins the nodes; a node's port there has the node's name.
+    ///
+    /// # Errors
+    /// The lab was not built to its end.
+    pub fn switch(&self) -> Result<&Netns> {
+        self.switch.as_ref().context("the lab has no switch")
+    }
+
+    /// Where the lab keeps its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn all_netns(&self) -> Vec<Netns> {
+        self.netns.lock().map(|netns| netns.clone()).unwrap_or_default()
+    }
+
+    fn add_node(&mut self, number: u8) -> Result<()> {
+        let name = format!("n{number}");
+        let netns = self.namespace(&name)?;
+        let advertised = underlay::address(number, self.topology.ipv6);
+        let mut addresses = vec![underlay::address(number, true)];
+        if !self.topology.ipv6 {
+            addresses.push(advertised);
+        }
+        underlay::join(self.switch()?, &netns, &name, self.topology.mtu, &addresses)?;
+        self.nodes.push(Node::new(name.clone(), netns, advertised, self.folder.join(&name))?);
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            evidence::save(self);
+        }
+        self.recorder = None;
+        self.nodes.clear();
+        for netns in self.all_netns() {
+            // A test may have removed it itself.
+            let _ = netns.delete();
+        }
+        sweep::remove_folder(&self.folder);
+    }
+}

@@ -1,0 +1,43 @@
+//! The network between the nodes: a bridge in a namespace of its own, a veth pair to each node.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Result;
+
+use crate::netns::Netns;
+
+/// The node's end of its veth pair.
+pub(crate) const DEVICE: &str = "eth0";
+
+/// The bridge.
+pub(crate) const BRIDGE: &str = "br0";
+
+/// The address of the `number`th node (RFC 5737 and RFC 3849: for documentation, in use nowhere).
+pub(crate) fn address(number: u8, ipv6: bool) -> IpAddr {
+    if ipv6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()).into()
+    } else {
+        Ipv4Addr::new(198, 51, 100, number).into()
+    }
+}
+
+/// Puts the bridge into its namespace.
+pub(crate) fn bridge(switch: &Netns, mtu: u16) -> Result<()> {
+    switch.ip(&format!(
+        "link add {BRIDGE} mtu {mtu} type bridge forward_delay 0 stp_state 0 mcast_snooping 0"
+    ))?;
+    switch.ip(&format!("link set {BRIDGE} up"))?;
+    Ok(())
+}
+
+/// Joins a node to it, with an address of each family that it shall have.
+pub(crate) fn join(switch: &Netns, node: &Netns, port: &str, mtu: u16, addresses: &[IpAddr]) -> Result<()> {
+    switch.ip(&format!("link add {port} mtu {mtu} type veth peer name {DEVICE} mtu {mtu} netns {node}"))?;
+    switch.ip(&format!("link set {port} master {BRIDGE} up"))?;
+    for address in addresses {
+        let (length, flags) = if address.is_ipv6() { (64, "nodad") } else { (24, "") };
+        node.ip(&format!("address add {address}/{length} dev {DEVICE} {flags}"))?;
+    }
+    node.ip(&format!("link set {DEVICE} up"))?;
+    Ok(())
+}
