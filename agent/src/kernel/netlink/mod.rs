@@ -5,11 +5,11 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`device`] | reads what the kernel says of a device |
-//! | [`vxlan`] | makes the VXLAN device |
-//! | [`veth`] | makes endpoints' veth pairs, both ends |
-//! | [`routes`] | finds the underlay, sources and subnets |
-//! | [`monitor`] | tells when to look again |
+//! | `device` | reads what the kernel says of a device |
+//! | `vxlan` | makes the VXLAN device |
+//! | `veth` | makes endpoints' veth pairs, both ends |
+//! | `routes` | finds the underlay, sources and subnets |
+//! | `monitor` | tells when to look again |
 
 mod device;
 mod monitor;
