@@ -141,6 +141,13 @@ impl Netlink {
         }
     }
 
+    /// Removes what could not be finished. The caller reports why it could not be.
+    async fn undo(&self, name: &str) {
+        if let Err(error) = self.delete(name).await {
+            tracing::warn!(device = name, error = format!("{error:#}"), "a half-made device is left behind");
+        }
+    }
+
     async fn add(&self, message: LinkMessage) -> io::Result<()> {
         self.handle.link().add(message).execute().await.map_err(said)
     }
