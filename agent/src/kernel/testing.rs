@@ -1,21 +1,28 @@
 //! Network namespaces for tests: each test has its own, so none sees the machine's interfaces or another test's.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getpid, gettid};
 use overlay::model::{NetnsId, NetnsRef};
-use std::os::unix::fs::MetadataExt as _;
+use tokio::time::timeout;
+
+/// Far more than any test takes.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// Runs a test in a new namespace, which stands for the agent's: on a thread and in a runtime of its own.
 pub(crate) fn in_own_netns<T: AsyncFnOnce() + Send + 'static>(test: T) {
     let thread = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests run as root");
         ip("link set lo up");
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime
+            .block_on(async { timeout(HANGS, test()).await.expect("the test waits for what never comes") });
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);

@@ -5,11 +5,11 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`device`] | reads what the kernel says of a device |
-//! | [`vxlan`] | makes the VXLAN device |
-//! | [`veth`] | makes endpoints' veth pairs, both ends |
-//! | [`routes`] | finds the underlay, sources and subnets |
-//! | [`monitor`] | tells when to look again |
+//! | `device` | reads what the kernel says of a device |
+//! | `vxlan` | makes the VXLAN device |
+//! | `veth` | makes endpoints' veth pairs, both ends |
+//! | `routes` | finds the underlay, sources and subnets |
+//! | `monitor` | tells when to look again |
 
 mod device;
 mod monitor;
@@ -138,6 +138,13 @@ impl Netlink {
                 Err(error).with_context(|| format!("removing {name}"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Removes what could not be finished. The caller reports why it could not be.
+    async fn undo(&self, name: &str) {
+        if let Err(error) = self.delete(name).await {
+            tracing::warn!(device = name, error = format!("{error:#}"), "a half-made device is left behind");
         }
     }
 

@@ -59,13 +59,6 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index).up().build();
         self.set(message).await.map_err(|error| refused(error, port)).context("taking it up")
     }
-
-    /// Removes what could not be finished. The caller reports why it could not be.
-    pub(super) async fn undo(&self, name: &str) {
-        if let Err(error) = self.delete(name).await {
-            tracing::warn!(device = name, error = format!("{error:#}"), "a half-made device is left behind");
-        }
-    }
 }
 
 /// Says so if the port is why: a VXLAN device binds it when it is taken up.
