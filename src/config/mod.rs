@@ -1,9 +1,14 @@
 //! The agent's configuration: one parsed, validated struct. A TOML file gives it, flags override it.
 
+mod error;
+mod validate;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
 
 /// The agent's configuration. Everything has a default; every port, path and interface name can be changed,
 /// because all of them clash with something somewhere.
@@ -51,3 +56,90 @@ impl Default for Config {
         }
     }
 }
+
+impl Config {
+    /// Every key of the file, sorted.
+    pub const KEYS: [&'static str; 11] = [
+        "advertise_addr",
+        "api_port",
+        "bpf_dir",
+        "data_port",
+        "gossip_port",
+        "hostname",
+        "log",
+        "socket",
+        "state_dir",
+        "veth_prefix",
+        "vxlan_device",
+    ];
+
+    /// Reads a configuration file's text. What it leaves out has its default.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the line for syntax and types.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let malformed = |error: toml::de::Error| ConfigError::Malformed { what: error.to_string() };
+        // The keys come first: what serde says of an unknown one does not name the one that was meant.
+        let table: toml::Table = toml::from_str(text).map_err(malformed)?;
+        if let Some(key) = table.keys().find(|key| !Self::KEYS.contains(&key.as_str())) {
+            return Err(ConfigError::UnknownKey { key: key.clone(), nearest: nearest(key) });
+        }
+        let config: Self = toml::from_str(text).map_err(malformed)?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// What flags set; it wins over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented at Config")]
+pub struct Overrides {
+    pub hostname: Option<String>,
+    pub state_dir: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
+    pub bpf_dir: Option<PathBuf>,
+    pub data_port: Option<u16>,
+    pub gossip_port: Option<u16>,
+    pub api_port: Option<u16>,
+    pub advertise_addr: Option<IpAddr>,
+    pub vxlan_device: Option<String>,
+    pub veth_prefix: Option<String>,
+    pub log: Option<String>,
+}
+
+impl Overrides {
+    /// `config` with what is set here in its place.
+    ///
+    /// # Errors
+    /// What makes the result invalid.
+    pub fn apply(self, config: Config) -> Result<Config, ConfigError> {
+        let config = Config {
+            hostname: self.hostname.or(config.hostname),
+            state_dir: self.state_dir.unwrap_or(config.state_dir),
+            socket: self.socket.unwrap_or(config.socket),
+            bpf_dir: self.bpf_dir.unwrap_or(config.bpf_dir),
+            data_port: self.data_port.unwrap_or(config.data_port),
+            gossip_port: self.gossip_port.unwrap_or(config.gossip_port),
+            api_port: self.api_port.unwrap_or(config.api_port),
+            advertise_addr: self.advertise_addr.or(config.advertise_addr),
+            vxlan_device: self.vxlan_device.unwrap_or(config.vxlan_device),
+            veth_prefix: self.veth_prefix.unwrap_or(config.veth_prefix),
+            log: self.log.unwrap_or(config.log),
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// The key that was most likely meant; `None` if none is near.
+fn nearest(key: &str) -> Option<&'static str> {
+    Config::KEYS
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(key, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests;

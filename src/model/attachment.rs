@@ -18,10 +18,21 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// How many digits of the endpoint's id are in the name of the host's end.
+    const DIGITS: usize = 11;
+
     /// The name of the host's end of the veth pair, at most 15 bytes (IFNAMSIZ), `prefix` at most 4 of them.
     pub fn host_ifname(&self, prefix: &str) -> String {
         let id = self.endpoint.id.to_string();
-        format!("{prefix}{}", id.get(..11).unwrap_or(&id))
+        format!("{prefix}{}", id.get(..Self::DIGITS).unwrap_or(&id))
+    }
+
+    /// Whether [`Attachment::host_ifname`] may have made that name: others' veth pairs may start with `prefix` too.
+    pub fn is_host_ifname(name: &str, prefix: &str) -> bool {
+        name.strip_prefix(prefix).is_some_and(|digits| {
+            digits.len() == Self::DIGITS
+                && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod attachment;
 mod endpoint;
 mod id;
+mod ifname;
 mod mac;
 mod name;
 mod network;
@@ -13,6 +14,7 @@ mod vni;
 pub use attachment::{Attachment, NetnsId, NetnsRef};
 pub use endpoint::Endpoint;
 pub use id::{EndpointId, NetworkId, NodeId};
+pub use ifname::check_ifname;
 pub use mac::MacAddr;
 pub use name::Name;
 pub use network::{Labels, Network};

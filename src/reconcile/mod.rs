@@ -4,5 +4,8 @@
 //!
 //! Devices come first ([`links`]), since the data path's tables name them by their index ([`tables`]).
 
+pub mod desired;
+mod display;
 pub mod links;
+pub mod plan;
 pub mod tables;

@@ -1,0 +1,131 @@
+//! The difference between what should be and what is, as steps in an order in which each can be taken.
+//!
+//! A plan is empty once all is as desired. Taken in part, because a step failed, it leaves a state that the next
+//! plan goes on from.
+
+use std::collections::BTreeMap;
+
+use super::desired::DesiredLinks;
+use super::links::{LinkAction, Links};
+use super::tables::{Destination, TableAction, Tables};
+
+/// The steps that lead from the observed devices to the desired ones.
+///
+/// What goes, goes first: a VXLAN device holds its port, and an endpoint's new veth pair may need the name that
+/// an old one has in the namespace.
+pub fn plan_links(desired: &DesiredLinks, observed: &Links) -> Vec<LinkAction> {
+    let mut plan: Vec<LinkAction> = observed
+        .veths
+        .keys()
+        .filter(|name| !desired.veths.contains_key(*name))
+        .map(|name| LinkAction::Delete(name.clone()))
+        .collect();
+    plan_vxlan(desired, observed, &mut plan);
+    for (name, spec) in &desired.veths {
+        let Some(veth) = observed.veths.get(name) else {
+            plan.push(LinkAction::CreateVeth(spec.clone()));
+            continue;
+        };
+        if veth.mtu != spec.mtu {
+            plan.push(LinkAction::SetMtu(spec.clone()));
+        }
+        if !veth.up {
+            plan.push(LinkAction::SetUp(name.clone()));
+        }
+    }
+    plan
+}
+
+fn plan_vxlan(desired: &DesiredLinks, observed: &Links, plan: &mut Vec<LinkAction>) {
+    match (&desired.vxlan, &observed.vxlan) {
+        (None, None) => {}
+        (None, Some(is)) => plan.push(LinkAction::Delete(is.name.clone())),
+        (Some(wanted), None) => plan.push(LinkAction::CreateVxlan(wanted.clone())),
+        (Some(wanted), Some(is)) if wanted.name != is.name || wanted.port != is.port => {
+            // The kernel cannot change a VXLAN device's port.
+            plan.push(LinkAction::Delete(is.name.clone()));
+            plan.push(LinkAction::CreateVxlan(wanted.clone()));
+        }
+        (Some(wanted), Some(is)) => {
+            if wanted.up && !is.up {
+                plan.push(LinkAction::SetUp(wanted.name.clone()));
+            }
+        }
+    }
+}
+
+/// The steps that lead from the observed tables to the desired ones.
+///
+/// First what is new or changed, each thing after those that it leads to: an endpoint is never known before its
+/// peer, and sends only once all others are known. Then what goes, the other way round. An entry that changes is
+/// replaced, never removed and written again, so that no packet misses it. Without an underlay, the node's entry
+/// stays as it is.
+///
+/// `complete` is whether the facts of all nodes are known. They are not for a moment after a restart, so nothing
+/// that leads to other nodes is removed until then: traffic goes on.
+pub fn plan_tables(desired: &Tables, observed: &Tables, complete: bool) -> Vec<TableAction> {
+    let mut plan = puts(desired, observed);
+    if complete {
+        plan.extend(deletes(desired, observed));
+    } else {
+        plan.extend(deletes(desired, observed).into_iter().filter(|action| is_local(action, observed)));
+    }
+    plan
+}
+
+fn puts(desired: &Tables, observed: &Tables) -> Vec<TableAction> {
+    let node = desired.node.filter(|node| observed.node != Some(*node)).map(TableAction::PutNode);
+    let vteps =
+        changed(&desired.vteps, &observed.vteps).map(|(vtep, entry)| TableAction::PutVtep(*vtep, *entry));
+    let networks = changed(&desired.networks, &observed.networks)
+        .map(|(vni, entry)| TableAction::PutNetwork(*vni, *entry));
+    let fdb = changed(&desired.fdb, &observed.fdb)
+        .map(|((vni, mac), destination)| TableAction::PutFdb(*vni, *mac, *destination));
+    let neighbours = changed(&desired.neighbours, &observed.neighbours)
+        .map(|((vni, address), mac)| TableAction::PutNeighbour(*vni, *address, *mac));
+    let sources = changed(&desired.sources, &observed.sources)
+        .map(|(ifindex, source)| TableAction::PutSource(*ifindex, *source));
+    node.into_iter().chain(vteps).chain(networks).chain(fdb).chain(neighbours).chain(sources).collect()
+}
+
+fn deletes(desired: &Tables, observed: &Tables) -> Vec<TableAction> {
+    let sources =
+        gone(&desired.sources, &observed.sources).map(|ifindex| TableAction::DeleteSource(*ifindex));
+    let neighbours = gone(&desired.neighbours, &observed.neighbours)
+        .map(|(vni, address)| TableAction::DeleteNeighbour(*vni, *address));
+    let fdb = gone(&desired.fdb, &observed.fdb).map(|(vni, mac)| TableAction::DeleteFdb(*vni, *mac));
+    let networks = gone(&desired.networks, &observed.networks).map(|vni| TableAction::DeleteNetwork(*vni));
+    let vteps = gone(&desired.vteps, &observed.vteps).map(|vtep| TableAction::DeleteVtep(*vtep));
+    sources.chain(neighbours).chain(fdb).chain(networks).chain(vteps).collect()
+}
+
+/// Whether a removal touches nothing that leads to other nodes.
+fn is_local(action: &TableAction, observed: &Tables) -> bool {
+    let local = |key| matches!(observed.fdb.get(&key), Some(Destination::Local { .. }));
+    match action {
+        TableAction::DeleteSource(_) => true,
+        TableAction::DeleteFdb(vni, mac) => local((*vni, *mac)),
+        TableAction::DeleteNeighbour(vni, address) => {
+            observed.neighbours.get(&(*vni, *address)).is_some_and(|mac| local((*vni, *mac)))
+        }
+        TableAction::DeleteNetwork(vni) => !observed
+            .fdb
+            .iter()
+            .any(|((other, _), to)| other == vni && matches!(to, Destination::Remote { .. })),
+        _ => false,
+    }
+}
+
+fn changed<'a, K: Ord, V: PartialEq>(
+    desired: &'a BTreeMap<K, V>,
+    observed: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    desired.iter().filter(|(key, value)| observed.get(key) != Some(value))
+}
+
+fn gone<'a, K: Ord, V>(
+    desired: &'a BTreeMap<K, V>,
+    observed: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    observed.keys().filter(|key| !desired.contains_key(key))
+}
