@@ -9,11 +9,13 @@
 //! | [`config`] | the agent's configuration: schema, defaults, validation |
 //! | [`api`] | what `overlayctl` and plugins say to the agent |
 //! | [`intent`] | what users asked for: commands, `apply()`, allocation |
+//! | [`attach`] | attaching an endpoint: every check, and the choice of what the user left out |
 //! | [`facts`] | what each node alone knows, its encoding and its merge rule |
 //! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod attach;
 pub mod config;
 pub mod facts;
 pub mod intent;
