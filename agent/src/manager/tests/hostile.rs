@@ -12,7 +12,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::super::ProposeError;
 use super::super::client::{ClientError, get, post};
-use super::super::wire::{JOIN, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed, WATCH};
+use super::super::wire::{
+    JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed, WATCH,
+};
 use super::*;
 use crate::identity::{Authority, Identity, Request, joining_client_config, server_name};
 use overlay::intent::IntentError;
@@ -120,6 +122,25 @@ async fn a_member_describes_itself_alone() {
     }
     assert_eq!(**manager.log.watch().borrow(), intent);
     worker.log.propose(Command::PutNode(Node { hostname: "renamed".to_owned(), ..own })).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_who_asked_is_answered_again() {
+    let manager = Manager::start().await;
+    let stranger = joining_client_config(manager.founded.token.ca).unwrap();
+    let node = node();
+    let (first, second) = (Request::new(node.id).unwrap(), Request::new(node.id).unwrap());
+    let ask = async |request: &Request| {
+        let secret = manager.founded.token.secret.to_string();
+        let query = JoinRequest { secret, csr: request.csr().to_owned(), node: node.clone() };
+        let answer: Result<JoinAnswer, JoinRefusal> =
+            post(manager.addr(), &stranger, JOIN, &query).await.unwrap();
+        answer
+    };
+    assert!(ask(&first).await.is_ok());
+    assert!(matches!(ask(&second).await, Err(JoinRefusal::AlreadyMember)));
+    let again = ask(&first).await.unwrap();
+    first.complete(again.chain, again.ca).unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod silence;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
