@@ -36,7 +36,7 @@ impl From<ProposeError> for ApiError {
     fn from(error: ProposeError) -> Self {
         let text = error.to_string();
         match error {
-            ProposeError::Refused(error) => Self::new(refusal_code(&error), text),
+            ProposeError::Refused(error) => error.into(),
             ProposeError::Unreachable { addr, .. } => Self::new(ErrorCode::Unavailable, text).hint(format!(
                 "see that overlayd runs on the manager and that TCP port {} is open to this node; existing \
                  endpoints go on working meanwhile, and nothing new can be created",
@@ -44,13 +44,6 @@ impl From<ProposeError> for ApiError {
             )),
             ProposeError::Internal { .. } => Self::new(ErrorCode::Internal, text),
         }
-    }
-}
-
-fn refusal_code(error: &IntentError) -> ErrorCode {
-    match error {
-        IntentError::NoSuchNetwork { .. } => ErrorCode::NotFound,
-        _ => ErrorCode::Conflict,
     }
 }
 
@@ -113,7 +106,8 @@ impl JoinError {
                 "copy the whole token that `overlayctl cluster init` printed".to_owned()
             }
             Self::AlreadyMember(_) => "try again with a fresh id".to_owned(),
-            Self::Refused(_) | Self::Failed { .. } | Self::Identity(_) => return None,
+            Self::Refused(error) => return error.hint(),
+            Self::Failed { .. } | Self::Identity(_) => return None,
         })
     }
 }
@@ -124,7 +118,7 @@ impl From<JoinError> for ApiError {
             JoinError::Unreachable { .. } => ErrorCode::Unavailable,
             JoinError::WrongCluster { .. } | JoinError::WrongSecret { .. } => ErrorCode::Invalid,
             JoinError::AlreadyMember(_) => ErrorCode::Conflict,
-            JoinError::Refused(error) => refusal_code(error),
+            JoinError::Refused(error) => error.code(),
             JoinError::Failed { .. } | JoinError::Identity(_) => ErrorCode::Internal,
         };
         Self { code, error: error.to_string(), hint: error.hint() }
@@ -161,16 +155,18 @@ pub enum ManagerError {
 
 impl ManagerError {
     /// What to do about it.
-    pub const fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Store(error) => Some(error.hint()),
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Store(error) => error.hint(),
             Self::Listen { .. } => {
-                Some("another program may have the port: stop it, or set api_port to a free one")
+                "another program may have the port: stop it, or set api_port to a free one"
             }
-            Self::AlreadyMember(_) => Some("give it a fresh state_dir to make it a member of another one"),
-            Self::NoManager => Some("let this node join the cluster anew"),
-            Self::Identity(_) | Self::Refused(_) => None,
-        }
+            Self::AlreadyMember(_) => "give it a fresh state_dir to make it a member of another one",
+            Self::NoManager => "let this node join the cluster anew",
+            Self::Refused(error) => return error.hint(),
+            Self::Identity(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -178,9 +174,9 @@ impl From<ManagerError> for ApiError {
     fn from(error: ManagerError) -> Self {
         let code = match &error {
             ManagerError::AlreadyMember(_) => ErrorCode::Conflict,
-            ManagerError::Refused(error) => refusal_code(error),
+            ManagerError::Refused(error) => error.code(),
             _ => ErrorCode::Internal,
         };
-        Self { code, error: error.to_string(), hint: error.hint().map(str::to_owned) }
+        Self { code, error: error.to_string(), hint: error.hint() }
     }
 }

@@ -47,8 +47,12 @@ pub async fn join(token: &Token, manager: SocketAddr, node: Node) -> Result<Join
     let request = Request::new(id)?;
     let tls = joining_client_config(token.ca)?;
     let query = JoinRequest { secret: token.secret.to_string(), csr: request.csr().to_owned(), node };
-    let answer: Result<JoinAnswer, JoinRefusal> =
-        post(manager, &tls, JOIN, &query).await.map_err(|error| not_answered(manager, error))?;
+    let mut answer = post(manager, &tls, JOIN, &query).await;
+    if matches!(answer, Err(ClientError::Lost(_))) {
+        // It may have been let in: the same request again is answered again.
+        answer = post(manager, &tls, JOIN, &query).await;
+    }
+    let answer: Result<JoinAnswer, JoinRefusal> = answer.map_err(|error| not_answered(manager, error))?;
     let answer = answer.map_err(|refusal| match refusal {
         JoinRefusal::WrongSecret => JoinError::WrongSecret { addr: manager },
         JoinRefusal::AlreadyMember => JoinError::AlreadyMember(id),

@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::store::{Key, Store};
 
 /// The pauses between attempts to reach a manager.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a proposal that took effect waits to be seen here as well.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -117,11 +117,10 @@ impl Shared {
         loop {
             for addr in self.candidates() {
                 let cause = self.follow_one(addr, &mut failures).await;
-                tracing::warn!(manager = %addr, %cause, "the manager is not followed any more");
-                self.link.send_replace(ManagerLink { addr, reachable: false, last_error: Some(cause) });
+                self.set_link(ManagerLink { addr, reachable: false, last_error: Some(cause) });
             }
             sleep(pause(failures)).await;
-            failures += 1;
+            failures = failures.saturating_add(1);
         }
     }
 
@@ -200,11 +199,26 @@ impl Shared {
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
-            if let Some(cause) = &last_error {
-                tracing::error!(%cause, "cannot keep a copy of the intent");
-            }
         }
-        self.link.send_replace(ManagerLink { addr, reachable: true, last_error });
+        self.set_link(ManagerLink { addr, reachable: true, last_error });
+    }
+
+    /// Logs what is new about the link, once however often it is tried.
+    fn set_link(&self, link: ManagerLink) {
+        self.link.send_if_modified(|current| {
+            if *current == link {
+                return false;
+            }
+            let ManagerLink { addr: manager, reachable, last_error } = &link;
+            match last_error {
+                Some(cause) => {
+                    tracing::warn!(%manager, reachable, %cause, "trouble in following the manager")
+                }
+                None => tracing::info!(%manager, "the manager is followed"),
+            }
+            *current = link;
+            true
+        });
     }
 
     fn candidates(&self) -> Vec<SocketAddr> {
@@ -226,8 +240,8 @@ fn candidates(intent: &Intent, seeds: &[SocketAddr], reached: Option<SocketAddr>
     addresses
 }
 
-/// Doubles with every failure, and varies by half so that followers do not come back all at once.
+/// Drawn from a range that doubles with every failure, so that followers do not come back all at once.
 fn pause(failures: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
-    longest.mul_f64(rand::random_range(0.5..=1.0)).max(FIRST_PAUSE)
+    let longest = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_add(1)));
+    rand::random_range(SHORTEST_PAUSE..=longest.min(LONGEST_PAUSE))
 }

@@ -1,5 +1,6 @@
 //! The manager API's requests, once TLS has told who asks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -16,7 +17,7 @@ use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use super::wire::{
@@ -37,6 +38,8 @@ pub(super) struct Context {
     pub(super) authority: Arc<Authority>,
     /// The current intent as a line of JSON, made once for all followers; closed when the server stops.
     pub(super) lines: watch::Receiver<Bytes>,
+    /// The requests that this server signed, by node: whose answer was lost may ask again.
+    pub(super) signed: Arc<Mutex<BTreeMap<NodeId, String>>>,
 }
 
 /// An answer other than 200: the status and the cause.
@@ -150,10 +153,13 @@ async fn admit(context: &Context, request: JoinRequest) -> Result<Result<JoinAns
         return Ok(Err(JoinRefusal::WrongSecret));
     }
     let node = Node { manager: false, ..request.node };
-    if intent.nodes.contains_key(&node.id) {
+    let id = node.id;
+    // One after the other, so that no two are let in under one id.
+    let mut signed = context.signed.lock().await;
+    if context.log.watch().borrow().nodes.contains_key(&id) && signed.get(&id) != Some(&request.csr) {
         return Ok(Err(JoinRefusal::AlreadyMember));
     }
-    let chain = match context.authority.sign(&request.csr, node.id) {
+    let chain = match context.authority.sign(&request.csr, id) {
         Ok(chain) => chain,
         Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
     };
@@ -162,6 +168,7 @@ async fn admit(context: &Context, request: JoinRequest) -> Result<Result<JoinAns
         Err(ProposeError::Refused(error)) => return Ok(Err(JoinRefusal::Refused(error))),
         Err(error) => return Err(failed(&error)),
     }
+    signed.insert(id, request.csr);
     let intent = Intent::clone(&context.log.watch().borrow());
     Ok(Ok(JoinAnswer { chain, ca: context.authority.cert().to_owned(), intent }))
 }

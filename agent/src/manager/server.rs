@@ -62,7 +62,7 @@ impl Server {
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
         let lines = publish_lines(log.watch(), stopped.clone());
-        let router = router(Context { log, authority: Arc::new(authority), lines });
+        let router = router(Context { log, authority: Arc::new(authority), lines, signed: Arc::default() });
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })

@@ -1,0 +1,206 @@
+//! What members do, and what they are told when it cannot be done.
+
+use super::super::{JoinError, ManagerError, ProposeError};
+use super::*;
+use crate::identity::{Authority, Identity, Secret, Token};
+use crate::store::Key;
+use overlay::intent::{IntentError, Reply};
+
+#[tokio::test]
+async fn a_node_joins_and_changes_intent_for_all() {
+    let manager = Manager::start().await;
+    let worker = manager.worker().await;
+    let other = manager.worker().await;
+    let node = &worker.joined.identity.node;
+    assert!(worker.joined.intent.nodes.contains_key(node));
+    assert!(!worker.joined.intent.nodes[node].manager);
+
+    let Reply::Network(created) = worker.log.propose(network("net")).await.unwrap() else {
+        panic!("no network")
+    };
+    assert_eq!(created.name.as_str(), "net");
+    assert!(has(&worker.log.watch().borrow(), "net"), "who proposed does not see it at once");
+    seen(other.log.watch(), |intent| has(intent, "net")).await;
+    assert_eq!(*worker.log.watch().borrow(), *manager.log.watch().borrow());
+}
+
+#[tokio::test]
+async fn refusals_come_back_as_what_they_are() {
+    let manager = Manager::start().await;
+    let worker = manager.worker().await;
+    worker.log.propose(network("net")).await.unwrap();
+    let outcome = worker.log.propose(network("net")).await;
+    assert!(matches!(outcome, Err(ProposeError::Refused(IntentError::NetworkExists { .. }))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_token_of_another_cluster_or_secret_lets_nobody_in() {
+    let manager = Manager::start().await;
+    let addr = manager.addr();
+    let good = &manager.founded.token;
+    let before = manager.log.watch().borrow().clone();
+
+    let foreign = Authority::new("other").unwrap().digest().unwrap();
+    let token = Token { ca: foreign, secret: good.secret.clone() };
+    let error = join(&token, addr, node()).await.unwrap_err();
+    assert!(matches!(error, JoinError::WrongCluster { .. }), "{error}");
+
+    let token = Token { ca: good.ca, secret: Secret::random() };
+    let error = join(&token, addr, node()).await.unwrap_err();
+    assert!(matches!(error, JoinError::WrongSecret { .. }), "{error}");
+    assert!(error.hint().is_some());
+    assert_eq!(*manager.log.watch().borrow(), before);
+}
+
+#[tokio::test]
+async fn nobody_joins_in_a_members_place_or_as_a_manager() {
+    let manager = Manager::start().await;
+    let member = manager.founded.identity.node;
+    let error = manager.join(Node { id: member, ..node() }).await.unwrap_err();
+    assert!(matches!(error, JoinError::AlreadyMember(id) if id == member), "{error}");
+
+    let joined = manager.join(Node { manager: true, ..node() }).await.unwrap();
+    assert!(!joined.intent.nodes[&joined.identity.node].manager);
+}
+
+#[tokio::test]
+async fn a_node_that_a_network_overlaps_is_refused_with_the_cause() {
+    let manager = Manager::start().await;
+    let Reply::Network(created) = manager.log.propose(network("net")).await.unwrap() else {
+        panic!("no network")
+    };
+    let error = manager.join(Node { underlay: vec![created.subnets[0].net], ..node() }).await.unwrap_err();
+    assert!(matches!(error, JoinError::Refused(IntentError::NodeOverlap { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn joining_where_nobody_listens_says_so() {
+    let manager = Manager::start().await;
+    let addr = manager.addr();
+    manager.server.stop().await;
+    let error = join(&manager.founded.token, addr, node()).await.unwrap_err();
+    assert!(matches!(error, JoinError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&addr.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_lives_through_its_managers_absence() {
+    let manager = Manager::start().await;
+    let Worker { _dir, joined, store, log } = manager.worker().await;
+    log.propose(network("before")).await.unwrap();
+    let addr = manager.addr();
+    manager.server.stop().await;
+
+    seen(log.status(), |link| !link.reachable && link.last_error.is_some()).await;
+    let error = log.propose(network("lost")).await.unwrap_err();
+    assert!(matches!(error, ProposeError::Unreachable { addr: tried, .. } if tried == addr), "{error}");
+    assert!(has(&log.watch().borrow(), "before"));
+
+    // The worker restarts with nobody to ask.
+    let kept = log.watch().borrow().clone();
+    drop(log);
+    let log = Remote::start(store, &joined.identity, Vec::new()).unwrap();
+    assert_eq!(*log.watch().borrow(), kept);
+
+    manager.log.propose(network("after")).await.unwrap();
+    let server = serve(addr, &manager.log, &manager.founded).await;
+    let intent = seen(log.watch(), |intent| has(intent, "after")).await;
+    assert_eq!(intent, *manager.log.watch().borrow());
+    seen(log.status(), |link| link.reachable && link.last_error.is_none()).await;
+    log.propose(network("again")).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_keeps_its_copy_on_the_disk() {
+    let manager = Manager::start().await;
+    let worker = manager.worker().await;
+    worker.log.propose(network("net")).await.unwrap();
+    // The link is told once the copy is kept.
+    let mut status = worker.log.status();
+    let kept = async {
+        while !worker.store.get::<Intent>(Key::IntentCopy).unwrap().is_some_and(|copy| has(&copy, "net")) {
+            status.changed().await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(30), kept).await.expect("not kept");
+}
+
+#[tokio::test]
+async fn a_manager_restarts_with_the_same_intent() {
+    let Manager { dir, founded, log, server } = Manager::start().await;
+    log.propose(network("net")).await.unwrap();
+    let before = log.watch().borrow().clone();
+    let addr = server.local_addr();
+    server.stop().await;
+    drop(log);
+
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.get::<Identity>(Key::Identity).unwrap(), Some(founded.identity));
+    assert_eq!(store.get::<Authority>(Key::ClusterCa).unwrap(), Some(founded.authority));
+    let log = Local::open(store, addr).unwrap();
+    assert_eq!(*log.watch().borrow(), before);
+}
+
+#[tokio::test]
+async fn proposals_at_once_all_take_effect_even_if_nobody_waits() {
+    let Manager { dir, log, server, founded: _ } = Manager::start().await;
+    let before = log.watch().borrow().version;
+    let names: Vec<_> = (0..16).map(|index| format!("net{index}")).collect();
+    let proposals = names.iter().map(|name| {
+        let log = Arc::clone(&log);
+        let command = network(name);
+        tokio::spawn(async move { log.propose(command).await })
+    });
+    for proposal in proposals.collect::<Vec<_>>() {
+        proposal.await.unwrap().unwrap();
+    }
+    // One whose future goes away as soon as it got its turn.
+    let dropped = log.propose(network("dropped"));
+    tokio::select! {
+        biased;
+        _ = dropped => {}
+        () = tokio::task::yield_now() => {}
+    }
+    seen(log.watch(), |intent| has(intent, "dropped")).await;
+    let last = log.watch().borrow().clone();
+    assert_eq!(last.version, before + 17);
+    assert!(names.iter().all(|name| has(&last, name)));
+    server.stop().await;
+    // The last commit holds the log for a moment after it is seen.
+    let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    log.propose(Command::RemoveNetwork { id: last.network("dropped").unwrap().id }).await.unwrap();
+    drop(log);
+    let log = Local::open(Store::open(dir.path()).unwrap(), addr).unwrap();
+    assert_eq!(log.watch().borrow().version, last.version + 1);
+}
+
+#[tokio::test]
+async fn a_second_cluster_on_one_node_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let first = init_cluster(&store, node()).unwrap();
+    let error = init_cluster(&store, node()).unwrap_err();
+    assert!(matches!(error, ManagerError::AlreadyMember(id) if id == first.identity.node), "{error}");
+    assert_eq!(store.get::<Identity>(Key::Identity).unwrap(), Some(first.identity));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let manager = Manager::start().await;
+    let log = Arc::clone(&manager.log) as Arc<dyn IntentLog>;
+    let founded = &manager.founded;
+    let outcome = Server::start(manager.addr(), log, &founded.identity, founded.authority.clone()).await;
+    let Err(error) = outcome else { panic!("listens twice") };
+    assert!(matches!(error, ManagerError::Listen { .. }));
+    assert!(error.to_string().contains(&manager.addr().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_without_any_managers_address_does_not_start() {
+    let manager = Manager::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let outcome = Remote::start(store, &manager.founded.identity, Vec::new());
+    assert!(matches!(outcome, Err(ManagerError::NoManager)));
+}

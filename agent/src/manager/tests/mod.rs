@@ -1,0 +1,118 @@
+//! A manager and its workers over real sockets on the loopback device.
+
+mod cluster;
+mod hostile;
+mod silence;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use overlay::intent::{Command, CreateNetwork, Intent};
+use overlay::model::{Labels, NetworkId, Node, NodeId};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Founded, IntentLog, Joined, Local, Remote, Server, init_cluster, join};
+use crate::store::Store;
+
+/// A number that no other test of this process has.
+fn unique() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A node at a loopback address of its own, so that no other test can take a port that it gave up.
+fn node() -> Node {
+    let [high, low] = unique().to_be_bytes();
+    Node {
+        id: NodeId::from_bytes(rand::random()),
+        hostname: format!("test-{high}-{low}"),
+        addr: IpAddr::V4(Ipv4Addr::new(127, 1, high, low)),
+        gossip_port: 7946,
+        api_port: 1,
+        manager: false,
+        underlay: Vec::new(),
+        version: "0".to_owned(),
+    }
+}
+
+fn network(name: &str) -> Command {
+    Command::CreateNetwork(CreateNetwork {
+        id: NetworkId::from_bytes(rand::random()),
+        name: name.parse().unwrap(),
+        subnets: Vec::new(),
+        gateways: Vec::new(),
+        mtu: None,
+        internal: false,
+        allow_overlap: false,
+        labels: Labels::new(),
+    })
+}
+
+fn has(intent: &Intent, name: &str) -> bool {
+    intent.network(name).is_ok()
+}
+
+/// Waits for an intent or link that is as it should be.
+async fn seen<T: Clone>(mut receiver: watch::Receiver<T>, condition: impl FnMut(&T) -> bool) -> T {
+    let waited = timeout(Duration::from_secs(30), receiver.wait_for(condition)).await;
+    waited.expect("did not come about").unwrap().clone()
+}
+
+/// The first node of a cluster, serving.
+struct Manager {
+    dir: TempDir,
+    founded: Founded,
+    log: Arc<Local>,
+    server: Server,
+}
+
+impl Manager {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut node = node();
+        let founded = init_cluster(&store, node.clone()).unwrap();
+        let listen = SocketAddr::new(node.addr, 0);
+        let log = Arc::new(Local::open(store, listen).unwrap());
+        let server = serve(listen, &log, &founded).await;
+        node.manager = true;
+        node.api_port = server.local_addr().port();
+        log.propose(Command::PutNode(node)).await.unwrap();
+        Self { dir, founded, log, server }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    async fn join(&self, node: Node) -> Result<Joined, super::JoinError> {
+        join(&self.founded.token, self.addr(), node).await
+    }
+
+    async fn worker(&self) -> Worker {
+        let dir = tempfile::tempdir().unwrap();
+        let joined = self.join(node()).await.unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        joined.save(&store).unwrap();
+        let log = Remote::start(store.clone(), &joined.identity, Vec::new()).unwrap();
+        seen(log.status(), |link| link.reachable).await;
+        Worker { _dir: dir, joined, store, log }
+    }
+}
+
+async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
+    let log = Arc::clone(log) as Arc<dyn IntentLog>;
+    Server::start(listen, log, &founded.identity, founded.authority.clone()).await.unwrap()
+}
+
+/// A node that joined, and follows.
+struct Worker {
+    _dir: TempDir,
+    joined: Joined,
+    store: Store,
+    log: Remote,
+}
