@@ -1,2 +1,8 @@
-//! Golden packets: every branch of every BPF program, run by the kernel (`BPF_PROG_TEST_RUN`).
+//! The data path as the kernel runs it: golden packets through every branch of every program
+//! (`BPF_PROG_TEST_RUN`), and real traffic between two nodes. Needs root; every test works in network and mount
+//! namespaces of its own, which end with it.
 #![cfg(test)]
+
+mod lab;
+mod netns;
+mod traffic;

@@ -1,13 +1,56 @@
-//! The BPF programs: entry points that turn a `Result` into a verdict.
+//! The BPF programs of the data path: each entry point turns its role's outcome into a verdict, and counts the
+//! drop. The roles never decide on a verdict's number, and never count.
 #![no_std]
 #![no_main]
 
+mod encap;
+mod frame;
+mod gateway;
+mod maps;
+mod neighbour;
+mod receive;
+mod tc_endpoint;
+mod tc_guard;
+mod tc_overlay;
+mod tc_underlay;
+
+use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 
+use frame::{Outcome, Verdict};
+
 #[classifier]
-pub fn tc_endpoint(_ctx: TcContext) -> i32 {
-    0
+pub fn tc_endpoint(ctx: TcContext) -> i32 {
+    conclude(tc_endpoint::run(&ctx))
+}
+
+#[classifier]
+pub fn tc_underlay(ctx: TcContext) -> i32 {
+    conclude(tc_underlay::run(&ctx))
+}
+
+#[classifier]
+pub fn tc_overlay(ctx: TcContext) -> i32 {
+    conclude(tc_overlay::run(&ctx))
+}
+
+#[classifier]
+pub fn tc_guard(ctx: TcContext) -> i32 {
+    conclude(tc_guard::run(&ctx))
+}
+
+/// The only place that knows the kernel's numbers. "Unspecified" is tcx's "next": other programs still run.
+#[inline(always)]
+fn conclude(outcome: Outcome) -> i32 {
+    match outcome {
+        Ok(Verdict::Pass) => TC_ACT_UNSPEC,
+        Ok(Verdict::Redirect) => TC_ACT_REDIRECT as i32,
+        Err(reason) => {
+            maps::count(reason);
+            TC_ACT_SHOT as i32
+        }
+    }
 }
 
 #[cfg(not(test))]

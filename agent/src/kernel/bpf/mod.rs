@@ -1,1 +1,152 @@
-//! Placeholder.
+//! The data path: loads the BPF programs, attaches and pins them, and reads and writes their tables. Everything
+//! is pinned on a bpffs, so that traffic goes on while no agent runs, and an agent that starts continues with
+//! what it finds.
+//!
+//! It decides nothing: what should be in the tables and where programs should be attached is the core's to say.
+//! It works in the network namespace of the thread that calls it.
+
+mod encode;
+mod fs;
+mod links;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::fs as stdfs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{MapInfo, PerCpuArray};
+use aya::programs::{ProgramInfo, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+use overlay::reconcile::tables::{Program, TableAction, Tables};
+use overlay_abi::{ABI_VERSION, DropReason, map, program};
+
+pub use fs::{ensure_bpffs, remove};
+
+/// The object with all programs, built by `build.rs`.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
+
+/// All programs.
+const ALL: [Program; 4] =
+    [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
+
+/// The name of a program in the object, in `bpftool` and in pins.
+pub const fn name(program: Program) -> &'static str {
+    match program {
+        Program::TcEndpoint => program::TC_ENDPOINT,
+        Program::TcUnderlay => program::TC_UNDERLAY,
+        Program::TcOverlay => program::TC_OVERLAY,
+        Program::TcGuard => program::TC_GUARD,
+    }
+}
+
+/// The loaded programs and their maps. Dropping it changes nothing in the kernel but the programs that are
+/// attached nowhere, which go.
+pub struct DataPath {
+    ebpf: Ebpf,
+    maps: PathBuf,
+    links: PathBuf,
+}
+
+impl DataPath {
+    /// Loads the programs. Their maps are pinned below `dir`/v`ABI_VERSION`/maps, and taken over with what they
+    /// hold where they are there already.
+    ///
+    /// # Errors
+    /// When `dir` is not on a bpffs, see [`ensure_bpffs`]; when the kernel refuses a map or a program.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let maps = dir.join(format!("v{ABI_VERSION}")).join("maps");
+        let links = dir.join("links");
+        for path in [&maps, &links] {
+            stdfs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        }
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory(&maps)
+            .load(PROGRAMS)
+            .context("creating the data path's maps; hint: the agent needs CAP_BPF and CAP_NET_ADMIN")?;
+        for program in ALL {
+            classifier(&mut ebpf, program)?
+                .load()
+                .with_context(|| format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program)))?;
+        }
+        Ok(Self { ebpf, maps, links })
+    }
+
+    /// Everything that the tables hold.
+    ///
+    /// # Errors
+    /// When a map can't be read, or holds what no agent of this version writes.
+    pub fn observe(&self) -> Result<Tables> {
+        tables::observe(&self.ebpf)
+    }
+
+    /// Writes or removes one entry. Removing what is not there succeeds.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as for a map that is full.
+    pub fn apply(&mut self, action: &TableAction) -> Result<()> {
+        tables::apply(&mut self.ebpf, action).with_context(|| format!("applying {action:?}"))
+    }
+
+    /// How many packets were dropped for which reason since the maps were made, all CPUs together.
+    ///
+    /// # Errors
+    /// When the map can't be read.
+    pub fn drops(&self) -> Result<BTreeMap<DropReason, u64>> {
+        let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(tables::map(&self.ebpf, map::DROPS)?)?;
+        let mut drops = BTreeMap::new();
+        for reason in DropReason::ALL {
+            let count = counters.get(&(*reason as u32), 0)?.iter().sum();
+            if count > 0 {
+                drops.insert(*reason, count);
+            }
+        }
+        Ok(drops)
+    }
+
+    /// Pins the maps again whose pin is gone or leads to another map, and names them.
+    ///
+    /// # Errors
+    /// When the kernel refuses a pin.
+    pub fn repair_pins(&mut self) -> Result<Vec<String>> {
+        stdfs::create_dir_all(&self.maps).with_context(|| format!("creating {}", self.maps.display()))?;
+        stdfs::create_dir_all(&self.links).with_context(|| format!("creating {}", self.links.display()))?;
+        let mut missing = Vec::new();
+        for name in map::ALL {
+            let path = self.maps.join(name);
+            let map = tables::map(&self.ebpf, name)?;
+            let pinned = MapInfo::from_pin(&path).map(|info| info.id()).ok();
+            if pinned == Some(tables::id(map)?) {
+                continue;
+            }
+            if pinned.is_some() {
+                stdfs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
+            map.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
+            missing.push(name.to_owned());
+        }
+        Ok(missing)
+    }
+
+    /// What the kernel says of a loaded program.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn info(&mut self, program: Program) -> Result<ProgramInfo> {
+        Ok(self.program(program)?.info()?)
+    }
+
+    /// A loaded program, to run it with a packet of one's own.
+    ///
+    /// # Errors
+    /// When the object lacks it.
+    pub fn program(&mut self, program: Program) -> Result<&mut SchedClassifier> {
+        classifier(&mut self.ebpf, program)
+    }
+}
+
+fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier> {
+    let name = name(program);
+    let program = ebpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))?;
+    Ok(program.try_into()?)
+}

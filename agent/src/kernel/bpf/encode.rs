@@ -1,0 +1,259 @@
+//! The core's types and the programs' types, each as the other: the only place that knows both.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use overlay::model::{MacAddr, Vni};
+use overlay::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, VtepEntry};
+use overlay_abi::{self as abi, Address};
+
+/// A core type that has an image in a map.
+pub(super) trait Encode: Sized {
+    /// The image.
+    type Image;
+
+    /// As the programs read it.
+    fn encode(&self) -> Self::Image;
+
+    /// As the core reads it; an error for what [`Encode::encode`] never yields.
+    fn decode(image: &Self::Image) -> Result<Self>;
+}
+
+impl Encode for IpAddr {
+    type Image = Address;
+
+    fn encode(&self) -> Address {
+        (*self).into()
+    }
+
+    fn decode(image: &Address) -> Result<Self> {
+        Ok((*image).into())
+    }
+}
+
+impl Encode for MacAddr {
+    type Image = abi::Mac;
+
+    fn encode(&self) -> abi::Mac {
+        self.bytes()
+    }
+
+    fn decode(image: &abi::Mac) -> Result<Self> {
+        Self::new(*image).context("a map holds a MAC address that is none")
+    }
+}
+
+impl Encode for Vni {
+    type Image = u32;
+
+    fn encode(&self) -> u32 {
+        self.get()
+    }
+
+    fn decode(image: &u32) -> Result<Self> {
+        Self::new(*image).context("a map holds a VNI that is none")
+    }
+}
+
+impl Encode for NodeEntry {
+    type Image = abi::Node;
+
+    fn encode(&self) -> abi::Node {
+        abi::Node {
+            underlay_ifindex: self.underlay_ifindex,
+            mark: self.mark,
+            vtep: self.vtep.encode(),
+            data_port: self.data_port,
+            padding: [0; 2],
+        }
+    }
+
+    fn decode(image: &abi::Node) -> Result<Self> {
+        Ok(Self {
+            underlay_ifindex: image.underlay_ifindex,
+            vtep: IpAddr::decode(&image.vtep)?,
+            data_port: image.data_port,
+            mark: image.mark,
+        })
+    }
+}
+
+impl Encode for NetworkEntry {
+    type Image = abi::Network;
+
+    fn encode(&self) -> abi::Network {
+        abi::Network {
+            gateway4: encode_optional(self.gateway4),
+            gateway6: encode_optional(self.gateway6),
+            mtu: self.mtu,
+            padding: [0; 2],
+        }
+    }
+
+    fn decode(image: &abi::Network) -> Result<Self> {
+        Ok(Self {
+            mtu: image.mtu,
+            gateway4: decode_optional(image.gateway4)?,
+            gateway6: decode_optional(image.gateway6)?,
+        })
+    }
+}
+
+impl Encode for Destination {
+    type Image = abi::Destination;
+
+    fn encode(&self) -> abi::Destination {
+        match *self {
+            Self::Local { ifindex } => abi::Destination { ifindex, vtep: Address::NONE },
+            Self::Remote { vtep } => abi::Destination { ifindex: 0, vtep: vtep.encode() },
+        }
+    }
+
+    fn decode(image: &abi::Destination) -> Result<Self> {
+        Ok(match image.ifindex {
+            0 => Self::Remote { vtep: IpAddr::decode(&image.vtep)? },
+            ifindex => Self::Local { ifindex },
+        })
+    }
+}
+
+impl Encode for VtepEntry {
+    type Image = abi::Vtep;
+
+    fn encode(&self) -> abi::Vtep {
+        abi::Vtep { mtu: self.mtu, padding: [0; 2] }
+    }
+
+    fn decode(image: &abi::Vtep) -> Result<Self> {
+        Ok(Self { mtu: image.mtu })
+    }
+}
+
+impl Encode for Source {
+    type Image = abi::Source;
+
+    fn encode(&self) -> abi::Source {
+        abi::Source {
+            vni: self.vni.encode(),
+            mac: self.mac.encode(),
+            padding: [0; 2],
+            ip4: encode_optional(self.ip4),
+            ip6: encode_optional(self.ip6),
+        }
+    }
+
+    fn decode(image: &abi::Source) -> Result<Self> {
+        Ok(Self {
+            vni: Vni::decode(&image.vni)?,
+            mac: MacAddr::decode(&image.mac)?,
+            ip4: decode_optional(image.ip4)?,
+            ip6: decode_optional(image.ip6)?,
+        })
+    }
+}
+
+impl Encode for (Vni, MacAddr) {
+    type Image = abi::FdbKey;
+
+    fn encode(&self) -> abi::FdbKey {
+        abi::FdbKey::new(self.0.encode(), self.1.encode())
+    }
+
+    fn decode(image: &abi::FdbKey) -> Result<Self> {
+        Ok((Vni::decode(&image.vni)?, MacAddr::decode(&image.mac)?))
+    }
+}
+
+impl Encode for (Vni, IpAddr) {
+    type Image = abi::NeighbourKey;
+
+    fn encode(&self) -> abi::NeighbourKey {
+        abi::NeighbourKey::new(self.0.encode(), self.1.encode())
+    }
+
+    fn decode(image: &abi::NeighbourKey) -> Result<Self> {
+        Ok((Vni::decode(&image.vni)?, IpAddr::decode(&image.address)?))
+    }
+}
+
+fn encode_optional(address: Option<impl Into<IpAddr>>) -> Address {
+    address.map_or(Address::NONE, |address| address.into().encode())
+}
+
+/// Of the family that is wanted; the other one is an error.
+fn decode_optional<T: FromAddress>(image: Address) -> Result<Option<T>> {
+    if image.is_none() {
+        return Ok(None);
+    }
+    let address = IpAddr::decode(&image)?;
+    T::from_address(address).map(Some).with_context(|| format!("a map holds {address} in the other family's place"))
+}
+
+trait FromAddress: Sized {
+    fn from_address(address: IpAddr) -> Option<Self>;
+}
+
+impl FromAddress for std::net::Ipv4Addr {
+    fn from_address(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl FromAddress for std::net::Ipv6Addr {
+    fn from_address(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V6(v6) => Some(v6),
+            IpAddr::V4(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survives<T: Encode + PartialEq + std::fmt::Debug>(value: T) {
+        assert_eq!(T::decode(&value.encode()).unwrap(), value);
+    }
+
+    #[test]
+    fn every_entry_survives_the_round_trip() {
+        let vni = Vni::new(0x01_02_03).unwrap();
+        let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+        for vtep in ["192.0.2.1", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap()) {
+            survives(NodeEntry { underlay_ifindex: 3, vtep, data_port: 4789, mark: 0x6f76 });
+            survives(Destination::Remote { vtep });
+            survives((vni, vtep));
+        }
+        survives((vni, mac));
+        survives(Destination::Local { ifindex: 7 });
+        survives(VtepEntry { mtu: 1450 });
+        let (ip4, ip6) = ("10.1.0.1".parse().ok(), "fd00::1".parse().ok());
+        for (ip4, ip6) in [(ip4, ip6), (ip4, None), (None, ip6), (None, None)] {
+            survives(NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6 });
+            survives(Source { vni, mac, ip4, ip6 });
+        }
+    }
+
+    #[test]
+    fn what_no_agent_writes_is_refused() {
+        assert!(Vni::decode(&0).is_err());
+        assert!(MacAddr::decode(&[0xff; 6]).is_err());
+        let swapped = abi::Network {
+            gateway4: Address([0xfd; 16]),
+            gateway6: Address::NONE,
+            mtu: 1450,
+            padding: [0; 2],
+        };
+        assert!(NetworkEntry::decode(&swapped).is_err());
+    }
+
+    #[test]
+    fn both_sides_derive_the_same_gateway() {
+        let vni = Vni::new(0x01_02_03).unwrap();
+        assert_eq!(abi::gateway_mac(vni.get()), MacAddr::gateway(vni).bytes());
+    }
+}

@@ -1,0 +1,103 @@
+//! One shape for the addresses of both families.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An IP address in network byte order: IPv6's 16 bytes, or IPv4's as `::ffff:a.b.c.d` (RFC 4291,
+/// section 2.5.5.2). All zero stands for "none".
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// No address, which is also IPv6's unspecified one.
+    pub const NONE: Self = Self([0; 16]);
+
+    /// From IPv4's four bytes, network order.
+    #[inline(always)]
+    pub const fn v4(bytes: [u8; 4]) -> Self {
+        let [a, b, c, d] = bytes;
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// IPv4's four bytes, whatever the rest says.
+    #[inline(always)]
+    pub const fn last4(self) -> [u8; 4] {
+        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub fn is_v4(&self) -> bool {
+        self.0[..10] == [0; 10] && self.0[10] == 0xff && self.0[11] == 0xff
+    }
+
+    /// Whether it is "none".
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    /// Whether it is IPv6 link-local, fe80::/10 (RFC 4291, section 2.5.6).
+    #[inline(always)]
+    pub const fn is_link_local6(&self) -> bool {
+        self.0[0] == 0xfe && self.0[1] & 0xc0 == 0x80
+    }
+
+    /// Whether it is a group's: IPv6 multicast, IPv4 multicast, or IPv4's class E with its broadcast address.
+    #[inline(always)]
+    pub fn is_group(&self) -> bool {
+        if self.is_v4() { self.0[12] >= 224 } else { self.0[0] == 0xff }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self(v6.octets()),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        if address.is_v4() {
+            Ipv4Addr::from(address.last4()).into()
+        } else {
+            Ipv6Addr::from(address.0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_survive_the_round_trip() {
+        for text in ["10.1.2.3", "0.0.0.0", "fd00::1", "fe80::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Address::from(address)), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_absent_address_is_none_but_zero_v4_is_not() {
+        assert!(Address::NONE.is_none());
+        assert!(!Address::v4([0; 4]).is_none());
+    }
+
+    #[test]
+    fn groups_and_link_local_are_told_apart() {
+        let is = |text: &str| {
+            let address = Address::from(text.parse::<IpAddr>().unwrap());
+            (address.is_group(), address.is_link_local6())
+        };
+        assert_eq!(is("224.0.0.1"), (true, false));
+        assert_eq!(is("255.255.255.255"), (true, false));
+        assert_eq!(is("223.255.255.255"), (false, false));
+        assert_eq!(is("ff02::1"), (true, false));
+        assert_eq!(is("febf::1"), (false, true));
+        assert_eq!(is("fec0::1"), (false, false));
+    }
+}

@@ -1,0 +1,142 @@
+//! VXLAN (RFC 7348): its header, and the whole outer header stack.
+
+use crate::{Address, be16, ethernet, ip};
+
+/// The VXLAN header's length.
+pub const LEN: usize = 8;
+/// UDP's header's length.
+pub const UDP_LEN: usize = 8;
+/// What an IPv4 underlay adds in front of the inner Ethernet header: Ethernet, IP, UDP, VXLAN.
+pub const OUTER4_LEN: usize = ethernet::LEN + ip::V4_LEN + UDP_LEN + LEN;
+/// What an IPv6 underlay adds in front of the inner Ethernet header.
+pub const OUTER6_LEN: usize = ethernet::LEN + ip::V6_LEN + UDP_LEN + LEN;
+/// The outer time to live, or hop limit.
+pub const TTL: u8 = 64;
+
+const VALID_VNI: u8 = 0x08;
+
+/// The VNI of a VXLAN header, in host byte order; `None` when the header does not say that it has one. All
+/// other flags and reserved bits are ignored, as section 5 asks.
+#[inline(always)]
+pub const fn vni(header: &[u8; LEN]) -> Option<u32> {
+    if header[0] & VALID_VNI == 0 {
+        return None;
+    }
+    Some(u32::from_be_bytes([0, header[4], header[5], header[6]]))
+}
+
+/// The source port for a flow (section 5): 49152 to 65535, so that routers spread flows over their paths.
+#[inline(always)]
+pub const fn source_port(flow_hash: u32) -> u16 {
+    49152 | ((flow_hash ^ flow_hash >> 16) & 0x3fff) as u16
+}
+
+/// The outer headers of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    /// This node's VTEP.
+    pub source: Address,
+    /// The peer's VTEP, of the same family.
+    pub destination: Address,
+    /// See [`source_port`].
+    pub source_port: u16,
+    /// The data port.
+    pub destination_port: u16,
+    /// The VNI, host byte order.
+    pub vni: u32,
+    /// The inner packet's ECN field (RFC 6040, section 4.1: normal mode copies it).
+    pub ecn: u8,
+    /// The inner frame's length in bytes, its Ethernet header included.
+    pub inner: u16,
+}
+
+impl Outer {
+    #[inline(always)]
+    fn udp_vxlan(&self) -> [u8; UDP_LEN + LEN] {
+        let [s0, s1] = self.source_port.to_be_bytes();
+        let [d0, d1] = self.destination_port.to_be_bytes();
+        let [l0, l1] = self.inner.wrapping_add((UDP_LEN + LEN) as u16).to_be_bytes();
+        let [_, v0, v1, v2] = self.vni.to_be_bytes();
+        // The checksum is zero: RFC 7348, section 4.1, and RFC 6935 for IPv6.
+        [s0, s1, d0, d1, l0, l1, 0, 0, VALID_VNI, 0, 0, 0, v0, v1, v2, 0]
+    }
+
+    /// Over IPv4. The Ethernet addresses are left zero: the next hop's are the kernel's business.
+    #[inline(always)]
+    pub fn v4(&self) -> [u8; OUTER4_LEN] {
+        let total = self.inner.wrapping_add((ip::V4_LEN + UDP_LEN + LEN) as u16);
+        let (source, destination) = (self.source.last4(), self.destination.last4());
+        let mut bytes = [0; OUTER4_LEN];
+        [bytes[12], bytes[13]] = ethernet::IPV4.to_be_bytes();
+        bytes[14..34].copy_from_slice(&ip::v4(self.ecn, total, TTL, ip::protocol::UDP, source, destination));
+        bytes[34..].copy_from_slice(&self.udp_vxlan());
+        bytes
+    }
+
+    /// Over IPv6.
+    #[inline(always)]
+    pub fn v6(&self) -> [u8; OUTER6_LEN] {
+        let payload = self.inner.wrapping_add((UDP_LEN + LEN) as u16);
+        let mut bytes = [0; OUTER6_LEN];
+        [bytes[12], bytes[13]] = ethernet::IPV6.to_be_bytes();
+        bytes[14..54].copy_from_slice(&ip::v6(
+            self.ecn,
+            payload,
+            TTL,
+            ip::protocol::UDP,
+            &self.source.0,
+            &self.destination.0,
+        ));
+        bytes[54..].copy_from_slice(&self.udp_vxlan());
+        bytes
+    }
+}
+
+/// The destination port of a UDP header, host byte order.
+#[inline(always)]
+pub fn udp_destination(header: &[u8; UDP_LEN]) -> u16 {
+    be16(header, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outer(source: Address, destination: Address) -> Outer {
+        Outer { source, destination, source_port: 50000, destination_port: 4789, vni: 0x010203, ecn: 2, inner: 98 }
+    }
+
+    #[test]
+    fn the_ipv4_stack_is_as_the_rfc_draws_it() {
+        let bytes = outer(Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])).v4();
+        assert_eq!(bytes[12..14], [8, 0]);
+        let header = ip::Header::parse4(bytes[14..34].try_into().unwrap()).unwrap();
+        assert_eq!((header.total, header.ecn, header.protocol), (98 + 36, 2, 17));
+        assert!(header.dont_fragment);
+        assert_eq!(bytes[34..], [0xc3, 0x50, 0x12, 0xb5, 0, 114, 0, 0, 8, 0, 0, 0, 1, 2, 3, 0]);
+        assert_eq!(vni(bytes[42..].try_into().unwrap()), Some(0x010203));
+    }
+
+    #[test]
+    fn the_ipv6_stack_is_as_the_rfc_draws_it() {
+        let bytes = outer(Address([1; 16]), Address([2; 16])).v6();
+        assert_eq!(bytes[12..14], [0x86, 0xdd]);
+        let header = ip::Header::parse6(bytes[14..54].try_into().unwrap()).unwrap();
+        assert_eq!((header.total, header.ecn, header.protocol), (98 + 56, 2, 17));
+        assert_eq!(udp_destination(bytes[54..62].try_into().unwrap()), 4789);
+    }
+
+    #[test]
+    fn a_header_without_the_i_flag_has_no_vni() {
+        assert_eq!(vni(&[0xf7, 0, 0, 0, 1, 2, 3, 0]), None);
+        assert_eq!(vni(&[0xff, 9, 9, 9, 1, 2, 3, 9]), Some(0x010203));
+    }
+
+    #[test]
+    fn source_ports_stay_in_the_dynamic_range() {
+        for hash in [0, 1, 0xffff, 0x3fff_0000, u32::MAX] {
+            assert!(source_port(hash) >= 49152, "{hash:x}");
+        }
+        assert_ne!(source_port(0x1234), source_port(0x1235));
+    }
+}

@@ -1,0 +1,93 @@
+//! Sending to a peer's node: the outer headers are written here, so the VXLAN device has no part in it.
+
+use aya_ebpf::bindings::{
+    BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+};
+use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_adjust_room};
+use aya_ebpf::programs::TcContext;
+use overlay_abi::{Address, DropReason, Source};
+use overlay_packet::{ethernet, ip, vxlan};
+
+use crate::frame::{self, Outcome, Verdict};
+use crate::{gateway, maps};
+
+const BPF_ADJ_ROOM_MAC: u32 = 1;
+/// The kernel is told of the inner Ethernet header alone; counting VXLAN's in breaks the segmentation of TCP.
+const INNER_L2: u64 = (ethernet::LEN as u64) << 56;
+const FLAGS: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
+    | BPF_F_ADJ_ROOM_FIXED_GSO as u64
+    | INNER_L2;
+
+#[inline(never)]
+pub fn send(
+    ctx: &TcContext,
+    source: &Source,
+    peer: &Address,
+    header: &ethernet::Header,
+    packet: &ip::Header,
+) -> Outcome {
+    let node = maps::node().ok_or(DropReason::NoNode)?;
+    let mtu = maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?.mtu;
+    if !fits(ctx, packet, u32::from(mtu)) {
+        return gateway::answer_too_big(ctx, source, packet, mtu);
+    }
+    let v4 = node.vtep.is_v4();
+    let outer_len = if v4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
+    // The outer lengths have 16 bits, even of what the kernel has yet to cut into segments.
+    let Ok(inner) = u16::try_from(ctx.len() + (outer_len - ethernet::LEN) as u32) else {
+        return Err(DropReason::TooBig);
+    };
+    let outer = vxlan::Outer {
+        source: node.vtep,
+        destination: *peer,
+        // SAFETY: the context is valid.
+        source_port: vxlan::source_port(unsafe { bpf_get_hash_recalc(ctx.skb.skb) }),
+        destination_port: node.data_port,
+        vni: source.vni,
+        ecn: packet.ecn,
+        inner: inner - (outer_len - ethernet::LEN) as u16,
+    };
+    if v4 {
+        grow(ctx, outer_len, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64)?;
+        frame::store(ctx, 0, &outer.v4())?;
+    } else {
+        grow(ctx, outer_len, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 as u64)?;
+        frame::store(ctx, 0, &outer.v6())?;
+    }
+    frame::store(ctx, outer_len, &header.bytes())?;
+    ctx.set_mark(node.mark);
+    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the outer destination.
+    unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    Ok(Verdict::Redirect)
+}
+
+#[inline(always)]
+fn grow(ctx: &TcContext, by: usize, family: u64) -> Result<(), DropReason> {
+    // SAFETY: the context is valid.
+    match unsafe { bpf_skb_adjust_room(ctx.skb.skb, by as i32, BPF_ADJ_ROOM_MAC, FLAGS | family) } {
+        0 => Ok(()),
+        _ => Err(DropReason::EncapFailed),
+    }
+}
+
+/// Whether the packet, or each segment that the kernel will cut it into, fits `mtu` bytes.
+#[inline(always)]
+fn fits(ctx: &TcContext, packet: &ip::Header, mtu: u32) -> bool {
+    let segment = frame::skb(ctx).gso_size;
+    if segment == 0 {
+        return ctx.len() - ethernet::LEN as u32 <= mtu;
+    }
+    let at = ethernet::LEN + usize::from(packet.length);
+    let transport = match packet.protocol {
+        ip::protocol::UDP => vxlan::UDP_LEN as u32,
+        // TCP, or extension headers before it: then the largest TCP header stands for both.
+        ip::protocol::TCP => match frame::load::<1>(ctx, at + 12) {
+            Ok([offset]) => u32::from(offset >> 4) * 4,
+            Err(_) => 60,
+        },
+        _ => 60,
+    };
+    u32::from(packet.length) + transport + segment <= mtu
+}

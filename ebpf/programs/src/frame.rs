@@ -1,0 +1,87 @@
+//! Reading and writing the packet at hand. Reads and writes go through the kernel's helpers, which reach data
+//! that is not linear, too, and which unclone only what is written.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail};
+use aya_ebpf::programs::TcContext;
+use overlay_abi::DropReason;
+use overlay_packet::{ethernet, ip};
+
+/// What becomes of a packet that is not dropped.
+#[derive(Clone, Copy)]
+pub enum Verdict {
+    /// Not ours: whatever comes next at this hook decides.
+    Pass,
+    /// The kernel's redirect verdict, for the helper that was just called.
+    Redirect,
+}
+
+pub type Outcome = Result<Verdict, DropReason>;
+
+#[inline(always)]
+pub fn skb(ctx: &TcContext) -> &__sk_buff {
+    // SAFETY: the kernel hands every program a valid context.
+    unsafe { &*ctx.skb.skb }
+}
+
+/// Reads at a byte offset from the start of the frame.
+#[inline(always)]
+pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], DropReason> {
+    ctx.load::<[u8; N]>(offset).map_err(|_| DropReason::Truncated)
+}
+
+/// Overwrites at a byte offset from the start of the frame.
+#[inline(always)]
+pub fn store<const N: usize>(ctx: &TcContext, offset: usize, bytes: &[u8; N]) -> Result<(), DropReason> {
+    ctx.store(offset, bytes, 0).map_err(|_| DropReason::RewriteFailed)
+}
+
+/// Cuts or extends the frame to a length in bytes.
+#[inline(always)]
+pub fn resize(ctx: &TcContext, len: usize) -> Result<(), DropReason> {
+    // SAFETY: the context is valid.
+    match unsafe { bpf_skb_change_tail(ctx.skb.skb, len as u32, 0) } {
+        0 => Ok(()),
+        _ => Err(DropReason::RewriteFailed),
+    }
+}
+
+/// Sends the frame out of a device.
+#[inline(always)]
+pub fn send_to(ifindex: u32) -> Verdict {
+    // SAFETY: takes plain numbers; a device that is gone makes the kernel drop the frame.
+    unsafe { bpf_redirect(ifindex, 0) };
+    Verdict::Redirect
+}
+
+/// Hands the frame to the endpoint behind a veth pair's host end. The mark is the host's and must not cross.
+#[inline(always)]
+pub fn deliver_to(ctx: &TcContext, ifindex: u32) -> Verdict {
+    ctx.set_mark(0);
+    // SAFETY: takes plain numbers; a device that is gone makes the kernel drop the frame.
+    unsafe { bpf_redirect_peer(ifindex, 0) };
+    Verdict::Redirect
+}
+
+/// The Ethernet header at `offset`.
+#[inline(always)]
+pub fn ethernet_at(ctx: &TcContext, offset: usize) -> Result<ethernet::Header, DropReason> {
+    Ok(ethernet::Header::parse(&load(ctx, offset)?))
+}
+
+/// The IP header at `offset`; refuses a packet that is shorter than it says.
+#[inline(always)]
+pub fn ip_at(ctx: &TcContext, offset: usize, ethertype: u16) -> Result<ip::Header, DropReason> {
+    let header = match ethertype {
+        ethernet::IPV4 => ip::Header::parse4(&load(ctx, offset)?),
+        ethernet::IPV6 => ip::Header::parse6(&load(ctx, offset)?),
+        tag if ethernet::VLANS.contains(&tag) => return Err(DropReason::Vlan),
+        _ => return Err(DropReason::NotIp),
+    };
+    let header = header.ok_or(DropReason::Malformed)?;
+    let present = ctx.len().saturating_sub(offset as u32);
+    if header.total > present || present < u32::from(header.length) {
+        return Err(DropReason::Truncated);
+    }
+    Ok(header)
+}

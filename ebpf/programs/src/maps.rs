@@ -1,0 +1,75 @@
+//! The maps, all pinned by name, so that a restarted agent finds them as they were. Programs only read them,
+//! but for DROPS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! a reader never sees half of one.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use overlay_abi::map::{DROPS_SIZE, FDB_SIZE, NEIGHBOURS_SIZE, NETWORKS_SIZE, SOURCES_SIZE, VTEPS_SIZE};
+use overlay_abi::{
+    Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep, VtepKey,
+};
+
+#[map]
+static NODE: Array<Node> = Array::pinned(1, 0);
+#[map]
+static NETWORKS: HashMap<u32, Network> = HashMap::pinned(NETWORKS_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static FDB: HashMap<FdbKey, Destination> = HashMap::pinned(FDB_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static NEIGHBOURS: HashMap<NeighbourKey, Neighbour> = HashMap::pinned(NEIGHBOURS_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static VTEPS: HashMap<VtepKey, Vtep> = HashMap::pinned(VTEPS_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static SOURCES: HashMap<u32, Source> = HashMap::pinned(SOURCES_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
+
+macro_rules! lookup {
+    ($map:ident, $key:expr) => {
+        // SAFETY: the map is not preallocated, so what is found stays whole until the program ends.
+        unsafe { $map.get($key) }
+    };
+}
+
+/// This node, if it is configured.
+#[inline(always)]
+pub fn node() -> Option<&'static Node> {
+    NODE.get(0).filter(|node| node.underlay_ifindex != 0)
+}
+
+#[inline(always)]
+pub fn network(vni: u32) -> Option<&'static Network> {
+    lookup!(NETWORKS, &vni)
+}
+
+#[inline(always)]
+pub fn destination(vni: u32, mac: Mac) -> Option<&'static Destination> {
+    lookup!(FDB, &FdbKey::new(vni, mac))
+}
+
+/// Who has an address.
+#[inline(always)]
+pub fn neighbour(vni: u32, address: Address) -> Option<&'static Mac> {
+    lookup!(NEIGHBOURS, &NeighbourKey::new(vni, address)).map(|neighbour| &neighbour.mac)
+}
+
+#[inline(always)]
+pub fn vtep(address: Address) -> Option<&'static Vtep> {
+    lookup!(VTEPS, &VtepKey { address })
+}
+
+/// The endpoint behind a device.
+#[inline(always)]
+pub fn source(ifindex: u32) -> Option<&'static Source> {
+    lookup!(SOURCES, &ifindex)
+}
+
+/// Counts a drop on this CPU.
+#[inline(always)]
+pub fn count(reason: DropReason) {
+    if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
+        // SAFETY: the pointer is into the map, and the slot is this CPU's alone while the program runs.
+        unsafe { *counter += 1 };
+    }
+}

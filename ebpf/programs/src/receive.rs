@@ -1,0 +1,49 @@
+//! What both ways in from the underlay check alike: the sending node is a live peer, it owns the inner source,
+//! and the inner destination is here.
+
+use aya_ebpf::programs::TcContext;
+use overlay_abi::{Address, DropReason};
+use overlay_packet::{ethernet, ip};
+
+use crate::{frame, maps};
+
+/// A frame that may be delivered.
+pub struct Inner {
+    /// The host's end of the destination's veth pair.
+    pub ifindex: u32,
+    /// Its Ethernet header.
+    pub header: ethernet::Header,
+    /// The inner ECN field.
+    pub ecn: u8,
+}
+
+/// Checks the frame at `offset`, which `peer` sent in network `vni`.
+#[inline(always)]
+pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: Address) -> Result<Inner, DropReason> {
+    maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
+    maps::vtep(peer).ok_or(DropReason::UnknownVtep)?;
+    let header = frame::ethernet_at(ctx, offset)?;
+    let packet = frame::ip_at(ctx, offset + ethernet::LEN, header.ethertype)?;
+    match maps::destination(vni, header.source) {
+        Some(owner) if owner.ifindex == 0 && owner.vtep == peer => {}
+        _ => return Err(DropReason::NotOwner),
+    }
+    match maps::neighbour(vni, packet.source) {
+        Some(mac) if *mac == header.source => {}
+        _ => return Err(DropReason::SpoofedInner),
+    }
+    let ifindex = destination(vni, &header, &packet)?;
+    Ok(Inner { ifindex, header, ecn: packet.ecn })
+}
+
+#[inline(always)]
+fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Result<u32, DropReason> {
+    if ethernet::is_group(&header.destination) || packet.destination.is_group() {
+        return Err(DropReason::Multicast);
+    }
+    match maps::destination(vni, header.destination) {
+        None => Err(DropReason::UnknownDestination),
+        Some(elsewhere) if elsewhere.ifindex == 0 => Err(DropReason::NotHere),
+        Some(here) => Ok(here.ifindex),
+    }
+}

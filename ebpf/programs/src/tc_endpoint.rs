@@ -1,0 +1,78 @@
+//! What an endpoint sends: checked against what it may send as, answered here where it asks for a neighbour or
+//! the gateway, delivered here or sent to the peer's node. Nothing is flooded, and nothing goes up the host's stack.
+
+use aya_ebpf::programs::TcContext;
+use overlay_abi::{DropReason, Source, gateway_mac};
+use overlay_packet::{ethernet, icmp, ip};
+
+use crate::frame::{self, Outcome};
+use crate::{encap, gateway, maps, neighbour};
+
+#[inline(always)]
+pub fn run(ctx: &TcContext) -> Outcome {
+    let ifindex = frame::skb(ctx).ifindex;
+    let source = maps::source(ifindex).ok_or(DropReason::UnknownSource)?;
+    let header = frame::ethernet_at(ctx, 0)?;
+    if header.source != source.mac {
+        return Err(DropReason::SpoofedMac);
+    }
+    // The kernel takes a tag off before this hook and keeps it beside the frame.
+    if frame::skb(ctx).vlan_present != 0 {
+        return Err(DropReason::Vlan);
+    }
+    if header.ethertype == ethernet::ARP {
+        return neighbour::answer_arp(ctx, source);
+    }
+    let packet = frame::ip_at(ctx, ethernet::LEN, header.ethertype)?;
+    if packet.protocol == ip::protocol::ICMPV6 && !packet.source.is_v4() {
+        let kind = frame::load::<1>(ctx, ethernet::LEN + ip::V6_LEN)?[0];
+        match kind {
+            icmp::v6::NEIGHBOUR_SOLICITATION => {
+                return neighbour::answer_solicitation(ctx, source, &header, &packet);
+            }
+            icmp::v6::NEIGHBOUR_ADVERTISEMENT => return neighbour::check_advertisement(ctx, source, &packet),
+            icmp::v6::ROUTER_SOLICITATION => return Err(DropReason::RouterSolicitation),
+            icmp::v6::ROUTER_ADVERTISEMENT => return Err(DropReason::RouterAdvertisement),
+            _ => {}
+        }
+    }
+    refuse_group(&header, &packet)?;
+    check_source(source, &packet)?;
+    if header.destination == gateway_mac(source.vni) {
+        return gateway::answer_echo(ctx, source, &header, &packet);
+    }
+    let destination = maps::destination(source.vni, header.destination).ok_or(DropReason::UnknownDestination)?;
+    match destination.ifindex {
+        0 => encap::send(ctx, source, &destination.vtep, &header, &packet),
+        // No look at the size: the kernel already held it against the host end's MTU, which is the network's.
+        local => Ok(frame::deliver_to(ctx, local)),
+    }
+}
+
+/// Broadcasts and multicasts go nowhere; the reasons tell the usual ones apart.
+#[inline(always)]
+fn refuse_group(header: &ethernet::Header, packet: &ip::Header) -> Result<(), DropReason> {
+    if header.destination == [0xff; 6] {
+        return Err(DropReason::Broadcast);
+    }
+    if ethernet::is_group(&header.destination) || packet.destination.is_group() {
+        // Multicast listener reports alone come behind hop-by-hop options (RFC 3810, section 5).
+        return Err(match packet.protocol {
+            ip::protocol::HOP_BY_HOP if !packet.destination.is_v4() => DropReason::MulticastListener,
+            _ => DropReason::Multicast,
+        });
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn check_source(source: &Source, packet: &ip::Header) -> Result<(), DropReason> {
+    let own = if packet.source.is_v4() { source.ip4 } else { source.ip6 };
+    if packet.source == own && !own.is_none() {
+        Ok(())
+    } else if packet.source.is_link_local6() {
+        Err(DropReason::LinkLocalSource)
+    } else {
+        Err(DropReason::SpoofedAddress)
+    }
+}

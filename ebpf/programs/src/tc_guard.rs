@@ -1,0 +1,90 @@
+//! What leaves by the underlay device: only our own data path, told by its mark, sends to the data port. It
+//! sees every packet of the host, so it stops at the first thing that does not match.
+
+use aya_ebpf::programs::TcContext;
+use overlay_abi::{DropReason, Node};
+use overlay_packet::{ethernet, ip, vxlan};
+
+use crate::frame::{self, Outcome, Verdict};
+use crate::maps;
+
+/// The most IPv6 extension headers before UDP. RFC 8200, section 4.1 knows five of those that a sender can
+/// set in an order that makes sense.
+const MOST_EXTENSIONS: usize = 6;
+
+#[inline(always)]
+pub fn run(ctx: &TcContext) -> Outcome {
+    let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
+    if frame::skb(ctx).mark == node.mark {
+        // Whatever else looks at marks must not mistake ours.
+        ctx.set_mark(0);
+        return Ok(Verdict::Pass);
+    }
+    let Ok(header) = frame::ethernet_at(ctx, 0) else { return Ok(Verdict::Pass) };
+    match header.ethertype {
+        ethernet::IPV4 => check4(ctx, node),
+        ethernet::IPV6 => check6(ctx, node),
+        _ => Ok(Verdict::Pass),
+    }
+}
+
+#[inline(always)]
+fn check4(ctx: &TcContext, node: &Node) -> Outcome {
+    let Ok(bytes) = frame::load(ctx, ethernet::LEN) else { return Ok(Verdict::Pass) };
+    match ip::Header::parse4(&bytes) {
+        // Without its first fragment a datagram is never put together again.
+        Some(packet) if packet.protocol == ip::protocol::UDP && !packet.later_fragment => {
+            check_port(ctx, node, ethernet::LEN + usize::from(packet.length))
+        }
+        _ => Ok(Verdict::Pass),
+    }
+}
+
+#[inline(always)]
+fn check6(ctx: &TcContext, node: &Node) -> Outcome {
+    let Ok(bytes) = frame::load(ctx, ethernet::LEN) else { return Ok(Verdict::Pass) };
+    let Some(packet) = ip::Header::parse6(&bytes) else { return Ok(Verdict::Pass) };
+    let mut protocol = packet.protocol;
+    let mut at = ethernet::LEN + ip::V6_LEN;
+    for _ in 0..MOST_EXTENSIONS {
+        if protocol == ip::protocol::UDP {
+            return check_port(ctx, node, at);
+        }
+        if !is_extension(protocol) {
+            return Ok(Verdict::Pass);
+        }
+        let Ok([next, length, high, low]) = frame::load(ctx, at) else { return Ok(Verdict::Pass) };
+        if protocol == ip::protocol::FRAGMENT {
+            if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+                return Ok(Verdict::Pass);
+            }
+            at += 8;
+        } else {
+            at += (usize::from(length) + 1) * 8;
+        }
+        protocol = next;
+    }
+    if protocol == ip::protocol::UDP {
+        return check_port(ctx, node, at);
+    }
+    if is_extension(protocol) { Err(DropReason::Unreadable) } else { Ok(Verdict::Pass) }
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        ip::protocol::HOP_BY_HOP
+            | ip::protocol::ROUTING
+            | ip::protocol::FRAGMENT
+            | ip::protocol::DESTINATION_OPTIONS
+    )
+}
+
+#[inline(always)]
+fn check_port(ctx: &TcContext, node: &Node, udp: usize) -> Outcome {
+    match frame::load(ctx, udp) {
+        Ok(header) if vxlan::udp_destination(&header) == node.data_port => Err(DropReason::ForeignSender),
+        _ => Ok(Verdict::Pass),
+    }
+}
