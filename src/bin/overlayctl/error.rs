@@ -1,7 +1,7 @@
 //! What can go wrong in `overlayctl`, and what the user can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlay::api::{ApiError, ErrorCode};
@@ -19,7 +19,7 @@ pub(crate) enum Error {
     #[error("cannot talk to overlayd at {}: {source}", .socket.display())]
     Connection { socket: PathBuf, source: io::Error },
     /// No answer in time.
-    #[error("overlayd did not answer within {} s", .limit.as_secs_f32())]
+    #[error("overlayd did not answer within {limit:.0?}")]
     Silent { limit: Duration },
     /// The connection ended before the answer did.
     #[error("overlayd's answer ended too early, after {received} bytes")]
@@ -84,7 +84,7 @@ impl Error {
     }
 }
 
-fn no_agent(socket: &std::path::Path, source: &io::Error) -> String {
+fn no_agent(socket: &Path, source: &io::Error) -> String {
     let socket = socket.display();
     match source.kind() {
         io::ErrorKind::NotFound => format!("there is no socket {socket}"),

@@ -6,6 +6,8 @@ mod client;
 mod cmd;
 mod error;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -53,10 +53,10 @@ pub(crate) struct AttachArgs {
     /// The interface's name in the namespace [default: the first free one of eth0, eth1, …]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) ifname: Option<String>,
-    /// A further name in the network
+    /// A further name in the network; may be repeated
     #[arg(long = "alias", value_name = "NAME")]
     pub(crate) aliases: Vec<Name>,
-    /// A label for your own use, kept with the endpoint
+    /// A label for your own use, kept with the endpoint; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(crate) labels: Vec<(String, String)>,
     #[command(flatten)]

@@ -5,6 +5,8 @@ mod endpoint;
 mod network;
 mod parse;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

@@ -36,7 +36,7 @@ pub(crate) enum NetworkCommand {
 pub(crate) struct CreateArgs {
     /// The network's name: letters, digits, "_", "." and "-"
     pub(crate) name: Name,
-    /// A subnet of the network, at most one of IPv4 and one of IPv6
+    /// A subnet of the network; give it twice for one of IPv4 and one of IPv6
     #[arg(long = "subnet", value_name = "CIDR", value_parser = parse::subnet)]
     pub(crate) subnets: Vec<IpNet>,
     /// The gateway's address, at most one a subnet [default: the subnet's first address]
@@ -45,7 +45,7 @@ pub(crate) struct CreateArgs {
     /// An option of the network: mtu=BYTES, the endpoints' MTU [default: what the underlay leaves]
     #[arg(long = "opt", value_name = "KEY=VALUE", value_parser = parse::network_option)]
     pub(crate) options: Vec<NetworkOption>,
-    /// A label for your own use, kept with the network
+    /// A label for your own use, kept with the network; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(crate) labels: Vec<(String, String)>,
     /// Keep the network's endpoints from everything outside of it

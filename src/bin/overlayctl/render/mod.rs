@@ -3,6 +3,8 @@
 mod lists;
 mod status;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
@@ -32,9 +34,11 @@ pub(crate) fn error(error: &Error) -> String {
 
 pub(crate) fn cluster_initialized(cluster: &ClusterInitialized) -> String {
     let ClusterInitialized { node, join_token, manager } = cluster;
+    // zsh takes bare brackets for a pattern.
+    let quote = if manager.is_ipv6() { "'" } else { "" };
     format!(
         "Cluster initialized: this node ({node}) is its manager.\n\n\
-         To add a node, run there:\n\n    overlayctl cluster join --token {join_token} {manager}\n"
+         To add a node, run there:\n\n    overlayctl cluster join --token {join_token} {quote}{manager}{quote}\n"
     )
 }
 
