@@ -1,0 +1,60 @@
+//! One file a noun or verb: from what was typed to requests, and from answers to output.
+
+mod cluster;
+mod completion;
+mod endpoint;
+mod network;
+mod node;
+mod status;
+
+use std::io::Write;
+
+use crate::args::{Cli, ClusterCommand, Command, EndpointCommand, NetworkCommand, NodeCommand};
+use crate::client::Client;
+use crate::error::Error;
+
+/// Carries out what was typed. Results go to `out`, progress to `progress`.
+///
+/// # Errors
+/// Whatever keeps the command from being carried out in full.
+pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> Result<(), Error> {
+    let client = Client::new(&cli.socket);
+    match &cli.command {
+        Command::Cluster(ClusterCommand::Init(args)) => cluster::init(&client, args, out),
+        Command::Cluster(ClusterCommand::Join(args)) => cluster::join(&client, args, out),
+        Command::Node(NodeCommand::Ls(args)) => node::ls(&client, *args, out),
+        Command::Network(NetworkCommand::Create(args)) => network::create(&client, args, out),
+        Command::Network(NetworkCommand::Ls(args)) => network::ls(&client, *args, out),
+        Command::Network(NetworkCommand::Inspect(args)) => network::inspect(&client, args, out),
+        Command::Network(NetworkCommand::Rm(args)) => network::rm(&client, args, out),
+        Command::Endpoint(EndpointCommand::Attach(args)) => endpoint::attach(&client, args, out),
+        Command::Endpoint(EndpointCommand::Detach(args)) => endpoint::detach(&client, args, out),
+        Command::Endpoint(EndpointCommand::Ls(args)) => endpoint::ls(&client, args, out),
+        Command::Endpoint(EndpointCommand::Inspect(args)) => endpoint::inspect(&client, args, out),
+        Command::Status(args) => status::status(&client, args, out, progress),
+        Command::Completion(args) => completion::completion(args, out),
+    }
+}
+
+/// Does something with each of `references`, and collects the results. What the agent refuses for one does not
+/// keep the others; anything else, like an agent that is gone, would fail for them too and ends it.
+fn each<T>(
+    references: &[String],
+    mut act: impl FnMut(&str) -> Result<T, Error>,
+) -> (Vec<T>, Result<(), Error>) {
+    let mut done = Vec::new();
+    let mut failed = Vec::new();
+    for reference in references {
+        match act(reference) {
+            Ok(result) => done.push(result),
+            Err(error) => {
+                let refused = matches!(error, Error::Api(_));
+                failed.push(error);
+                if !refused {
+                    break;
+                }
+            }
+        }
+    }
+    (done, if failed.is_empty() { Ok(()) } else { Err(Error::Some(failed)) })
+}

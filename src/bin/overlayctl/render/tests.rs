@@ -1,0 +1,224 @@
+//! What users see, without an agent.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use overlay::api::{
+    ApiError, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure, ManagerStatus, NetworkDetail,
+    NodeRow, NodeStatus, Status, UnderlayStatus,
+};
+use overlay::model::{Endpoint, EndpointId, Network, NetworkId, NodeId, Subnet, Vni};
+
+use super::*;
+use crate::args::{ListArgs, ListFormat};
+
+const TABLE: ListArgs = ListArgs { format: ListFormat::Table, quiet: false, no_trunc: false };
+const JSON: ListArgs = ListArgs { format: ListFormat::Json, ..TABLE };
+const QUIET: ListArgs = ListArgs { quiet: true, ..TABLE };
+const NO_TRUNC: ListArgs = ListArgs { no_trunc: true, ..TABLE };
+const QUIET_NO_TRUNC: ListArgs = ListArgs { no_trunc: true, ..QUIET };
+
+fn node_rows() -> Vec<NodeRow> {
+    let row = |byte, hostname: &str, addr: &str| NodeRow {
+        id: NodeId::from_bytes([byte; 16]),
+        hostname: hostname.into(),
+        this: false,
+        status: NodeStatus::Ready,
+        manager: false,
+        addr: addr.parse().unwrap(),
+        version: "0.1.0".into(),
+    };
+    vec![
+        NodeRow { manager: true, ..row(0x1a, "web-1", "10.0.0.1") },
+        NodeRow { this: true, ..row(0x2b, "web-2.example.org", "10.0.0.2") },
+        NodeRow { status: NodeStatus::Down, ..row(0x3c, "db", "fd00::3") },
+    ]
+}
+
+fn network(byte: u8, name: &str, subnets: &[&str]) -> Network {
+    Network {
+        id: NetworkId::from_bytes([byte; 16]),
+        name: name.parse().unwrap(),
+        vni: Vni::new(4096 + u32::from(byte)).unwrap(),
+        subnets: subnets.iter().map(|net| Subnet::new(net.parse().unwrap(), None).unwrap()).collect(),
+        mtu: None,
+        internal: false,
+        allow_overlap: false,
+        labels: BTreeMap::from([("team".into(), "web".into())]),
+    }
+}
+
+fn endpoint_rows() -> Vec<EndpointRow> {
+    let row = |byte, name: &str, ip6: Option<&str>| EndpointRow {
+        endpoint: Endpoint {
+            id: EndpointId::from_bytes([byte; 16]),
+            network: NetworkId::from_bytes([0x4d; 16]),
+            name: name.parse().unwrap(),
+            mac: overlay::model::MacAddr::local_from([byte; 6]),
+            ip4: Some([10, 1, 0, byte].into()),
+            ip6: ip6.map(|ip6| ip6.parse().unwrap()),
+            aliases: vec!["www".parse().unwrap()],
+            labels: BTreeMap::new(),
+        },
+        network_name: "mynet".parse().unwrap(),
+        node: NodeId::from_bytes([0x2b; 16]),
+        hostname: "web-2.example.org".into(),
+        local: None,
+    };
+    let local = EndpointLocal {
+        netns: "/run/netns/blue".into(),
+        ifname: "eth0".into(),
+        host_ifname: "ovl5e5e5e5e5e5".into(),
+    };
+    vec![
+        EndpointRow { local: Some(local), ..row(0x5e, "web", Some("fd00:1::5e")) },
+        row(0x6f, "a-long-endpoint-name", None),
+    ]
+}
+
+fn ready() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        node: Some(NodeId::from_bytes([0x2b; 16])),
+        hostname: "web-2".into(),
+        ready: true,
+        waiting_for: vec![],
+        manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: true }),
+        intent_version: 12,
+        nodes_alive: 3,
+        nodes_total: 3,
+        networks: 2,
+        endpoints_local: 4,
+        endpoints_total: 9,
+        underlay: Some(UnderlayStatus {
+            device: "eth0".into(),
+            vtep: "10.0.0.2".parse().unwrap(),
+            mtu: 1500,
+        }),
+        failures: vec![],
+        drops: BTreeMap::new(),
+    }
+}
+
+fn troubled() -> Status {
+    let failure = |action: &str, cause: &str, attempts| Failure {
+        action: action.into(),
+        cause: cause.into(),
+        attempts,
+    };
+    let drop = |packets, meaning: &str| DropCount { packets, meaning: meaning.into() };
+    Status {
+        ready: false,
+        waiting_for: vec!["the manager at 10.0.0.1:2377".into(), "facts of 1 node".into()],
+        manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: false }),
+        nodes_alive: 2,
+        failures: vec![
+            failure("create the device overlay0", "another one has UDP port 4789", 17),
+            failure("attach tc_endpoint to ovl5e5e5e5e5e5", "No such device", 1),
+        ],
+        drops: BTreeMap::from([
+            (
+                "unknown_vtep".into(),
+                drop(1201, "VXLAN from an address that is no node's; is a firewall translating addresses?"),
+            ),
+            ("spoofed_source".into(), drop(3, "an endpoint sent with an address that is not its own")),
+        ]),
+        ..ready()
+    }
+}
+
+#[test]
+fn tables() {
+    let networks = [network(0x4d, "mynet", &["10.1.0.0/24"]), network(0x7a, "b", &["10.2.0.0/24"])];
+    insta::assert_snapshot!("node_ls", nodes(&node_rows(), TABLE).unwrap());
+    insta::assert_snapshot!("network_ls", super::networks(&networks, TABLE).unwrap());
+    insta::assert_snapshot!("endpoint_ls", endpoints(&endpoint_rows(), TABLE).unwrap());
+    insta::assert_snapshot!("node_ls_no_trunc", nodes(&node_rows(), NO_TRUNC).unwrap());
+    insta::assert_snapshot!("network_ls_no_trunc", super::networks(&networks, NO_TRUNC).unwrap());
+    insta::assert_snapshot!("endpoint_ls_no_trunc", endpoints(&endpoint_rows(), NO_TRUNC).unwrap());
+    insta::assert_snapshot!("endpoint_ls_empty", endpoints(&[], TABLE).unwrap());
+}
+
+#[test]
+fn only_ids() {
+    assert_eq!(nodes(&node_rows()[..2], QUIET).unwrap(), "1a1a1a1a1a1a\n2b2b2b2b2b2b\n");
+    assert_eq!(nodes(&node_rows()[..1], QUIET_NO_TRUNC).unwrap(), "1a".repeat(16) + "\n");
+    assert_eq!(nodes(&node_rows()[..1], QUIET).unwrap().trim(), node_rows()[0].id.short());
+}
+
+#[test]
+fn json_of_lists() {
+    let networks = [network(0x4d, "mynet", &["10.1.0.0/24"])];
+    insta::assert_snapshot!("node_ls_json", nodes(&node_rows()[..1], JSON).unwrap());
+    insta::assert_snapshot!("network_ls_json", super::networks(&networks, JSON).unwrap());
+    insta::assert_snapshot!("endpoint_ls_json", endpoints(&endpoint_rows(), JSON).unwrap());
+    assert_eq!(nodes(&[], JSON).unwrap(), "[]\n");
+}
+
+#[test]
+fn json_of_a_network_with_its_endpoints() {
+    let detail = NetworkDetail {
+        network: network(0x4d, "mynet", &["10.1.0.0/24", "fd00:1::/64"]),
+        effective_mtu: 1450,
+        endpoints: endpoint_rows(),
+    };
+    insta::assert_snapshot!("network_inspect", json(&[detail]).unwrap());
+}
+
+#[test]
+fn states() {
+    let newborn = Status {
+        node: None,
+        ready: false,
+        waiting_for: vec!["a cluster".into()],
+        manager: None,
+        intent_version: 0,
+        nodes_alive: 0,
+        nodes_total: 0,
+        networks: 0,
+        endpoints_local: 0,
+        endpoints_total: 0,
+        underlay: None,
+        ..ready()
+    };
+    insta::assert_snapshot!("status_ready", status(&ready()));
+    insta::assert_snapshot!("status_troubled", status(&troubled()));
+    insta::assert_snapshot!("status_in_no_cluster", status(&newborn));
+    insta::assert_snapshot!("status_json", json(&troubled()).unwrap());
+}
+
+#[test]
+fn cluster() {
+    let node = NodeId::from_bytes([0x2b; 16]);
+    let initialized = |manager: &str| {
+        let manager = manager.parse().unwrap();
+        cluster_initialized(&ClusterInitialized { node, join_token: "TOKEN".into(), manager })
+    };
+    insta::assert_snapshot!("cluster_init", initialized("10.0.0.1:2377"));
+    insta::assert_snapshot!("cluster_init_ipv6", initialized("[fd00::1]:2377"));
+    insta::assert_snapshot!("cluster_join", cluster_joined(&ClusterJoined { node }));
+}
+
+#[test]
+fn errors() {
+    let socket = || "/run/overlay/overlayd.sock".into();
+    let refused = |name: &str| ApiError::new(ErrorCode::NotFound, format!("no network is called {name:?}"));
+    let errors = [
+        Error::NotRunning { socket: socket(), source: io::ErrorKind::NotFound.into() },
+        Error::NotRunning { socket: socket(), source: io::ErrorKind::ConnectionRefused.into() },
+        Error::Forbidden { socket: socket() },
+        Error::Connection { socket: socket(), source: io::ErrorKind::ConnectionReset.into() },
+        Error::Silent { limit: Duration::from_secs(60) },
+        Error::CutOff { received: 17 },
+        Error::TooLong { limit: 64 << 20 },
+        Error::NotUnderstood { what: "HTTP status 404 for GET /v1/things".into() },
+        Error::Some(vec![
+            Error::Api(refused("a").hint("`overlayctl network ls` lists them")),
+            Error::Api(refused("b")),
+        ]),
+        Error::NotReady { waited: Duration::from_secs(30), missing: troubled().waiting_for },
+        Error::Output(io::ErrorKind::StorageFull.into()),
+    ];
+    insta::assert_snapshot!("errors", errors.iter().map(error).collect::<Vec<_>>().join("\n"));
+}

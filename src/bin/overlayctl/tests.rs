@@ -1,0 +1,168 @@
+//! Whole commands, from what is typed to what is printed, against an agent that plays answers back.
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::client::tests::{Agent, http};
+use crate::error::Error;
+use crate::{cmd, render};
+
+/// What a command came to.
+struct Outcome {
+    result: Result<(), Error>,
+    stdout: String,
+    progress: String,
+    /// The first line of each request.
+    requests: Vec<String>,
+    /// The last request's body.
+    body: String,
+}
+
+fn run(line: &str, answers: Vec<String>) -> Outcome {
+    let agent = Agent::answering(answers);
+    let socket = agent.socket();
+    let words = ["overlayctl", "--socket", socket.to_str().unwrap()].into_iter().chain(line.split(' '));
+    let (mut stdout, mut progress) = (Vec::new(), Vec::new());
+    let result = cmd::run(&Cli::try_parse_from(words).unwrap(), &mut stdout, &mut progress);
+    let requests = agent.requests();
+    let body = requests.last().and_then(|request| request.split("\r\n\r\n").nth(1)).unwrap_or_default();
+    Outcome {
+        result,
+        stdout: String::from_utf8(stdout).unwrap(),
+        progress: String::from_utf8(progress).unwrap(),
+        body: body.to_owned(),
+        requests: requests.iter().filter_map(|request| Some(request.lines().next()?.to_owned())).collect(),
+    }
+}
+
+fn network(name: &str) -> String {
+    http(
+        200,
+        &format!(
+            r#"{{"id":"{}","name":"{name}","vni":"4096","subnets":[],"mtu":null,"internal":false,
+            "allow_overlap":false,"labels":{{}}}}"#,
+            "4d".repeat(16)
+        ),
+    )
+}
+
+fn endpoint_json(name: &str, local: &str) -> String {
+    format!(
+        r#"{{"id":"{}","network":"{}","name":"{name}","mac":"02:00:00:00:00:01","ip4":"10.1.0.2","ip6":null,
+        "aliases":[],"labels":{{}},"network_name":"mynet","node":"{}","hostname":"web-1"{local}}}"#,
+        "5e".repeat(16),
+        "4d".repeat(16),
+        "2b".repeat(16)
+    )
+}
+
+fn status(ready: bool, waiting_for: &str) -> String {
+    http(
+        200,
+        &format!(
+            r#"{{"version":"0.1.0","node":null,"hostname":"web-1","ready":{ready},"waiting_for":[{waiting_for}],
+            "manager":null,"intent_version":0,"nodes_alive":0,"nodes_total":0,"networks":0,"endpoints_local":0,
+            "endpoints_total":0,"underlay":null,"failures":[],"drops":{{}}}}"#
+        ),
+    )
+}
+
+#[test]
+fn network_create_sends_what_was_typed() {
+    let outcome = run(
+        "network create mynet --subnet 10.1.0.0/16 --gateway 10.1.0.9 --opt mtu=1400 --label a=b --internal",
+        vec![network("mynet")],
+    );
+    assert!(outcome.result.is_ok());
+    assert_eq!(outcome.stdout, "4d".repeat(16) + "\n");
+    assert_eq!(
+        outcome.body,
+        r#"{"name":"mynet","subnets":["10.1.0.0/16"],"gateways":["10.1.0.9"],"mtu":1400,"internal":true,"allow_overlap":false,"labels":{"a":"b"}}"#
+    );
+}
+
+#[test]
+fn one_refused_network_does_not_keep_the_others() {
+    let refusal = http(404, r#"{"code":"not_found","error":"no network is called \"b\"","hint":"look"}"#);
+    let outcome = run("network rm a b c", vec![network("a"), refusal, network("c")]);
+    assert_eq!(outcome.stdout, "a\nc\n");
+    assert_eq!(
+        render::error(&outcome.result.unwrap_err()),
+        "error: no network is called \"b\"\nhint: look\n"
+    );
+}
+
+#[test]
+fn an_agent_that_goes_away_ends_it() {
+    let outcome = run("network rm a b c", vec![network("a"), String::new()]);
+    assert_eq!(outcome.stdout, "a\n");
+    let Err(Error::Some(errors)) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert!(matches!(errors[..], [Error::CutOff { .. }]), "{errors:?}");
+}
+
+#[test]
+fn endpoint_attach_prints_the_row_if_asked() {
+    let outcome = run(
+        "endpoint attach --netns blue --network mynet --name web --mac 02:00:00:00:00:01 --alias www --format json",
+        vec![http(200, &endpoint_json("web", ""))],
+    );
+    assert!(outcome.result.is_ok());
+    assert_eq!(
+        outcome.body,
+        r#"{"netns":"blue","network":"mynet","name":"web","ip":null,"ip6":null,"mac":"02:00:00:00:00:01","ifname":null,"aliases":["www"],"labels":{}}"#
+    );
+    assert!(outcome.stdout.contains(r#""ip4": "10.1.0.2""#), "{}", outcome.stdout);
+}
+
+#[test]
+fn endpoint_ls_shows_those_of_this_node() {
+    let local = r#","local":{"netns":"/run/netns/blue","ifname":"eth0","host_ifname":"ovl0"}"#;
+    let rows = format!("[{},{}]", endpoint_json("here", local), endpoint_json("there", ""));
+    let outcome = run("endpoint ls --local", vec![http(200, &rows)]);
+    assert!(outcome.stdout.contains("here") && !outcome.stdout.contains("there"), "{}", outcome.stdout);
+}
+
+#[test]
+fn endpoint_references_with_a_network() {
+    let outcome = run("endpoint detach mynet/web", vec![http(200, &endpoint_json("web", ""))]);
+    assert_eq!(outcome.requests, ["DELETE /v1/endpoints/mynet%2Fweb HTTP/1.0"]);
+    assert_eq!(outcome.stdout, "mynet/web\n");
+}
+
+#[test]
+fn waiting_tells_every_change_once() {
+    let waiting = || status(false, r#""the manager","facts""#);
+    let unavailable = http(503, r#"{"code":"unavailable","error":"starting"}"#);
+    let outcome = run(
+        "status --wait",
+        vec![unavailable, waiting(), waiting(), status(false, r#""facts""#), status(true, "")],
+    );
+    assert!(outcome.result.is_ok());
+    assert_eq!(
+        outcome.progress,
+        "waiting for overlayd to answer (starting)\nwaiting for the manager; facts\nwaiting for facts\n"
+    );
+    assert!(outcome.stdout.contains("ready"), "{}", outcome.stdout);
+}
+
+#[test]
+fn waiting_ends_with_what_is_missing() {
+    let outcome = run("status --wait --timeout 1", vec![status(false, r#""facts""#)]);
+    let Err(Error::NotReady { missing, .. }) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert!(!missing.is_empty());
+}
+
+#[test]
+fn a_refusal_while_waiting_ends_it() {
+    let internal = http(500, r#"{"code":"internal","error":"broken"}"#);
+    let outcome = run("status --wait", vec![internal]);
+    assert!(matches!(outcome.result, Err(Error::Api(_))), "{:?}", outcome.result);
+}
+
+#[test]
+fn completion_knows_the_verbs() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let outcome = run(&format!("completion {shell}"), vec![]);
+        assert!(outcome.stdout.contains("attach") && outcome.stdout.contains("no-trunc"), "{shell}");
+    }
+}
