@@ -41,7 +41,7 @@ fn collect(lab: &Lab) -> anyhow::Result<PathBuf> {
         std::fs::write(folder.join(format!("{}.bpf", node.name())), bpf(node))?;
     }
     for netns in lab.all_netns() {
-        std::fs::write(folder.join(format!("{netns}.netns")), namespace(&netns))?;
+        std::fs::write(folder.join(format!("{}.netns", lab.short_name(&netns))), namespace(&netns))?;
     }
     for number in 0..2 {
         let name = format!("underlay.pcap{number}");

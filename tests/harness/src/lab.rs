@@ -16,7 +16,7 @@ use crate::sweep::{self, sweep};
 use crate::{evidence, underlay};
 
 /// How long a cluster may take to become Ready on a busy machine.
-const FORMING: Duration = Duration::from_secs(30);
+pub const FORMING: Duration = Duration::from_secs(30);
 
 /// What a lab shall look like.
 #[derive(Debug, Clone, Copy)]
@@ -141,20 +141,29 @@ impl Lab {
         &self.nodes
     }
 
-    /// Starts an agent on every node and makes them one cluster, the first node its manager; waits until
-    /// all are Ready.
+    /// Makes all nodes one cluster, as [`Self::form_cluster_of`] does.
     ///
     /// # Errors
     /// What an agent or `overlayctl` said.
     pub fn form_cluster(&self) -> Result<()> {
-        let (manager, others) = self.nodes.split_first().context("a cluster of no nodes")?;
+        self.form_cluster_of(&self.nodes.iter().collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Starts agents on these nodes and makes them one cluster, the first its manager; waits until all are
+    /// Ready, and hands back the join token.
+    ///
+    /// # Errors
+    /// What an agent or `overlayctl` said.
+    pub fn form_cluster_of(&self, nodes: &[&Node]) -> Result<String> {
+        let (manager, others) = nodes.split_first().context("a cluster of no nodes")?;
         manager.start()?;
         let token = manager.init_cluster()?;
         for node in others {
             node.start()?;
             node.join_cluster(&token, manager)?;
         }
-        self.nodes.iter().try_for_each(|node| node.wait_ready(FORMING))
+        nodes.iter().try_for_each(|node| node.wait_ready(FORMING))?;
+        Ok(token)
     }
 
     /// Makes an empty network namespace, as a container runtime does before it has a container attached.
@@ -209,6 +218,11 @@ impl Lab {
 
     pub(crate) fn all_netns(&self) -> Vec<Netns> {
         self.netns.lock().map(|netns| netns.clone()).unwrap_or_default()
+    }
+
+    /// A namespace's name without what makes it unique on the machine.
+    pub(crate) fn short_name<'a>(&self, netns: &'a Netns) -> &'a str {
+        netns.name().strip_prefix(&self.prefix).map_or(netns.name(), |rest| rest.trim_start_matches('-'))
     }
 
     fn add_node(&mut self, number: u8) -> Result<()> {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use overlay::api::{EndpointRow, Status};
+use overlay::api::{EndpointRow, NetworkDetail, Status};
 use serde::de::DeserializeOwned;
 
 use crate::netns::Netns;
@@ -215,6 +215,16 @@ impl Node {
     pub fn attach(&self, netns: &Netns, network: &str, name: &str, flags: &[&str]) -> Result<EndpointRow> {
         let base = ["endpoint", "attach", "--netns", netns.name(), "--network", network, "--name", name];
         self.ctl_json(&[&base, flags].concat())
+    }
+
+    /// What the agent at this node says of a network.
+    ///
+    /// # Errors
+    /// What `overlayctl` said.
+    pub fn network(&self, network: &str) -> Result<NetworkDetail> {
+        let text = self.ctl(&["network", "inspect", network])?;
+        let [detail] = serde_json::from_str::<[NetworkDetail; 1]>(&text).with_context(|| text.clone())?;
+        Ok(detail)
     }
 
     /// The endpoints of all nodes, as this one knows them: `NETWORK/NAME`, sorted.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::netns::Netns;
 
@@ -214,6 +215,7 @@ impl Responder {
     /// The port is taken there.
     pub fn start(netns: &Netns, name: &str) -> Result<Self> {
         let socket = netns.run(|| Ok(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, Self::PORT))?))?;
+        deepen(&socket)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let (name, done) = (name.to_owned(), Arc::new(AtomicBool::new(false)));
         let stop = Arc::clone(&done);
@@ -268,6 +270,12 @@ pub(crate) fn udp_to(target: SocketAddr) -> Result<UdpSocket> {
     let any: SocketAddr =
         if target.is_ipv6() { (Ipv6Addr::UNSPECIFIED, 0).into() } else { ([0, 0, 0, 0], 0).into() };
     let socket = UdpSocket::bind(any)?;
+    deepen(&socket)?;
     socket.connect(target).with_context(|| format!("no route to {target}"))?;
     Ok(socket)
+}
+
+/// Makes room for seconds of probes: what waits for a busy reader was not lost by the network.
+fn deepen(socket: &UdpSocket) -> Result<()> {
+    setsockopt(socket, sockopt::RcvBufForce, &(16 << 20)).context("SO_RCVBUFFORCE")
 }

@@ -1,0 +1,41 @@
+# What people and CI call. Everything works from a fresh checkout: what a target needs, it does first.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check clean
+
+# Debug builds: the demo and the tests start seconds after a change.
+export OVERLAY_BIN_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
+
+# Labs need root; without it, only the tests themselves are run as root, never the build.
+ifneq ($(shell id -u),0)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+export CARGO_TARGET_$(HOST)_RUNNER := sudo --preserve-env=OVERLAY_BIN_DIR,OVERLAY_LAB_LOG
+endif
+
+SCRIPTS := .ci/run netns-scripts/demo.sh netns-scripts/lab.sh netns-scripts/lib.sh scripts/setup scripts/check-deps
+
+help: ## Lists the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: ## Installs what building and testing need (quick when nothing is missing)
+	@scripts/setup
+
+build: setup ## Builds overlayd and overlayctl
+	cargo build
+
+demo: build ## Shows three nodes on this machine, one network, and traffic between them
+	@netns-scripts/demo.sh
+
+test: build ## Runs all tests, with labs of network namespaces (needs root)
+	cargo test --no-fail-fast
+
+check: setup ## Checks format, lints, shell scripts, and who may depend on whom
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	shellcheck -x $(SCRIPTS)
+	scripts/check-deps
+
+clean: ## Removes what was built
+	cargo clean

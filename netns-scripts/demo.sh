@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Shows Overlay on this machine: three nodes in network namespaces, one network, an endpoint on each, and what
+# passes between them. Takes a minute, needs root, and leaves nothing behind.
+set -euo pipefail
+# shellcheck source=netns-scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+need_root "$@"
+use_lab "${OVERLAY_LAB:-demo$$}"
+
+if [ -t 1 ]; then BOLD=$'\033[1m' PLAIN=$'\033[0m'; else BOLD='' PLAIN=''; fi
+
+finish() {
+    local code=$?
+    if [ $code != 0 ]; then
+        for log in "$DIR"/n*/overlayd.log; do
+            [ -e "$log" ] || continue
+            echo "--- the end of $log"
+            tail -n 15 "$log"
+        done >&2
+    fi
+    lab_down
+    [ $code = 0 ] || die "the demo failed (exit code $code)" "the agents' logs are above"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf '\n%s# %s%s\n' "$BOLD" "$*" "$PLAIN"; }
+
+# show NODE COMMAND…: prints the command as a person on that node would type it, then runs it there.
+show() {
+    local node=$1
+    shift
+    printf '%s%s$ %s%s\n' "$BOLD" "$node" "$*" "$PLAIN"
+    on "$node" "$@"
+}
+
+# inside ENDPOINT COMMAND…: the same in an endpoint's namespace.
+inside() {
+    local endpoint=$1
+    shift
+    printf '%s%s$ %s%s\n' "$BOLD" "$endpoint" "$*" "$PLAIN"
+    in_netns "$endpoint" "$@"
+}
+
+# address web2 ip4: what the agent gave it.
+address() { on n1 overlayctl endpoint inspect "mynet/$1" | sed -n "s/^ *\"$2\": \"\(.*\)\",*$/\1/p"; }
+
+# Waits until an endpoint reaches an address, for the news of it is still on its way.
+reaches() {
+    for _ in $(seq 50); do
+        in_netns "$1" ping -n -q -c 1 -W 1 "$2" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    die "$1 does not reach $2" "the agents' logs tell more"
+}
+
+say "Three machines (network namespaces) on one link, an agent on each"
+lab_up
+for node in "${NODES[@]}"; do
+    echo "$node has the address $(node_addr "$node"): overlayd --config $DIR/$node/overlayd.toml"
+    start_agent "$node"
+done
+
+say "The first makes a cluster, the others join it"
+show n1 overlayctl cluster init --advertise-addr "$(node_addr n1)" | tee "$DIR/init"
+token=$(sed -n 's/.*--token[ =]\([^ ]*\).*/\1/p' "$DIR/init")
+[ -n "$token" ] || die "cluster init printed no token" "netns-scripts/demo.sh reads it from the command to join"
+for node in n2 n3; do
+    show "$node" overlayctl cluster join --token "$token" "$(node_addr n1):2377" --advertise-addr "$(node_addr "$node")"
+done
+for node in "${NODES[@]}"; do on "$node" overlayctl status --wait --timeout 30 >/dev/null; done
+show n1 overlayctl node ls
+
+say "A network, created once, is on every node"
+show n1 overlayctl network create mynet --subnet 10.1.0.0/24 --subnet fd00:1::/64
+for node in "${NODES[@]}"; do
+    for _ in $(seq 50); do
+        on "$node" overlayctl network inspect mynet >/dev/null 2>&1 && break
+        sleep 0.1
+    done
+    show "$node" overlayctl network ls
+done
+
+say "An endpoint on each node: any network namespace, as a container has one"
+for node in "${NODES[@]}"; do
+    add_netns "web${node#n}"
+    show "$node" overlayctl endpoint attach --netns "$(netns "web${node#n}")" --network mynet --name "web${node#n}"
+done
+show n1 overlayctl endpoint ls
+
+say "They reach each other from node to node, by IPv4 and by IPv6"
+for target in web2 web3; do
+    for family in ip4 ip6; do
+        to=$(address "$target" "$family")
+        reaches web1 "$to"
+        inside web1 ping -n -c 2 -i 0.2 "$to"
+    done
+done
+
+say "20 MB over TCP from web1 to web3 arrive as they were sent"
+head -c 20M /dev/urandom >"$DIR/sent"
+to=$(address web3 ip4)
+in_netns web3 timeout 30 nc -l 9000 >"$DIR/received" &
+receiver=$!
+for _ in $(seq 50); do
+    [ -n "$(in_netns web3 ss -Hltn 'sport = 9000')" ] && break
+    sleep 0.1
+done
+printf '%sweb3$ nc -l 9000 >received%s\n' "$BOLD" "$PLAIN"
+printf '%sweb1$ nc -N %s 9000 <sent%s\n' "$BOLD" "$to" "$PLAIN"
+in_netns web1 timeout 30 nc -N "$to" 9000 <"$DIR/sent"
+wait "$receiver"
+(cd "$DIR" && sha256sum sent received)
+cmp "$DIR/sent" "$DIR/received"
+
+say "On the wire between the nodes, a ping is a VXLAN packet to UDP port 4789 with the network's VNI"
+printf '%sn2$ tcpdump -n -c 1 -i eth0 udp port 4789%s\n' "$BOLD" "$PLAIN"
+in_netns n2 timeout 10 tcpdump -n -l -c 1 -i eth0 udp port 4789 >"$DIR/packet" 2>"$DIR/tcpdump" &
+capture=$!
+for _ in $(seq 50); do
+    grep -q 'listening on' "$DIR/tcpdump" && break
+    sleep 0.1
+done
+in_netns web1 ping -n -q -c 1 "$(address web2 ip4)" >/dev/null
+wait "$capture"
+cat "$DIR/packet"
+on n1 overlayctl network inspect mynet | grep '"vni"'
+
+say "How the node is"
+show n1 overlayctl status
+
+say "That was it; everything is removed again"

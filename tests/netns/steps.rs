@@ -1,0 +1,73 @@
+//! Steps that several tests take.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use overlay_harness::traffic::Ping;
+use overlay_harness::{Attached, Lab, Node, eventually};
+
+/// What every node must notice, repair or withdraw within.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// The subnets of [`create_network`].
+pub(crate) const SUBNETS: [&str; 2] = ["10.77.0.0/24", "fd77::/64"];
+
+/// Creates a network with an IPv4 and an IPv6 subnet at one node, and waits until all of these know it.
+pub(crate) fn create_network(at: &Node, name: &str, flags: &[&str], nodes: &[&Node]) -> Result<()> {
+    let subnets = ["--subnet", SUBNETS[0], "--subnet", SUBNETS[1]];
+    at.ctl(&[&["network", "create", name][..], &subnets, flags].concat())?;
+    for node in nodes {
+        eventually(&format!("{} knows the network {name}", node.name()), SOON, || node.network(name))?;
+    }
+    Ok(())
+}
+
+/// Attaches an endpoint named after its node to a network at each of these nodes, and waits until they talk.
+pub(crate) fn attach_each<const N: usize>(
+    lab: &Lab,
+    network: &str,
+    nodes: [&Node; N],
+) -> Result<[Attached; N]> {
+    let mut attached = Vec::new();
+    for node in nodes {
+        attached.push(lab.attach(node, network, node.name(), &[])?);
+    }
+    for (from, to) in pairs(&attached) {
+        talk(from, to)?;
+    }
+    attached.try_into().map_err(|_| anyhow::anyhow!("one endpoint a node"))
+}
+
+/// Waits until the one reaches the other by both families.
+pub(crate) fn talk(from: &Attached, to: &Attached) -> Result<()> {
+    for address in [to.ip4(), to.ip6()] {
+        eventually(&format!("{} reaches {}", name(from), name(to)), SOON, || {
+            Ping::to(address).all_answered(&from.netns)
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until each of these nodes lists exactly these endpoints, as `NETWORK/NAME`.
+pub(crate) fn all_list(nodes: &[&Node], endpoints: &[&str]) -> Result<()> {
+    for node in nodes {
+        eventually(&format!("{} lists {endpoints:?}", node.name()), SOON, || {
+            let listed = node.endpoints()?;
+            ensure!(listed == endpoints, "it lists {listed:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Every one with every other, both ways.
+pub(crate) fn pairs<T>(all: &[T]) -> impl Iterator<Item = (&T, &T)> {
+    all.iter().enumerate().flat_map(move |(index, one)| {
+        all.iter().enumerate().filter(move |(other, _)| *other != index).map(move |(_, other)| (one, other))
+    })
+}
+
+/// An endpoint as people call it.
+pub(crate) fn name(endpoint: &Attached) -> String {
+    format!("{}/{}", endpoint.row.network_name, endpoint.row.endpoint.name)
+}
