@@ -1,1 +1,170 @@
-//! Placeholder.
+//! How facts travel: membership and failure detection by SWIM (the `foca` crate), and above it three simple
+//! mechanisms of ours that each cover for the other: push, pull on a gap, and anti-entropy. The rules by which
+//! facts merge are the core's ([`overlay::facts`]).
+//!
+//! One UDP socket carries sealed datagrams, one TCP listener on the same port carries exchanges under mutual
+//! TLS. One task owns all state; nothing here takes a lock.
+//!
+//! | module | is |
+//! |---|---|
+//! | `node` | the state machine: all decisions, no socket, no clock |
+//! | `membership` | SWIM's settings and identity |
+//! | `seal`, `replay`, `wire` | datagrams |
+//! | `exchange` | anti-entropy's conversation, over any stream |
+//! | `driver` | sockets, TLS, timers |
+
+mod driver;
+mod exchange;
+mod membership;
+mod node;
+mod replay;
+mod seal;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use overlay::facts::{NodeFact, View};
+use overlay::model::{Endpoint, NodeId};
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use driver::{Command, Driver};
+
+/// What gossip needs to start.
+pub struct GossipConfig {
+    /// This node.
+    pub me: NodeId,
+    /// This boot: higher than at every boot before.
+    pub generation: u64,
+    /// Where to listen, UDP and TCP. Port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Where others reach it. Port 0 stands for the one listened on.
+    pub advertise: SocketAddr,
+    /// The secret that all nodes of the cluster share.
+    pub cluster_key: [u8; 32],
+    /// TLS as it is served; it must demand client certificates.
+    pub tls_server: Arc<rustls::ServerConfig>,
+    /// TLS towards other nodes, with this node's certificate.
+    pub tls_client: Arc<rustls::ClientConfig>,
+    /// The name that every node's certificate carries.
+    pub server_name: ServerName<'static>,
+    /// Which node a (verified) certificate belongs to.
+    pub peer_node: fn(&CertificateDer<'_>) -> Option<NodeId>,
+}
+
+/// A node of the cluster, as the intent knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The node.
+    pub node: NodeId,
+    /// Where its gossip listens.
+    pub addr: SocketAddr,
+}
+
+/// What gossip knows at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The facts of the nodes that are alive. The same `Arc` as before if nothing in it changed.
+    pub view: Arc<View>,
+    /// The nodes of the intent that are alive (suspected ones among them), and this node.
+    pub alive: BTreeSet<NodeId>,
+    /// Whether the view is as good as it gets for now: facts were exchanged with another node, or there is no other, or
+    /// none was reached in the first five seconds.
+    pub synced: bool,
+    /// What was counted since the start.
+    pub counters: Counters,
+}
+
+/// What gossip counts, since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams refused: too long, too short, of another version, or undecodable.
+    pub refused_malformed: u64,
+    /// Datagrams refused: not sealed with the cluster's key, or altered.
+    pub refused_forged: u64,
+    /// Datagrams refused: seen before, too old to tell, or of an older boot.
+    pub refused_replayed: u64,
+    /// Pushes refused: not from the facts' owner.
+    pub refused_not_owner: u64,
+    /// Push datagrams sealed; each goes to one member or to all.
+    pub pushes_sent: u64,
+    /// Push datagrams taken.
+    pub pushes_received: u64,
+    /// Pulls sent.
+    pub pulls_sent: u64,
+    /// Pulls answered.
+    pub pulls_answered: u64,
+    /// Exchanges begun here that succeeded.
+    pub syncs: u64,
+    /// Exchanges begun here that failed.
+    pub syncs_failed: u64,
+    /// Exchanges begun by others that succeeded.
+    pub syncs_served: u64,
+}
+
+/// Why gossip did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GossipError {
+    /// The port can't be listened on.
+    #[error("gossip can't listen on {proto} {addr}: {source}\nhint: `ss -lnp 'sport = :{}'` shows who holds the port; the gossip port is configurable", addr.port())]
+    Listen {
+        /// UDP or TCP.
+        proto: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Running gossip. Dropping it stops it as well.
+pub struct Gossip {
+    addr: SocketAddr,
+    commands: mpsc::UnboundedSender<Command>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    task: JoinHandle<()>,
+}
+
+impl Gossip {
+    /// Listens and begins to find the others. `peers` are the members per intent, with or without this node.
+    ///
+    /// # Errors
+    /// [`GossipError::Listen`] names the address that is taken.
+    pub async fn start(config: GossipConfig, peers: watch::Receiver<Vec<Peer>>) -> Result<Self, GossipError> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (driver, addr, snapshot) = Driver::listen(config, peers, inbox, commands.downgrade()).await?;
+        let task = tokio::spawn(driver.run());
+        Ok(Self { addr, commands, snapshot, task })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// States everything that this node knows; what differs from what it stated before is sent. Idempotent. The first
+    /// statement after a start must be whole: what it lacks of the last boot's facts is withdrawn everywhere.
+    pub fn state(&self, node: NodeFact, endpoints: Vec<Endpoint>) {
+        // The driver only ends before its handle if it panicked, which `stop` reports.
+        let _ = self.commands.send(Command::State(node, endpoints));
+    }
+
+    /// The newest snapshot; changes are signalled.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// Ends all tasks and closes the sockets, without telling the others: the data path stays as it is.
+    pub async fn stop(self) {
+        drop(self.commands);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "gossip ended badly");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Sockets, TLS and the clock around the node's state machine. It decides nothing about facts or members.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlay::facts::NodeFact;
+use overlay::model::{Endpoint, NodeId};
+use rustls::pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::exchange::{self, Ask, State};
+use super::membership::Identity;
+use super::node::{Input, Node, Output};
+use super::seal::MAX_DATAGRAM;
+use super::{GossipConfig, GossipError, Peer, Snapshot};
+
+/// Exchanges that other nodes begin are served so many at a time.
+const MAX_SERVED: usize = 16;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pairs of a free TCP port and the same UDP port that are tried for port 0.
+const PORT_TRIES: usize = 16;
+
+/// What reaches the task that owns the state.
+pub(super) enum Command {
+    /// What this node knows.
+    State(NodeFact, Vec<Endpoint>),
+    /// From an exchange.
+    Ask(Ask),
+}
+
+/// How an exchange ended.
+enum Ended {
+    Begun(NodeId, anyhow::Result<()>),
+    Served(anyhow::Result<()>),
+}
+
+struct Tls {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    server_name: rustls::pki_types::ServerName<'static>,
+    peer_node: fn(&CertificateDer<'_>) -> Option<NodeId>,
+}
+
+/// The task that owns the state.
+pub(super) struct Driver {
+    node: Node,
+    udp: UdpSocket,
+    tcp: TcpListener,
+    tls: Arc<Tls>,
+    peers: watch::Receiver<Vec<Peer>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    state: State,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    exchanges: JoinSet<Ended>,
+    served: usize,
+    started: Instant,
+}
+
+impl Driver {
+    /// Opens the sockets. Returns the driver, where it listens, and its snapshots.
+    pub(super) async fn listen(
+        config: GossipConfig,
+        mut peers: watch::Receiver<Vec<Peer>>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        to_self: mpsc::WeakUnboundedSender<Command>,
+    ) -> Result<(Self, SocketAddr, watch::Receiver<Arc<Snapshot>>), GossipError> {
+        let (tcp, udp, addr) = bind(config.bind).await?;
+        let mut advertise = config.advertise;
+        if advertise.port() == 0 {
+            advertise.set_port(addr.port());
+        }
+        let me = Identity::new(config.me, advertise, config.generation);
+        let node = Node::new(&me, config.cluster_key, rand::random());
+        let (snapshot, watched) = watch::channel(node.snapshot());
+        peers.mark_changed();
+        let tls = Tls {
+            acceptor: TlsAcceptor::from(config.tls_server),
+            connector: TlsConnector::from(config.tls_client),
+            server_name: config.server_name,
+            peer_node: config.peer_node,
+        };
+        let driver = Self {
+            node,
+            udp,
+            tcp,
+            tls: Arc::new(tls),
+            peers,
+            commands,
+            state: State(to_self),
+            snapshot,
+            exchanges: JoinSet::new(),
+            served: 0,
+            started: Instant::now(),
+        };
+        Ok((driver, addr, watched))
+    }
+
+    /// Runs until the handle is dropped. Exchanges under way end with it.
+    pub(super) async fn run(mut self) {
+        let peers = self.peers.borrow_and_update().clone();
+        self.handle(Input::Peers(peers)).await;
+        // One byte more than allowed, so that a longer datagram shows as one.
+        let mut buffer = vec![0; MAX_DATAGRAM + 1];
+        let mut intent_follows = true;
+        loop {
+            let wake = self.node.next_wake().map(|at| self.started + at);
+            let input = tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(Command::State(fact, endpoints)) => Input::State(fact, endpoints),
+                    Some(Command::Ask(ask)) => {
+                        self.answer(ask).await;
+                        continue;
+                    }
+                    None => return,
+                },
+                received = self.udp.recv_from(&mut buffer) => match received {
+                    Ok((length, from)) => Input::Datagram(buffer[..length].to_vec(), from),
+                    Err(error) => {
+                        tracing::debug!(%error, "receiving");
+                        continue;
+                    }
+                },
+                changed = self.peers.changed(), if intent_follows => {
+                    intent_follows = changed.is_ok();
+                    Input::Peers(self.peers.borrow_and_update().clone())
+                }
+                accepted = self.tcp.accept(), if self.served < MAX_SERVED => {
+                    self.serve(accepted);
+                    continue;
+                }
+                Some(ended) = self.exchanges.join_next() => match self.ended(ended) {
+                    Some(input) => input,
+                    None => continue,
+                },
+                () = sleep_until(wake) => Input::Wake,
+            };
+            self.handle(input).await;
+        }
+    }
+
+    async fn handle(&mut self, input: Input) {
+        let outputs = self.node.handle(input, self.started.elapsed());
+        for output in outputs {
+            match output {
+                Output::Send { to, datagram } => {
+                    if let Err(error) = self.udp.send_to(&datagram, to).await {
+                        tracing::debug!(%error, %to, "sending");
+                    }
+                }
+                Output::Sync(peer) => self.begin(peer),
+                Output::Publish(snapshot) => {
+                    self.snapshot.send_replace(snapshot);
+                }
+            }
+        }
+    }
+
+    /// Answers an exchange's question. That it no longer waits for the answer is no harm.
+    async fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Digest(reply) => drop(reply.send(self.node.digest())),
+            Ask::Compare(theirs, reply) => drop(reply.send(self.node.compare(&theirs))),
+            Ask::Offer(buckets, theirs, reply) => drop(reply.send(self.node.offer(buckets, &theirs))),
+            Ask::ListMembers(reply) => drop(reply.send(self.node.members())),
+            Ask::Merge(deltas, members, done) => {
+                self.handle(Input::Merge(deltas, members)).await;
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn begin(&mut self, peer: Peer) {
+        let (tls, state) = (self.tls.clone(), self.state.clone());
+        self.exchanges.spawn(async move {
+            let result = timeout(EXCHANGE_TIMEOUT, tls.initiate(&peer, &state)).await;
+            Ended::Begun(peer.node, result.unwrap_or_else(|elapsed| Err(elapsed.into())))
+        });
+    }
+
+    fn serve(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => return tracing::warn!(%error, "accepting"),
+        };
+        self.served += 1;
+        let (tls, state, peers) = (self.tls.clone(), self.state.clone(), self.peers.clone());
+        self.exchanges.spawn(async move {
+            let result = timeout(EXCHANGE_TIMEOUT, tls.respond(stream, &state, &peers)).await;
+            Ended::Served(result.unwrap_or_else(|elapsed| Err(elapsed.into())))
+        });
+    }
+
+    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Option<Input> {
+        match ended {
+            Ok(Ended::Begun(peer, result)) => {
+                if let Err(error) = &result {
+                    tracing::debug!(%peer, "exchange: {error:#}");
+                }
+                Some(Input::SyncEnded(peer, result.is_ok()))
+            }
+            Ok(Ended::Served(result)) => {
+                self.served -= 1;
+                if let Err(error) = &result {
+                    tracing::debug!("exchange that another node began: {error:#}");
+                }
+                result.is_ok().then_some(Input::SyncServed)
+            }
+            Err(error) => {
+                tracing::error!(%error, "an exchange ended badly");
+                None
+            }
+        }
+    }
+}
+
+impl Tls {
+    async fn initiate(&self, peer: &Peer, state: &State) -> anyhow::Result<()> {
+        let connect = async {
+            let stream = TcpStream::connect(peer.addr).await?;
+            self.connector.connect(self.server_name.clone(), stream).await
+        };
+        let mut stream = timeout(CONNECT_TIMEOUT, connect).await??;
+        let node = self.node_of(stream.get_ref().1.peer_certificates());
+        anyhow::ensure!(node == Some(peer.node), "{} is not node {}", peer.addr, peer.node);
+        exchange::initiate(&mut stream, state).await?;
+        Ok(())
+    }
+
+    async fn respond(
+        &self,
+        stream: TcpStream,
+        state: &State,
+        peers: &watch::Receiver<Vec<Peer>>,
+    ) -> anyhow::Result<()> {
+        let mut stream = timeout(CONNECT_TIMEOUT, self.acceptor.accept(stream)).await??;
+        let node = self.node_of(stream.get_ref().1.peer_certificates());
+        let is_member = peers.borrow().iter().any(|peer| Some(peer.node) == node);
+        anyhow::ensure!(is_member, "{node:?} is no node of the cluster");
+        exchange::respond(&mut stream, state).await?;
+        Ok(())
+    }
+
+    fn node_of(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<NodeId> {
+        certificates.and_then(|chain| chain.first()).and_then(self.peer_node)
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Listens on the same TCP and UDP port.
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, UdpSocket, SocketAddr), GossipError> {
+    let refused = |proto, addr| move |source| GossipError::Listen { proto, addr, source };
+    let mut tries = if addr.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        let tcp = TcpListener::bind(addr).await.map_err(refused("TCP", addr))?;
+        let bound = tcp.local_addr().map_err(refused("TCP", addr))?;
+        tries -= 1;
+        match UdpSocket::bind(bound).await {
+            Ok(udp) => return Ok((tcp, udp, bound)),
+            Err(_) if tries > 0 => {}
+            Err(source) => return Err(refused("UDP", bound)(source)),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What is held of one owner's one generation, and the merge rule within it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Delta, Key, Record};
+use crate::model::NodeId;
+
+/// One generation's records, and what of it is covered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Generation {
+    base: u64,
+    floor: u64,
+    mark: u64,
+    /// The highest version known to exist.
+    extent: u64,
+    /// Covered ranges `(from, to]` beyond the mark: sorted, neither touching one another nor the mark.
+    ahead: Vec<(u64, u64)>,
+    /// Stays true: a base raised later concerns those who are not whole yet.
+    whole: bool,
+    records: BTreeMap<Key, Slot>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    version: u64,
+    body: Option<Vec<u8>>,
+    /// When this holder first looked at the tombstone.
+    buried: Option<Duration>,
+}
+
+impl Generation {
+    pub(super) fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// Whether the boot's statement is covered.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The records: a key without a body is deleted.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Key, Option<&[u8]>)> {
+        self.records.iter().map(|(key, slot)| (key, slot.body.as_deref()))
+    }
+
+    /// The first gap, `(from, to]`.
+    pub(super) fn gap(&self) -> Option<(u64, u64)> {
+        let end = self.ahead.first().map_or(self.extent, |range| range.0);
+        (self.mark < end).then_some((self.mark, end))
+    }
+
+    /// Takes over a sound delta of this generation; true if a record changed.
+    pub(super) fn merge(&mut self, delta: Delta) -> bool {
+        let mut changed = false;
+        if self.mark < delta.floor {
+            let listed: BTreeSet<Key> = delta.records.iter().map(|record| record.key).collect();
+            let before = self.records.len();
+            self.records.retain(|key, slot| slot.version >= delta.floor || listed.contains(key));
+            changed |= self.records.len() != before;
+            self.floor = self.floor.max(delta.floor);
+        }
+        for Record { key, version, body } in delta.records {
+            self.extent = self.extent.max(version);
+            let newest = self.records.get(&key).map_or(0, |slot| slot.version);
+            if version > self.mark && version > newest {
+                self.records.insert(key, Slot { version, body, buried: None });
+                changed = true;
+            }
+        }
+        self.base = self.base.max(delta.base);
+        self.cover(delta.from, delta.to);
+        changed
+    }
+
+    fn cover(&mut self, from: u64, to: u64) {
+        self.extent = self.extent.max(to);
+        if from < to && to > self.mark {
+            self.ahead.push((from, to));
+            self.ahead.sort_unstable();
+        }
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(self.ahead.len());
+        for &(from, to) in &self.ahead {
+            if from <= self.mark {
+                self.mark = self.mark.max(to);
+            } else if let Some(last) = joined.last_mut().filter(|last| from <= last.1) {
+                last.1 = last.1.max(to);
+            } else {
+                joined.push((from, to));
+            }
+        }
+        self.ahead = joined;
+        self.whole |= self.base > 0 && self.mark >= self.base;
+    }
+
+    /// The owner's side: makes the records equal to `wanted`, numbering each change; true if there was one.
+    pub(super) fn restate(&mut self, wanted: BTreeMap<Key, Vec<u8>>) -> bool {
+        let before = self.mark;
+        let gone: Vec<Key> = self
+            .records
+            .iter()
+            .filter(|(key, slot)| slot.body.is_some() && !wanted.contains_key(key))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.change(key, None);
+        }
+        for (key, body) in wanted {
+            if self.records.get(&key).is_none_or(|slot| slot.body.as_ref() != Some(&body)) {
+                self.change(key, Some(body));
+            }
+        }
+        if before == 0 {
+            self.base = self.mark;
+        }
+        self.extent = self.mark;
+        self.whole = true;
+        self.mark != before
+    }
+
+    fn change(&mut self, key: Key, body: Option<Vec<u8>>) {
+        self.mark += 1;
+        let before = self.records.insert(key, Slot { version: self.mark, body, buried: None });
+        if before.is_some_and(|slot| slot.version <= self.base) {
+            self.base = self.mark;
+        }
+    }
+
+    /// What someone whose mark is `from` lacks: a range if it can be one, else the whole state.
+    pub(super) fn since(&self, owner: NodeId, generation: u64, from: u64) -> Delta {
+        let whole = from < self.floor;
+        let from = if whole { 0 } else { from };
+        let floor = if whole { self.floor } else { 0 };
+        let mut records = self.range(from, if whole { u64::MAX } else { self.mark });
+        records.sort_unstable_by_key(|record| record.version);
+        Delta { owner, generation, base: self.base, floor, from, to: self.mark, records }
+    }
+
+    /// The range `(from, to]` as deltas of up to `limit` encoded bytes, the last of which ends at `to`. A record
+    /// that alone exceeds the limit is left out, and so is its version: whoever lacks it sees a gap. Nothing, if
+    /// part of the range was dropped.
+    pub(super) fn chunks(
+        &self,
+        owner: NodeId,
+        generation: u64,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Vec<Delta> {
+        let to = to.min(self.mark);
+        if from < self.floor || from > to {
+            return Vec::new();
+        }
+        let delta =
+            |from, to, records| Delta { owner, generation, base: self.base, floor: 0, from, to, records };
+        let mut chunks = Vec::new();
+        let (mut start, mut size, mut batch) = (from, Delta::SIZE_BOUND, Vec::new());
+        let mut records = self.range(from, to);
+        records.sort_unstable_by_key(|record| record.version);
+        for record in records {
+            let oversized = Delta::SIZE_BOUND + record.size_bound() > limit;
+            if oversized || size + record.size_bound() > limit {
+                let end = record.version - 1;
+                if start < end {
+                    chunks.push(delta(start, end, std::mem::take(&mut batch)));
+                }
+                start = if oversized { record.version } else { end };
+                size = Delta::SIZE_BOUND;
+            }
+            if !oversized {
+                size += record.size_bound();
+                batch.push(record);
+            }
+        }
+        chunks.push(delta(start, to, batch));
+        chunks
+    }
+
+    fn range(&self, from: u64, to: u64) -> Vec<Record> {
+        self.records
+            .iter()
+            .filter(|(_, slot)| slot.version > from && slot.version <= to)
+            .map(|(key, slot)| Record { key: *key, version: slot.version, body: slot.body.clone() })
+            .collect()
+    }
+
+    /// Drops the tombstones that were first seen here `keep` ago. One beyond the mark stays: rule 1 does not
+    /// protect against what it deletes yet.
+    pub(super) fn expire(&mut self, now: Duration, keep: Duration) {
+        let (mark, floor) = (self.mark, &mut self.floor);
+        self.records.retain(|_, slot| {
+            if slot.body.is_some() {
+                return true;
+            }
+            let buried = *slot.buried.get_or_insert(now);
+            let drop = now.saturating_sub(buried) >= keep && slot.version <= mark;
+            if drop {
+                *floor = slot.version.max(*floor);
+            }
+            !drop
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! All facts that a node holds: its own, which it states, and the others', which it merges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::digest::{self, Version};
+use super::generation::Generation;
+use super::{Delta, NodeFact, Pull, View, endpoint, node};
+use crate::model::{Endpoint, NodeId};
+
+/// How long a tombstone and the facts of a node that went away are kept.
+pub const KEEP: Duration = Duration::from_secs(3600);
+
+/// What a merge did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether the owner's part of the view may have changed.
+    pub changed: bool,
+    /// What to ask the owner for, if there is a gap now.
+    pub pull: Option<Pull>,
+}
+
+/// All facts that a node holds.
+#[derive(Debug, Clone)]
+pub struct Store {
+    me: NodeId,
+    generation: u64,
+    /// By owner, then by generation. Below the highest there are others only until that one is whole.
+    owners: BTreeMap<NodeId, BTreeMap<u64, Generation>>,
+    /// Since when an owner that is held has not been alive.
+    absent: BTreeMap<NodeId, Duration>,
+}
+
+impl Store {
+    /// An empty store of the node `me`; `generation` is higher at every boot.
+    pub fn new(me: NodeId, generation: u64) -> Self {
+        Self { me, generation, owners: BTreeMap::new(), absent: BTreeMap::new() }
+    }
+
+    /// States everything that this node knows, and returns what changed against what it stated before.
+    pub fn state(&mut self, fact: &NodeFact, endpoints: &[Endpoint]) -> Option<Delta> {
+        let mut wanted = BTreeMap::from([(node::KEY, node::encode(fact))]);
+        wanted.extend(endpoints.iter().map(|it| (endpoint::key(it.id), endpoint::encode(it))));
+        let own = self.owners.entry(self.me).or_default().entry(self.generation).or_default();
+        let before = own.mark();
+        own.restate(wanted).then(|| own.since(self.me, self.generation, before))
+    }
+
+    /// The number of this node's last change; 0 before its first statement.
+    pub fn head(&self) -> u64 {
+        self.own().map_or(0, Generation::mark)
+    }
+
+    /// This node's changes `(from, to]` as deltas of up to `limit` encoded bytes each. The last one ends at `to`
+    /// (at most the head), also if it holds no record. Nothing, if part of the range can only be had as a whole
+    /// state.
+    pub fn own_chunks(&self, from: u64, to: u64, limit: usize) -> Vec<Delta> {
+        self.own().map_or_else(Vec::new, |own| own.chunks(self.me, self.generation, from, to, limit))
+    }
+
+    fn own(&self) -> Option<&Generation> {
+        self.owners.get(&self.me)?.get(&self.generation)
+    }
+
+    /// Takes over what another owner stated, from whomever it came. What this node states itself is never
+    /// taken from others, and what no correct node sends is ignored.
+    pub fn merge(&mut self, delta: Delta) -> Outcome {
+        let (owner, generation) = (delta.owner, delta.generation);
+        if owner == self.me || !delta.is_sound() {
+            return Outcome::default();
+        }
+        let generations = self.owners.entry(owner).or_default();
+        if generations.iter().any(|(held, state)| *held > generation && state.is_whole()) {
+            return Outcome::default();
+        }
+        let held = generations.entry(generation).or_default();
+        let mut changed = held.merge(delta);
+        if held.is_whole() {
+            let newer = generations.split_off(&generation);
+            changed |= !generations.is_empty();
+            *generations = newer;
+        }
+        Outcome { changed, pull: self.gap(owner) }
+    }
+
+    /// The first gap of each owner: what to ask them for.
+    pub fn gaps(&self) -> impl Iterator<Item = Pull> {
+        self.owners.keys().filter_map(|owner| self.gap(*owner))
+    }
+
+    fn gap(&self, owner: NodeId) -> Option<Pull> {
+        let (generation, held) = self.owners.get(&owner)?.last_key_value()?;
+        held.gap().map(|(from, to)| Pull { owner, generation: *generation, from, to })
+    }
+
+    /// How far this store is with an owner.
+    pub fn version(&self, owner: NodeId) -> Option<Version> {
+        let (generation, held) = self.owners.get(&owner)?.last_key_value()?;
+        Some(Version { owner, generation: *generation, mark: held.mark() })
+    }
+
+    /// The hashes of the buckets, over the owners in `alive` and this node. Those who went away are left out:
+    /// else two nodes that forget them at different times would hand them back to each other forever.
+    pub fn digest(&self, alive: &BTreeSet<NodeId>) -> Vec<u64> {
+        digest::buckets(self.shared(u64::MAX, alive))
+    }
+
+    /// How far this store is with the owners of the given buckets (a bit each).
+    pub fn versions(&self, buckets: u64, alive: &BTreeSet<NodeId>) -> Vec<Version> {
+        self.shared(buckets, alive).collect()
+    }
+
+    fn shared(&self, buckets: u64, alive: &BTreeSet<NodeId>) -> impl Iterator<Item = Version> {
+        self.owners
+            .keys()
+            .filter(move |owner| **owner == self.me || alive.contains(owner))
+            .filter(move |owner| buckets >> digest::bucket(**owner) & 1 == 1)
+            .filter_map(|owner| self.version(*owner))
+    }
+
+    /// What a peer lacks that is this far with the owners of the given buckets.
+    pub fn deltas(&self, buckets: u64, theirs: &[Version], alive: &BTreeSet<NodeId>) -> Vec<Delta> {
+        let theirs: BTreeMap<NodeId, &Version> =
+            theirs.iter().map(|version| (version.owner, version)).collect();
+        self.shared(buckets, alive)
+            .flat_map(|mine| {
+                let their =
+                    theirs.get(&mine.owner).map_or((0, 0), |version| (version.generation, version.mark));
+                self.owners[&mine.owner].iter().filter_map(move |(generation, held)| {
+                    let from = match generation.cmp(&their.0) {
+                        std::cmp::Ordering::Less => return None,
+                        std::cmp::Ordering::Equal => their.1,
+                        std::cmp::Ordering::Greater => 0,
+                    };
+                    (from < held.mark()).then(|| held.since(mine.owner, *generation, from))
+                })
+            })
+            .collect()
+    }
+
+    /// The facts of the nodes in `alive`, and of this node.
+    pub fn view(&self, alive: &BTreeSet<NodeId>) -> View {
+        let mut view = View::default();
+        for (owner, generations) in &self.owners {
+            if *owner != self.me && !alive.contains(owner) {
+                continue;
+            }
+            let newest: BTreeMap<_, _> = generations.values().flat_map(Generation::records).collect();
+            for (key, body) in newest {
+                if let Some(body) = body {
+                    view.show(*owner, key, body);
+                }
+            }
+        }
+        view
+    }
+
+    /// Drops the tombstones and the absent owners that were kept for [`KEEP`]. `now` counts from any fixed moment;
+    /// call it about once a minute.
+    pub fn expire(&mut self, now: Duration, alive: &BTreeSet<NodeId>) {
+        for generation in self.owners.values_mut().flat_map(BTreeMap::values_mut) {
+            generation.expire(now, KEEP);
+        }
+        let me = self.me;
+        let is_absent = |owner: &NodeId| *owner != me && !alive.contains(owner);
+        self.absent.retain(|owner, _| is_absent(owner));
+        for owner in self.owners.keys().filter(|owner| is_absent(owner)) {
+            self.absent.entry(*owner).or_insert(now);
+        }
+        let gone = self.absent.extract_if(.., |_, since| now.saturating_sub(*since) >= KEEP);
+        for (owner, _) in gone {
+            self.owners.remove(&owner);
+        }
+    }
+}
