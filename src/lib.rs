@@ -21,3 +21,6 @@ pub mod facts;
 pub mod intent;
 pub mod model;
 pub mod reconcile;
+
+#[cfg(test)]
+mod fixtures;

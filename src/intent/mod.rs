@@ -106,3 +106,9 @@ impl Intent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod properties;

@@ -9,3 +9,9 @@ mod display;
 pub mod links;
 pub mod plan;
 pub mod tables;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod properties;

@@ -68,7 +68,9 @@ pub fn plan_tables(desired: &Tables, observed: &Tables, complete: bool) -> Vec<T
     if complete {
         plan.extend(deletes(desired, observed));
     } else {
-        plan.extend(deletes(desired, observed).into_iter().filter(|action| is_local(action, observed)));
+        plan.extend(
+            deletes(desired, observed).into_iter().filter(|action| is_local(action, desired, observed)),
+        );
     }
     plan
 }
@@ -99,19 +101,23 @@ fn deletes(desired: &Tables, observed: &Tables) -> Vec<TableAction> {
     sources.chain(neighbours).chain(fdb).chain(networks).chain(vteps).collect()
 }
 
-/// Whether a removal touches nothing that leads to other nodes.
-fn is_local(action: &TableAction, observed: &Tables) -> bool {
-    let local = |key| matches!(observed.fdb.get(&key), Some(Destination::Local { .. }));
+/// Whether a removal touches nothing that leads to other nodes, once the plan's writes are done.
+fn is_local(action: &TableAction, desired: &Tables, observed: &Tables) -> bool {
+    let remote = |key| match desired.fdb.get(&key).or_else(|| observed.fdb.get(&key)) {
+        Some(Destination::Remote { .. }) => Some(true),
+        Some(Destination::Local { .. }) => Some(false),
+        None => None,
+    };
     match action {
         TableAction::DeleteSource(_) => true,
-        TableAction::DeleteFdb(vni, mac) => local((*vni, *mac)),
+        TableAction::DeleteFdb(vni, mac) => remote((*vni, *mac)) == Some(false),
         TableAction::DeleteNeighbour(vni, address) => {
-            observed.neighbours.get(&(*vni, *address)).is_some_and(|mac| local((*vni, *mac)))
+            observed.neighbours.get(&(*vni, *address)).is_some_and(|mac| remote((*vni, *mac)) == Some(false))
         }
-        TableAction::DeleteNetwork(vni) => !observed
-            .fdb
-            .iter()
-            .any(|((other, _), to)| other == vni && matches!(to, Destination::Remote { .. })),
+        TableAction::DeleteNetwork(vni) => {
+            let keys = observed.fdb.keys().chain(desired.fdb.keys());
+            !keys.filter(|(other, _)| other == vni).any(|key| remote(*key) == Some(true))
+        }
         _ => false,
     }
 }

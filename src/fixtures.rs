@@ -1,0 +1,158 @@
+//! What the core's tests are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::api::EndpointAttach;
+use crate::attach::Situation;
+use crate::facts::{NodeFact, View};
+use crate::intent::{Cluster, Command, CreateNetwork, Intent, IntentError, Reply, apply};
+use crate::model::{Attachment, EndpointId, MacAddr, NetnsId, NetnsRef, Network, NetworkId, Node, NodeId};
+
+pub(crate) fn node_id(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+/// Node `n`, at 192.0.2.`n`, called `host-n`.
+pub(crate) fn node(n: u8) -> Node {
+    Node {
+        id: node_id(n),
+        hostname: format!("host-{n}"),
+        addr: IpAddr::from([192, 0, 2, n]),
+        gossip_port: 7946,
+        api_port: 2377,
+        manager: n == 1,
+        underlay: vec!["192.0.2.0/24".parse().unwrap()],
+        version: "0.1.0".to_owned(),
+    }
+}
+
+pub(crate) fn fact(n: u8, underlay_mtu: u16) -> NodeFact {
+    NodeFact { vtep: IpAddr::from([192, 0, 2, n]), underlay_mtu, version: "0.1.0".to_owned() }
+}
+
+pub(crate) fn init() -> Command {
+    let text = |text: &str| text.to_owned();
+    let cluster = Cluster {
+        id: text("00"),
+        ca_cert: text("certificate"),
+        join_secret_digest: text("digest"),
+        gossip_key: text("key"),
+    };
+    Command::InitCluster { cluster, node: node(1) }
+}
+
+/// A cluster of nodes 1 to `nodes`.
+pub(crate) fn cluster(nodes: u8) -> Intent {
+    let mut intent = Intent::default();
+    apply(&mut intent, &init()).unwrap();
+    for n in 2..=nodes {
+        apply(&mut intent, &Command::PutNode(node(n))).unwrap();
+    }
+    intent
+}
+
+pub(crate) fn create(n: u8, name: &str, subnets: &[&str]) -> CreateNetwork {
+    CreateNetwork {
+        id: NetworkId::from_bytes([n; 16]),
+        name: name.parse().unwrap(),
+        subnets: subnets.iter().map(|net| net.parse().unwrap()).collect(),
+        gateways: Vec::new(),
+        mtu: None,
+        internal: false,
+        allow_overlap: false,
+        labels: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn network(intent: &mut Intent, request: CreateNetwork) -> Result<Network, IntentError> {
+    match apply(intent, &Command::CreateNetwork(request))? {
+        Reply::Network(network) => Ok(network),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn netns(n: u64) -> NetnsRef {
+    NetnsRef { path: format!("/run/netns/c{n}").into(), id: NetnsId { dev: 4, ino: n } }
+}
+
+pub(crate) fn attach_request(network: &str, name: &str) -> EndpointAttach {
+    EndpointAttach {
+        netns: "c1".to_owned(),
+        network: network.to_owned(),
+        name: name.parse().unwrap(),
+        ip: None,
+        ip6: None,
+        mac: None,
+        ifname: None,
+        aliases: Vec::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// An endpoint in `network`, with what `n` makes unique, at that address.
+pub(crate) fn attachment(n: u8, network: &Network, ip4: [u8; 4]) -> Attachment {
+    Attachment {
+        endpoint: crate::model::Endpoint {
+            id: EndpointId::from_bytes([n; 16]),
+            network: network.id,
+            name: format!("c{n}").parse().unwrap(),
+            mac: MacAddr::local_from([2, 0, 0, 0, 0, n]),
+            ip4: Some(ip4.into()),
+            ip6: None,
+            aliases: Vec::new(),
+            labels: BTreeMap::new(),
+        },
+        netns: netns(n.into()),
+        ifname: "eth0".to_owned(),
+    }
+}
+
+/// What one node knows, owned.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) me: NodeId,
+    pub(crate) intent: Intent,
+    pub(crate) view: View,
+    pub(crate) attachments: BTreeMap<EndpointId, Attachment>,
+    pub(crate) ifnames: BTreeSet<String>,
+}
+
+impl World {
+    /// Node 1 of a cluster of three, with a network `mynet` (10.1.0.0/24).
+    pub(crate) fn new() -> Self {
+        let mut intent = cluster(3);
+        network(&mut intent, create(1, "mynet", &["10.1.0.0/24"])).unwrap();
+        Self {
+            me: node_id(1),
+            intent,
+            view: View::default(),
+            attachments: BTreeMap::new(),
+            ifnames: BTreeSet::from(["lo".to_owned()]),
+        }
+    }
+
+    pub(crate) fn network(&self, name: &str) -> Network {
+        self.intent.network(name).unwrap().clone()
+    }
+
+    pub(crate) fn hold(&mut self, attachment: Attachment) {
+        self.attachments.insert(attachment.endpoint.id, attachment);
+    }
+
+    /// Another node holds it.
+    pub(crate) fn elsewhere(&mut self, n: u8, attachment: Attachment) {
+        self.view.nodes.insert(node_id(n), fact(n, 1500));
+        self.view.endpoints.insert((node_id(n), attachment.endpoint.id), attachment.endpoint);
+    }
+
+    pub(crate) fn situation(&self) -> Situation<'_> {
+        Situation {
+            me: self.me,
+            intent: &self.intent,
+            view: &self.view,
+            attachments: &self.attachments,
+            ifnames_taken: &self.ifnames,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Plans, applied to a model of the kernel.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::desired::DesiredLinks;
+use super::links::{LinkAction, Links, Veth, VethSpec, Vxlan};
+use super::plan::{plan_links, plan_tables};
+use super::tables::{Destination, NetworkEntry, NodeEntry, Source, TableAction, Tables, VtepEntry};
+use crate::fixtures::netns;
+use crate::model::{MacAddr, Vni};
+
+/// Does to the model what the agent does to the kernel, and is as strict: what is there is not made again, and
+/// what is not there is neither changed nor removed.
+fn apply_links(links: &mut Links, action: LinkAction) {
+    match action {
+        LinkAction::CreateVxlan(vxlan) => {
+            assert_eq!(links.vxlan, None, "the port is taken");
+            links.vxlan = Some(Vxlan { up: true, ..vxlan });
+        }
+        LinkAction::CreateVeth(spec) => {
+            let veth = Veth { mtu: spec.mtu, up: true };
+            assert_eq!(links.veths.insert(spec.host_ifname, veth), None);
+        }
+        LinkAction::SetMtu(spec) => links.veths.get_mut(&spec.host_ifname).unwrap().mtu = spec.mtu,
+        LinkAction::SetUp(name) => match &mut links.vxlan {
+            Some(vxlan) if vxlan.name == name => vxlan.up = true,
+            _ => links.veths.get_mut(&name).unwrap().up = true,
+        },
+        LinkAction::Delete(name) => {
+            if links.vxlan.take_if(|vxlan| vxlan.name == name).is_none() {
+                links.veths.remove(&name).unwrap();
+            }
+        }
+    }
+}
+
+fn apply_tables(tables: &mut Tables, action: TableAction) {
+    let there = match action {
+        TableAction::PutNode(node) => {
+            tables.node = Some(node);
+            true
+        }
+        TableAction::PutNetwork(vni, entry) => put(&mut tables.networks, vni, entry),
+        TableAction::PutFdb(vni, mac, to) => put(&mut tables.fdb, (vni, mac), to),
+        TableAction::PutNeighbour(vni, address, mac) => put(&mut tables.neighbours, (vni, address), mac),
+        TableAction::PutVtep(vtep, entry) => put(&mut tables.vteps, vtep, entry),
+        TableAction::PutSource(ifindex, source) => put(&mut tables.sources, ifindex, source),
+        TableAction::DeleteNetwork(vni) => tables.networks.remove(&vni).is_some(),
+        TableAction::DeleteFdb(vni, mac) => tables.fdb.remove(&(vni, mac)).is_some(),
+        TableAction::DeleteNeighbour(vni, address) => tables.neighbours.remove(&(vni, address)).is_some(),
+        TableAction::DeleteVtep(vtep) => tables.vteps.remove(&vtep).is_some(),
+        TableAction::DeleteSource(ifindex) => tables.sources.remove(&ifindex).is_some(),
+    };
+    assert!(there, "{action}: it is not there");
+}
+
+fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    table.insert(key, value);
+    true
+}
+
+fn vxlan() -> impl Strategy<Value = Vxlan> {
+    (0u8..2, 4789u16..4791, any::<bool>()).prop_map(|(name, port, up)| Vxlan {
+        name: format!("overlay{name}"),
+        port,
+        up,
+    })
+}
+
+fn observed_links() -> impl Strategy<Value = Links> {
+    let veth = (1400u16..1402, any::<bool>()).prop_map(|(mtu, up)| Veth { mtu, up });
+    let veths = prop::collection::btree_map((0u8..6).prop_map(|n| format!("ovl{n}")), veth, 0..6);
+    (prop::option::of(vxlan()), veths).prop_map(|(vxlan, veths)| Links { vxlan, veths })
+}
+
+fn desired_links() -> impl Strategy<Value = DesiredLinks> {
+    let spec = (0u8..6, 1400u16..1402).prop_map(|(n, mtu)| VethSpec {
+        host_ifname: format!("ovl{n}"),
+        netns: netns(n.into()),
+        ifname: "eth0".to_owned(),
+        mac: mac(n),
+        addresses: Vec::new(),
+        mtu,
+    });
+    let vxlan = prop::option::of(vxlan().prop_map(|vxlan| Vxlan { up: true, ..vxlan }));
+    (vxlan, prop::collection::vec(spec, 0..6)).prop_map(|(vxlan, specs)| DesiredLinks {
+        vxlan,
+        veths: specs.into_iter().map(|spec| (spec.host_ifname.clone(), spec)).collect(),
+    })
+}
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr::local_from([2, 0, 0, 0, 0, n])
+}
+
+fn vni() -> impl Strategy<Value = Vni> {
+    (1u32..4).prop_map(|vni| Vni::new(vni).unwrap())
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    (0u8..4).prop_map(|n| IpAddr::from([10, 0, 0, n]))
+}
+
+fn tables() -> impl Strategy<Value = Tables> {
+    let node = prop::option::of((1u32..3, address()).prop_map(|(underlay_ifindex, vtep)| NodeEntry {
+        underlay_ifindex,
+        vtep,
+        data_port: 4789,
+        mark: 1,
+    }));
+    let network = (1400u16..1402).prop_map(|mtu| NetworkEntry { mtu, gateway4: None, gateway6: None });
+    let to = prop_oneof![
+        (1u32..4).prop_map(|ifindex| Destination::Local { ifindex }),
+        address().prop_map(|vtep| Destination::Remote { vtep }),
+    ];
+    let macs = || (0u8..4).prop_map(mac);
+    let vtep = (1400u16..1402).prop_map(|mtu| VtepEntry { mtu });
+    let source = (vni(), macs()).prop_map(|(vni, mac)| Source { vni, mac, ip4: None, ip6: None });
+    (
+        node,
+        prop::collection::btree_map(vni(), network, 0..4),
+        prop::collection::btree_map((vni(), macs()), to, 0..8),
+        prop::collection::btree_map((vni(), address()), macs(), 0..8),
+        prop::collection::btree_map(address(), vtep, 0..4),
+        prop::collection::btree_map(1u32..5, source, 0..4),
+    )
+        .prop_map(|(node, networks, fdb, neighbours, vteps, sources)| Tables {
+            node,
+            networks,
+            fdb,
+            neighbours,
+            vteps,
+            sources,
+        })
+}
+
+/// Whether everything in `part` is in `whole` under the same key.
+fn keeps<K: Ord, V>(part: &BTreeMap<K, V>, whole: &BTreeMap<K, V>, counts: impl Fn(&K, &V) -> bool) -> bool {
+    part.iter().filter(|(key, value)| counts(key, value)).all(|(key, _)| whole.contains_key(key))
+}
+
+/// What is in the desired tables, with the same value.
+fn holds<K: Ord, V: PartialEq>(tables: &BTreeMap<K, V>, desired: &BTreeMap<K, V>) -> bool {
+    desired.iter().all(|(key, value)| tables.get(key) == Some(value))
+}
+
+proptest! {
+    #[test]
+    fn a_links_plan_leads_to_what_is_desired(desired in desired_links(), observed in observed_links()) {
+        let mut links = observed;
+        for action in plan_links(&desired, &links) {
+            apply_links(&mut links, action);
+        }
+        prop_assert_eq!(&links.vxlan, &desired.vxlan);
+        let wanted: BTreeMap<String, Veth> = desired
+            .veths
+            .iter()
+            .map(|(name, spec)| (name.clone(), Veth { mtu: spec.mtu, up: true }))
+            .collect();
+        prop_assert_eq!(&links.veths, &wanted);
+        prop_assert_eq!(plan_links(&desired, &links), []);
+    }
+
+    #[test]
+    fn a_tables_plan_leads_to_what_is_desired(desired in tables(), observed in tables()) {
+        let mut tables = observed.clone();
+        for action in plan_tables(&desired, &tables, true) {
+            apply_tables(&mut tables, action);
+        }
+        let node = desired.node.or(observed.node);
+        prop_assert_eq!(&tables, &Tables { node, ..desired.clone() });
+        prop_assert_eq!(plan_tables(&desired, &tables, true), []);
+    }
+
+    #[test]
+    fn until_facts_are_complete_nothing_remote_goes(desired in tables(), observed in tables()) {
+        let mut tables = observed.clone();
+        for action in plan_tables(&desired, &tables, false) {
+            apply_tables(&mut tables, action);
+        }
+        let remote = |to: &Destination| matches!(to, Destination::Remote { .. });
+        // What moved here since is remote no more.
+        let leads_away = |key: &(Vni, MacAddr)| {
+            observed.fdb.get(key).is_some_and(remote) && desired.fdb.get(key).is_none_or(remote)
+        };
+        prop_assert!(keeps(&observed.fdb, &tables.fdb, |_, to| remote(to)));
+        prop_assert!(keeps(&observed.neighbours, &tables.neighbours, |(vni, _), mac| leads_away(&(*vni, *mac))));
+        prop_assert!(keeps(&observed.vteps, &tables.vteps, |_, _| true));
+        let in_use = |vni: &Vni| observed.fdb.keys().any(|key| key.0 == *vni && leads_away(key));
+        prop_assert!(keeps(&observed.networks, &tables.networks, |vni, _| in_use(vni)));
+        prop_assert!(holds(&tables.fdb, &desired.fdb) && holds(&tables.neighbours, &desired.neighbours));
+        prop_assert!(holds(&tables.vteps, &desired.vteps) && holds(&tables.networks, &desired.networks));
+        prop_assert_eq!(&tables.sources, &desired.sources);
+        prop_assert!(tables.fdb.iter().all(|(key, to)| remote(to) || desired.fdb.contains_key(key)));
+        prop_assert_eq!(plan_tables(&desired, &tables, false), []);
+    }
+
+    #[test]
+    fn a_tables_plan_never_takes_away_what_it_writes(desired in tables(), observed in tables()) {
+        // No packet may meet a moment without an entry that is there before and after.
+        let mut tables = observed.clone();
+        for action in plan_tables(&desired, &observed, true) {
+            apply_tables(&mut tables, action);
+            prop_assert!(keeps(&observed.fdb, &tables.fdb, |key, _| desired.fdb.contains_key(key)));
+            prop_assert!(keeps(&observed.neighbours, &tables.neighbours, |key, _| desired.neighbours.contains_key(key)));
+        }
+    }
+}
