@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -23,18 +23,13 @@ pub struct Netns {
 
 impl Netns {
     pub(crate) fn create(name: &str) -> Result<Self> {
+        // The first `ip netns add` after a boot mounts /run/netns; two at once mount it twice and lose a namespace.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         ip(&format!("netns add {name}"))?;
-        let netns = Self { name: name.into() };
-        netns.run(|| {
-            // Addresses serve at once: nobody else is on these links, so there is no duplicate to detect (RFC 4862).
-            for scope in ["all", "default"] {
-                let path = format!("/proc/sys/net/ipv6/conf/{scope}/accept_dad");
-                std::fs::write(&path, "0").with_context(|| path)?;
-            }
-            Ok(())
-        })?;
+        drop(turn);
         ip(&format!("-n {name} link set lo up"))?;
-        Ok(netns)
+        Ok(Self { name: name.into() })
     }
 
     /// Its name, as `ip netns` and `overlayctl endpoint attach --netns` take it.

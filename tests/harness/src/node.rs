@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -91,12 +91,17 @@ impl Node {
         let child =
             self.netns.start(self.overlayd(&[])?.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))?;
         *self.agent() = Some(child);
-        eventually(&format!("{}'s agent answers", self.name), START_OR_STOP, || match self.exited()? {
-            Some(status) => bail!("it ended, {status}"),
-            None => self.status(),
-        })
-        .with_context(|| format!("{}'s log ends with:\n{}", self.name, tail(&self.log())))
-        .map(drop)
+        let answered = eventually(&format!("{}'s agent answers", self.name), START_OR_STOP, || {
+            // Once it has ended, waiting is over.
+            Ok(match self.exited()? {
+                Some(status) => Err(anyhow!("the agent ended with {status}")),
+                None => Ok(self.status()?),
+            })
+        });
+        answered
+            .flatten()
+            .with_context(|| format!("{}'s log ends with:\n{}", self.name, tail(&self.log())))
+            .map(drop)
     }
 
     /// Runs the agent where it is expected to end by itself, and hands back what it said (both exit codes
