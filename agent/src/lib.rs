@@ -2,14 +2,29 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`agent`] | one agent from start to end |
+//! | [`eventloop`] | the one loop where events meet the core; [`state`] is what it shows |
+//! | [`localapi`] | the local API, on a Unix socket |
+//! | [`member`] | a membership in effect: the following three together |
 //! | [`identity`] | the cluster's CA, the node's certificate, the join token, TLS settings |
 //! | [`manager`] | where intent lives: the log, its server for other nodes, and the client that follows it |
 //! | [`gossip`] | how facts travel |
+//! | [`reconciler`] | puts the core's plans into effect |
 //! | [`kernel`] | the only place that touches the kernel: devices (netlink) and the data path (BPF) |
 //! | [`store`] | what survives a restart |
+//! | [`cleanup`] | removes everything that the agent made |
+//! | [`report`] | how an error that ends the agent is shown |
 
+pub mod agent;
+pub mod cleanup;
+pub mod eventloop;
 pub mod gossip;
 pub mod identity;
 pub mod kernel;
+pub mod localapi;
 pub mod manager;
+pub mod member;
+pub mod reconciler;
+pub mod report;
+pub mod state;
 pub mod store;

@@ -12,8 +12,12 @@ use super::tables::{Destination, TableAction, Tables};
 /// The steps that lead from the observed devices to the desired ones.
 ///
 /// What goes, goes first: a VXLAN device holds its port, and an endpoint's new veth pair may need the name that
-/// an old one has in the namespace.
-pub fn plan_links(desired: &DesiredLinks, observed: &Links) -> Vec<LinkAction> {
+/// an old one has in the namespace. A veth pair that is down is made whole: it goes up last, so one that is down is
+/// half made.
+///
+/// `complete` is as for [`plan_tables`]: until then the MTUs stay, since a node that is not known yet may be the
+/// one with the smallest.
+pub fn plan_links(desired: &DesiredLinks, observed: &Links, complete: bool) -> Vec<LinkAction> {
     let mut plan: Vec<LinkAction> = observed
         .veths
         .keys()
@@ -22,15 +26,13 @@ pub fn plan_links(desired: &DesiredLinks, observed: &Links) -> Vec<LinkAction> {
         .collect();
     plan_vxlan(desired, observed, &mut plan);
     for (name, spec) in &desired.veths {
-        let Some(veth) = observed.veths.get(name) else {
-            plan.push(LinkAction::CreateVeth(spec.clone()));
-            continue;
-        };
-        if veth.mtu != spec.mtu {
-            plan.push(LinkAction::SetMtu(spec.clone()));
-        }
-        if !veth.up {
-            plan.push(LinkAction::SetUp(name.clone()));
+        match observed.veths.get(name) {
+            Some(veth) if veth.up => {
+                if veth.mtu != spec.mtu && complete {
+                    plan.push(LinkAction::SetMtu(spec.clone()));
+                }
+            }
+            _ => plan.push(LinkAction::CreateVeth(spec.clone())),
         }
     }
     plan

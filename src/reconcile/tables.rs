@@ -22,6 +22,25 @@ pub struct Tables {
     pub sources: BTreeMap<u32, Source>,
 }
 
+impl Tables {
+    /// Takes a step of a plan, as the kernel does.
+    pub fn apply(&mut self, action: &TableAction) {
+        match *action {
+            TableAction::PutNode(entry) => self.node = Some(entry),
+            TableAction::PutNetwork(vni, entry) => drop(self.networks.insert(vni, entry)),
+            TableAction::DeleteNetwork(vni) => drop(self.networks.remove(&vni)),
+            TableAction::PutFdb(vni, mac, destination) => drop(self.fdb.insert((vni, mac), destination)),
+            TableAction::DeleteFdb(vni, mac) => drop(self.fdb.remove(&(vni, mac))),
+            TableAction::PutNeighbour(vni, address, mac) => drop(self.neighbours.insert((vni, address), mac)),
+            TableAction::DeleteNeighbour(vni, address) => drop(self.neighbours.remove(&(vni, address))),
+            TableAction::PutVtep(vtep, entry) => drop(self.vteps.insert(vtep, entry)),
+            TableAction::DeleteVtep(vtep) => drop(self.vteps.remove(&vtep)),
+            TableAction::PutSource(ifindex, source) => drop(self.sources.insert(ifindex, source)),
+            TableAction::DeleteSource(ifindex) => drop(self.sources.remove(&ifindex)),
+        }
+    }
+}
+
 /// This node, as its programs need to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeEntry {

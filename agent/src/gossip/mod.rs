@@ -68,7 +68,7 @@ pub struct Peer {
 }
 
 /// What gossip knows at a moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The facts of the nodes that are alive. The same `Arc` as before if nothing in it changed.
     pub view: Arc<View>,

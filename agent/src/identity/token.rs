@@ -66,7 +66,7 @@ impl FromStr for Secret {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        parse_hex(text).map(Self).ok_or(TokenError::Malformed)
+        unhex(text).map(Self).ok_or(TokenError::Malformed)
     }
 }
 
@@ -94,7 +94,7 @@ impl FromStr for Token {
             return Err(TokenError::Malformed);
         }
         let (ca, secret) = rest.split_once('-').ok_or(TokenError::Malformed)?;
-        Ok(Self { ca: parse_hex(ca).map(CaDigest).ok_or(TokenError::Malformed)?, secret: secret.parse()? })
+        Ok(Self { ca: unhex(ca).map(CaDigest).ok_or(TokenError::Malformed)?, secret: secret.parse()? })
     }
 }
 
@@ -124,7 +124,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// `N` bytes from two hexadecimal digits each.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

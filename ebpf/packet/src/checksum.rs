@@ -60,7 +60,11 @@ mod tests {
                     word.copy_from_slice(&u16::to_be_bytes(new));
                 }
             }
-            assert_eq!(update(finish(add(0, &EXAMPLE)), old, new), finish(add(0, &changed)), "{old:x} {new:x}");
+            assert_eq!(
+                update(finish(add(0, &EXAMPLE)), old, new),
+                finish(add(0, &changed)),
+                "{old:x} {new:x}"
+            );
         }
     }
 

@@ -117,8 +117,7 @@ pub fn v4(tos: u8, total: u16, ttl: u8, protocol: u8, source: [u8; 4], destinati
     let [t0, t1] = total.to_be_bytes();
     let [s0, s1, s2, s3] = source;
     let [d0, d1, d2, d3] = destination;
-    let mut header =
-        [0x45, tos, t0, t1, 0, 0, 0x40, 0, ttl, protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+    let mut header = [0x45, tos, t0, t1, 0, 0, 0x40, 0, ttl, protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
     let [c0, c1] = crate::checksum::finish(crate::checksum::add(0, &header)).to_be_bytes();
     header[10] = c0;
     header[11] = c1;

@@ -103,7 +103,15 @@ mod tests {
     use super::*;
 
     fn outer(source: Address, destination: Address) -> Outer {
-        Outer { source, destination, source_port: 50000, destination_port: 4789, vni: 0x010203, ecn: 2, inner: 98 }
+        Outer {
+            source,
+            destination,
+            source_port: 50000,
+            destination_port: 4789,
+            vni: 0x010203,
+            ecn: 2,
+            inner: 98,
+        }
     }
 
     #[test]

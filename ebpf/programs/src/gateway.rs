@@ -73,7 +73,8 @@ pub fn answer_too_big(ctx: &TcContext, source: &Source, packet: &ip::Header, mtu
     if !packet.dont_fragment || packet.later_fragment || from.is_none() {
         return Err(DropReason::TooBig);
     }
-    let answer = icmp::Answer { from_mac: gateway_mac(source.vni), from, to_mac: source.mac, to: packet.source };
+    let answer =
+        icmp::Answer { from_mac: gateway_mac(source.vni), from, to_mac: source.mac, to: packet.source };
     frame::resize(ctx, ethernet::LEN + icmp::QUOTE)?;
     let quote = quote_sum(ctx)?;
     if v4 {

@@ -41,7 +41,8 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if header.destination == gateway_mac(source.vni) {
         return gateway::answer_echo(ctx, source, &header, &packet);
     }
-    let destination = maps::destination(source.vni, header.destination).ok_or(DropReason::UnknownDestination)?;
+    let destination =
+        maps::destination(source.vni, header.destination).ok_or(DropReason::UnknownDestination)?;
     match destination.ifindex {
         0 => encap::send(ctx, source, &destination.vtep, &header, &packet),
         // No look at the size: the kernel already held it against the host end's MTU, which is the network's.

@@ -12,7 +12,7 @@ use super::{ListArgs, NewArgs, parse};
 pub(crate) enum EndpointCommand {
     /// Attach a network namespace of this node to a network
     ///
-    /// Puts an interface into the namespace, with addresses and routes, and prints the endpoint's id. The
+    /// Puts an interface into the namespace, with its addresses, and prints the endpoint's id. The
     /// namespace may be a container's, whatever runs the container.
     #[command(after_help = ATTACH_EXAMPLES)]
     Attach(AttachArgs),
@@ -38,7 +38,7 @@ pub(crate) struct AttachArgs {
     /// The network: a name, an id, or the beginning of an id
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) network: String,
-    /// The endpoint's name, which its peers reach it by; unique in the network
+    /// The endpoint's name, unique in the network
     #[arg(long)]
     pub(crate) name: Name,
     /// A certain IPv4 address [default: a free one]

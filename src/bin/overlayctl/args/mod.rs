@@ -22,7 +22,7 @@ pub(crate) use status::{StatusArgs, StatusFormat};
 /// Overlay networks for containers on many Linux hosts
 ///
 /// A network that is created once is on every node of the cluster. Attach containers to it, or any other
-/// network namespaces, and they reach each other by address and by name, whichever node they are on.
+/// network namespaces, and they reach each other by address, whichever node they are on.
 #[derive(Debug, Parser)]
 #[command(name = "overlayctl", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub(crate) struct Cli {

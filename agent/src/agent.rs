@@ -1,0 +1,111 @@
+//! One agent from start to end: preflight, what an earlier run left, the event loop, the local API, SIGTERM.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use overlay::config::Config;
+use overlay::model::{Attachment, Node, NodeId};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use crate::eventloop::EventLoop;
+use crate::kernel::bpf::{self, DataPath};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::preflight;
+use crate::localapi::LocalApi;
+use crate::member::Member;
+use crate::reconciler::Reconciler;
+use crate::report::advice;
+use crate::store::{Key, Store};
+
+/// Requests that wait for the event loop.
+const REQUESTS: usize = 64;
+
+/// Runs the agent until SIGTERM or SIGINT. The data path stays in place.
+///
+/// # Errors
+/// What keeps it from starting; everything that comes later is retried and shown in `status`.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    checked(&config).await?;
+    let store = Store::open(&config.state_dir)?;
+    bpf::ensure_bpffs(&config.bpf_dir)?;
+    let data_path = DataPath::open(&config.bpf_dir).context("cannot load the data path")?;
+    let reconciler = Reconciler::new(config.clone(), Netlink::open()?, data_path, guard_mark(&store)?);
+
+    let attachments: Vec<Attachment> = store.get(Key::Attachments)?.unwrap_or_default();
+    let attachments =
+        attachments.into_iter().map(|attachment| (attachment.endpoint.id, attachment)).collect();
+    let member = Member::start(&config, &store, Vec::new()).await?;
+
+    let api = LocalApi::bind(&config.socket)?;
+    let (requests, queue) = mpsc::channel(REQUESTS);
+    let (events, shared) = EventLoop::new(config.clone(), store.clone(), reconciler, member, attachments);
+    info!(version = env!("CARGO_PKG_VERSION"), socket = %config.socket.display(), "started");
+
+    let (stop, stopped) = watch::channel(false);
+    let mut ended = stopped.clone();
+    let until = async move { drop(ended.wait_for(|stop| *stop).await) };
+    let events = tokio::spawn(events.run(queue, Netlink::monitor()?));
+    let api = tokio::spawn(api.serve(Arc::new(config), store, shared, requests, until));
+    terminated().await?;
+    info!("stopping; the data path stays");
+    stop.send_replace(true);
+    // The event loop ends once the API has let go of its end of the queue.
+    api.await.context("the local API panicked")??;
+    events.await.context("the event loop panicked")
+}
+
+/// Names everything that keeps the agent from starting, a line each.
+async fn checked(config: &Config) -> anyhow::Result<()> {
+    let mut problems = preflight::check(config).await;
+    let Some(last) = problems.pop() else { return Ok(()) };
+    for problem in problems {
+        crate::report::print(&advice(problem.what, problem.hint));
+    }
+    Err(advice(last.what, last.hint))
+}
+
+async fn terminated() -> anyhow::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// The mark of our own packets: random, so that no firewall's mark is the same, and kept over restarts, since the
+/// pinned data path goes on using it.
+fn guard_mark(store: &Store) -> anyhow::Result<u32> {
+    if let Some(mark) = store.get(Key::GuardMark)? {
+        return Ok(mark);
+    }
+    let mark = rand::random::<u32>().max(1);
+    store.put(Key::GuardMark, &mark)?;
+    Ok(mark)
+}
+
+/// The node's name for people.
+pub fn hostname(config: &Config) -> String {
+    let own = || {
+        nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into())
+    };
+    config.hostname.clone().unwrap_or_else(own)
+}
+
+/// What this node tells the managers of itself.
+pub async fn describe(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> anyhow::Result<Node> {
+    let netlink = Netlink::open()?;
+    Ok(Node {
+        id,
+        hostname: hostname(config),
+        addr,
+        gossip_port: config.gossip_port,
+        api_port: config.api_port,
+        manager,
+        underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}

@@ -1,0 +1,253 @@
+//! The one loop where events meet the core: requests, new intent, new facts, changes in the kernel and the tick
+//! lead to one pass of the reconciler and to what this node states of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlay::api::ApiError;
+use overlay::attach;
+use overlay::config::Config;
+use overlay::facts::NodeFact;
+use overlay::intent::{GrantBlock, Intent};
+use overlay::model::{Attachment, Endpoint, EndpointId};
+use overlay::reconcile::links::Underlay;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use crate::kernel::netns;
+use crate::member::Member;
+use crate::reconciler::{Reconciler, Wanted};
+use crate::state::{Local, Shared};
+use crate::store::{Key, Store};
+
+/// How often everything is read from the kernel and compared, whether or not anything was heard of: foreign
+/// changes to the tables, which raise no event, and steps that failed wait at most this long.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What the local API asks of the loop.
+pub enum Request {
+    /// Puts the membership that init or join stored into effect; these managers are followed at first.
+    Join(Vec<SocketAddr>, Reply<()>),
+    /// Attaches a namespace, or says which block of addresses it takes first.
+    Attach(Box<AttachRequest>, Reply<Attached>),
+    /// Detaches a local endpoint.
+    Detach(EndpointId, Reply<Endpoint>),
+    /// Publishes the state as it is now, counters included.
+    Refresh(Reply<()>),
+}
+
+/// Where a request's answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// What [`Request::Attach`] takes.
+pub struct AttachRequest {
+    /// What the user asked for.
+    pub request: overlay::api::EndpointAttach,
+    /// The namespace that it names.
+    pub netns: overlay::model::NetnsRef,
+    /// The names of the interfaces inside it.
+    pub ifnames: BTreeSet<String>,
+    /// Fresh randomness.
+    pub random: attach::Random,
+}
+
+/// What [`Request::Attach`] came to.
+pub enum Attached {
+    /// It is attached.
+    Done(Box<Attachment>),
+    /// A manager must grant this first.
+    NeedsBlock(GrantBlock),
+}
+
+/// The loop's own state.
+pub struct EventLoop {
+    config: Config,
+    store: Store,
+    reconciler: Reconciler,
+    member: Option<Member>,
+    attachments: BTreeMap<EndpointId, Attachment>,
+    underlay: Option<Underlay>,
+    shared: watch::Sender<Arc<Shared>>,
+}
+
+impl EventLoop {
+    /// With what an earlier run stored. Nothing is touched before [`EventLoop::run`].
+    pub fn new(
+        config: Config,
+        store: Store,
+        reconciler: Reconciler,
+        member: Option<Member>,
+        attachments: BTreeMap<EndpointId, Attachment>,
+    ) -> (Self, watch::Receiver<Arc<Shared>>) {
+        let (shared, receiver) = watch::channel(Arc::default());
+        (Self { config, store, reconciler, member, attachments, underlay: None, shared }, receiver)
+    }
+
+    /// Until `requests` ends. The data path stays.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut kernel: mpsc::Receiver<()>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => {
+                        self.handle(request).await;
+                        continue;
+                    }
+                    None => break,
+                },
+                () = changed(self.member.as_mut()) => {}
+                Some(()) = kernel.recv() => {}
+                _ = tick.tick() => self.reconciler.forget(),
+            }
+            self.reconcile().await;
+        }
+        if let Some(member) = self.member.take() {
+            member.stop().await;
+        }
+    }
+
+    async fn handle(&mut self, request: Request) {
+        // An answer that nobody waits for any more is no failure: what was asked for stands.
+        match request {
+            Request::Join(seeds, reply) => drop(reply.send(self.join(seeds).await)),
+            Request::Attach(request, reply) => drop(reply.send(self.attach(*request).await)),
+            Request::Detach(id, reply) => drop(reply.send(self.detach(id).await)),
+            Request::Refresh(reply) => {
+                self.publish();
+                drop(reply.send(Ok(())));
+            }
+        }
+    }
+
+    async fn join(&mut self, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
+        if self.member.is_some() {
+            return Err(crate::localapi::already_member());
+        }
+        self.member = Member::start(&self.config, &self.store, seeds).await?;
+        self.reconcile().await;
+        Ok(())
+    }
+
+    async fn attach(&mut self, wish: AttachRequest) -> Result<Attached, ApiError> {
+        let Some(member) = &self.member else { return Err(crate::localapi::not_member()) };
+        let (intent, snapshot) = (member.intent(), member.snapshot());
+        let situation = attach::Situation {
+            me: member.node(),
+            intent: &intent,
+            view: &snapshot.view,
+            attachments: &self.attachments,
+            ifnames_taken: &wish.ifnames,
+        };
+        let attachment = match attach::plan(&wish.request, wish.netns, &situation, wish.random)? {
+            attach::Outcome::NeedsBlock(grant) => return Ok(Attached::NeedsBlock(grant)),
+            attach::Outcome::Ready(attachment) => attachment,
+        };
+        let (id, host) = (attachment.endpoint.id, attachment.host_ifname(&self.config.veth_prefix));
+        self.attachments.insert(id, attachment.clone());
+        self.save()?;
+        self.reconcile().await;
+        if self.reconciler.veths().contains(&host) {
+            return Ok(Attached::Done(Box::new(attachment)));
+        }
+        let cause = self.reconciler.failures().into_iter().find(|failure| failure.action.contains(&host));
+        self.attachments.remove(&id);
+        self.save()?;
+        self.reconcile().await;
+        let cause = cause.map_or_else(|| "the interface did not appear".to_owned(), |failure| failure.cause);
+        Err(crate::localapi::attach_failed(&cause))
+    }
+
+    async fn detach(&mut self, id: EndpointId) -> Result<Endpoint, ApiError> {
+        let Some(attachment) = self.attachments.remove(&id) else {
+            return Err(crate::localapi::not_local(id));
+        };
+        self.save()?;
+        self.reconcile().await;
+        Ok(attachment.endpoint)
+    }
+
+    fn save(&self) -> Result<(), ApiError> {
+        let attachments: Vec<_> = self.attachments.values().collect();
+        Ok(self.store.put(Key::Attachments, &attachments)?)
+    }
+
+    /// One pass over everything, then what this node states and shows.
+    async fn reconcile(&mut self) {
+        if let Some(member) = &self.member {
+            self.underlay = match self.reconciler.netlink().underlay(member.addr()).await {
+                Ok(underlay) => Some(underlay),
+                Err(error) => {
+                    warn!(error = format!("{error:#}"), "no underlay");
+                    None
+                }
+            };
+            let (intent, snapshot) = (member.intent(), member.snapshot());
+            let wanted = Wanted {
+                me: member.node(),
+                intent: &intent,
+                view: &snapshot.view,
+                complete: snapshot.synced,
+                attachments: &self.attachments,
+                underlay: self.underlay.as_ref(),
+            };
+            self.reconciler.run(&wanted).await;
+            self.withdraw_vanished();
+            self.state(&intent);
+        }
+        self.publish();
+    }
+
+    /// Forgets the endpoints whose namespace is gone, and their interface with it.
+    fn withdraw_vanished(&mut self) {
+        let (prefix, veths) = (&self.config.veth_prefix, self.reconciler.veths());
+        let before = self.attachments.len();
+        self.attachments.retain(|id, attachment| {
+            let there = veths.contains(&attachment.host_ifname(prefix)) || netns::leads_to(&attachment.netns);
+            if !there {
+                info!(endpoint = %id.short(), name = %attachment.endpoint.name, "its namespace is gone; detached");
+            }
+            there
+        });
+        if self.attachments.len() != before
+            && let Err(error) = self.save()
+        {
+            warn!(%error, "cannot store the attachments");
+        }
+    }
+
+    /// Tells the other nodes what this one knows: itself, and its endpoints in networks that exist.
+    fn state(&self, intent: &Intent) {
+        let (Some(member), Some(underlay)) = (&self.member, &self.underlay) else { return };
+        let node = NodeFact {
+            vtep: underlay.vtep,
+            underlay_mtu: underlay.mtu,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let endpoints = self.attachments.values().map(|attachment| attachment.endpoint.clone());
+        let endpoints =
+            endpoints.filter(|endpoint| intent.networks.contains_key(&endpoint.network)).collect();
+        member.gossip().state(node, endpoints);
+    }
+
+    fn publish(&self) {
+        let drops = self.reconciler.data_path().drops().unwrap_or_default();
+        let shared = Shared {
+            member: self.member.as_ref().map(Member::handle),
+            attachments: self.attachments.clone(),
+            local: Local { underlay: self.underlay.clone(), failures: self.reconciler.failures(), drops },
+        };
+        self.shared.send_replace(Arc::new(shared));
+    }
+}
+
+/// When intent or facts have changed; never without a membership.
+async fn changed(member: Option<&mut Member>) {
+    match member {
+        Some(member) => member.changed().await,
+        None => std::future::pending().await,
+    }
+}

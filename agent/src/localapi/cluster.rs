@@ -1,0 +1,115 @@
+//! The cluster: making one, joining one, and who is in it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use overlay::api::{
+    ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ErrorCode, NodeRow, NodeStatus,
+};
+use overlay::model::{Node, NodeId};
+
+use super::{Answer, Context, Json, already_member, internal, parse};
+use crate::eventloop::Request;
+use crate::identity::TokenError;
+use crate::kernel::netlink::Netlink;
+use crate::manager;
+use crate::store::Key;
+
+/// How long a node that just joined may take to be known as alive by gossip.
+const SETTLES: Duration = Duration::from_secs(2);
+
+pub(super) async fn init(State(context): State<Context>, body: Bytes) -> Answer<ClusterInitialized> {
+    let wish: ClusterInit = parse(&body)?;
+    if context.member().is_ok() {
+        return Err(already_member().into());
+    }
+    let addr = advertised(&context, wish.advertise_addr, None).await?;
+    let node = describe(&context, NodeId::from_bytes(rand::random()), addr, true).await?;
+    let id = node.id;
+    let store = context.store.clone();
+    let founded = tokio::task::spawn_blocking(move || manager::init_cluster(&store, node)).await;
+    let token = founded.map_err(internal)??.token.to_string();
+    in_effect(&context, Vec::new()).await?;
+    let manager = SocketAddr::new(addr, context.config.api_port);
+    Ok(Json(ClusterInitialized { node: id, join_token: token, manager }))
+}
+
+pub(super) async fn join(State(context): State<Context>, body: Bytes) -> Answer<ClusterJoined> {
+    let wish: ClusterJoin = parse(&body)?;
+    if context.member().is_ok() {
+        return Err(already_member().into());
+    }
+    let token = wish.token.parse().map_err(|error: TokenError| {
+        ApiError::new(ErrorCode::Invalid, error.to_string()).hint(error.hint())
+    })?;
+    let addr = advertised(&context, wish.advertise_addr, Some(wish.manager.ip())).await?;
+    let node = describe(&context, NodeId::from_bytes(rand::random()), addr, false).await?;
+    let id = node.id;
+    let joined = manager::join(&token, wish.manager, node).await?;
+    let store = context.store.clone();
+    tokio::task::spawn_blocking(move || joined.save(&store)).await.map_err(internal)??;
+    in_effect(&context, vec![wish.manager]).await?;
+    // So that a script may go on at once; `status --wait` is what tells surely.
+    let mut facts = context.member()?.facts;
+    drop(tokio::time::timeout(SETTLES, facts.wait_for(|snapshot| snapshot.synced)).await);
+    Ok(Json(ClusterJoined { node: id }))
+}
+
+pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>> {
+    let member = context.member()?;
+    let (intent, snapshot) = (member.intent(), member.snapshot());
+    let row = |node: &Node| NodeRow {
+        id: node.id,
+        hostname: node.hostname.clone(),
+        this: node.id == member.node,
+        status: if snapshot.alive.contains(&node.id) { NodeStatus::Ready } else { NodeStatus::Down },
+        manager: node.manager,
+        addr: node.addr,
+        version: snapshot.view.nodes.get(&node.id).map_or(&node.version, |fact| &fact.version).clone(),
+    };
+    let mut rows: Vec<_> = intent.nodes.values().map(row).collect();
+    rows.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));
+    Ok(Json(rows))
+}
+
+/// Puts the stored membership into effect, or forgets it.
+async fn in_effect(context: &Context, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
+    let Err(error) = context.ask(|reply| Request::Join(seeds, reply)).await else { return Ok(()) };
+    let store = context.store.clone();
+    let forget = move || {
+        store.write(|batch| {
+            [Key::Identity, Key::ClusterCa, Key::Intent, Key::IntentCopy]
+                .into_iter()
+                .try_for_each(|key| batch.remove(key))
+        })
+    };
+    tokio::task::spawn_blocking(forget).await.map_err(internal)??;
+    Err(error)
+}
+
+/// The address to advertise: the one asked for, the configured one, or where packets to `peer` leave from.
+async fn advertised(
+    context: &Context,
+    asked: Option<IpAddr>,
+    peer: Option<IpAddr>,
+) -> Result<IpAddr, ApiError> {
+    let netlink = Netlink::open().map_err(internal)?;
+    let addr = match asked.or(context.config.advertise_addr) {
+        Some(addr) => addr,
+        None => netlink.source_towards(peer).await.map_err(|error| {
+            ApiError::new(ErrorCode::Invalid, format!("no address to advertise: {error:#}"))
+                .hint("name one with --advertise-addr: an address of this node that the other nodes reach")
+        })?,
+    };
+    netlink.underlay(addr).await.map_err(|error| {
+        ApiError::new(ErrorCode::Invalid, format!("{addr} cannot be advertised: {error:#}"))
+            .hint("--advertise-addr takes an address of an interface of this node; see `ip address`")
+    })?;
+    Ok(addr)
+}
+
+async fn describe(context: &Context, id: NodeId, addr: IpAddr, manager: bool) -> Result<Node, ApiError> {
+    crate::agent::describe(&context.config, id, addr, manager).await.map_err(internal)
+}

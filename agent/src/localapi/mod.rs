@@ -1,0 +1,180 @@
+//! The local API: HTTP with JSON bodies on a Unix socket, what `overlayctl` and plugins talk to. The requests and
+//! answers are [`overlay::api`]'s; this module translates them and decides nothing.
+
+mod cluster;
+mod endpoints;
+mod errors;
+mod networks;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::body::Bytes;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, extract::DefaultBodyLimit};
+use overlay::api::{ApiError, ErrorCode};
+use overlay::config::Config;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::eventloop::{Reply, Request};
+use crate::state::{MemberHandle, Shared};
+use crate::store::Store;
+
+pub use errors::{already_member, attach_failed, internal, not_local, not_member};
+
+/// The largest body that is read, in bytes.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// What every handler works with.
+#[derive(Clone)]
+struct Context {
+    config: Arc<Config>,
+    store: Store,
+    shared: watch::Receiver<Arc<Shared>>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// An answer: a JSON value, or an error.
+type Answer<T> = Result<Json<T>, Refusal>;
+
+/// A value that is answered as JSON.
+struct Json<T>(T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        respond(StatusCode::OK, &self.0)
+    }
+}
+
+/// An [`ApiError`] as a response.
+struct Refusal(ApiError);
+
+impl<E: Into<ApiError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        respond(status, &self.0)
+    }
+}
+
+fn respond<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Reads a request's body; an empty one stands for `{}`.
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    let body = if body.is_empty() { b"{}".as_slice() } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(ErrorCode::Invalid, format!("the request's body is not what this path takes: {error}"))
+            .hint(
+                "the bodies are described in src/api; overlayctl of the agent's own version sends them right",
+            )
+    })
+}
+
+impl Context {
+    /// Sends the event loop a request and waits for its answer.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || ApiError::new(ErrorCode::Unavailable, "the agent is stopping");
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared.borrow())
+    }
+
+    fn member(&self) -> Result<MemberHandle, ApiError> {
+        self.shared().member.clone().ok_or_else(not_member)
+    }
+}
+
+/// A server of the local API.
+pub struct LocalApi {
+    listener: UnixListener,
+    socket: PathBuf,
+}
+
+impl LocalApi {
+    /// Binds the socket, mode 0660; the socket of an agent that is gone is replaced.
+    ///
+    /// # Errors
+    /// Another agent answers on it, or the path can't be used.
+    pub fn bind(socket: &Path) -> anyhow::Result<Self> {
+        if let Some(folder) = socket.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+            return Err(crate::report::advice(
+                format!("another overlayd answers on {}", socket.display()),
+                "stop it first, or give this one a socket, a state directory and ports of its own",
+            ));
+        }
+        match std::fs::remove_file(socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot replace {}", socket.display()));
+            }
+            _ => {}
+        }
+        let listener =
+            UnixListener::bind(socket).with_context(|| format!("cannot bind {}", socket.display()))?;
+        std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o660))
+            .with_context(|| format!("cannot set the mode of {}", socket.display()))?;
+        Ok(Self { listener, socket: socket.to_owned() })
+    }
+
+    /// Serves until `stop`.
+    pub async fn serve(
+        self,
+        config: Arc<Config>,
+        store: Store,
+        shared: watch::Receiver<Arc<Shared>>,
+        requests: mpsc::Sender<Request>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let router = router().with_state(Context { config, store, shared, requests });
+        axum::serve(self.listener, router)
+            .with_graceful_shutdown(stop)
+            .await
+            .context("the local API failed")?;
+        std::fs::remove_file(&self.socket).with_context(|| format!("cannot remove {}", self.socket.display()))
+    }
+}
+
+fn router() -> Router<Context> {
+    Router::new()
+        .route("/v1/status", get(status::status))
+        .route("/v1/cluster/init", post(cluster::init))
+        .route("/v1/cluster/join", post(cluster::join))
+        .route("/v1/nodes", get(cluster::nodes))
+        .route("/v1/networks", get(networks::list).post(networks::create))
+        .route("/v1/networks/{reference}", get(networks::inspect).delete(networks::remove))
+        .route("/v1/endpoints", get(endpoints::list).post(endpoints::attach))
+        .route("/v1/endpoints/{reference}", get(endpoints::inspect).delete(endpoints::detach))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_path)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+async fn no_such_path(method: axum::http::Method, uri: Uri) -> Refusal {
+    let error =
+        ApiError::new(ErrorCode::NotFound, format!("the agent has nothing at {method} {}", uri.path()));
+    Refusal(error.hint("the paths are listed in src/api; overlayctl of the agent's own version knows them"))
+}

@@ -1,0 +1,99 @@
+//! Networks: intent, so every change is proposed to the managers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use overlay::api::{ApiError, EndpointRow, ErrorCode, NetworkCreate, NetworkDetail};
+use overlay::intent::{Command, CreateNetwork, Intent, Reply};
+use overlay::model::{Network, NetworkId};
+use overlay::reconcile::desired;
+
+use super::{Answer, Context, Json, internal, parse};
+use crate::state::MemberHandle;
+
+/// How long a request waits for intent that a manager has, or should have, to be seen here.
+const SEEN_HERE: Duration = Duration::from_secs(5);
+
+/// How long a network that is not known here may still be on its way from another node.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Network>> {
+    let mut networks: Vec<_> = context.member()?.intent().networks.values().cloned().collect();
+    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Json(networks))
+}
+
+pub(super) async fn create(State(context): State<Context>, body: Bytes) -> Answer<Network> {
+    let wish: NetworkCreate = parse(&body)?;
+    let member = context.member()?;
+    let command = Command::CreateNetwork(CreateNetwork {
+        id: NetworkId::from_bytes(rand::random()),
+        name: wish.name,
+        subnets: wish.subnets,
+        gateways: wish.gateways,
+        mtu: wish.mtu,
+        internal: wish.internal,
+        allow_overlap: wish.allow_overlap,
+        labels: wish.labels,
+    });
+    let Reply::Network(network) = member.log.propose(command).await? else {
+        return Err(internal(anyhow::anyhow!("the manager answered something else than a network")).into());
+    };
+    seen(&member, SEEN_HERE, |intent| intent.networks.contains_key(&network.id)).await;
+    Ok(Json(network))
+}
+
+pub(super) async fn inspect(
+    State(context): State<Context>,
+    Path(reference): Path<String>,
+) -> Answer<NetworkDetail> {
+    let (shared, member) = (context.shared(), context.member()?);
+    let network = find(&member, &reference).await?;
+    let endpoints = rows_of(&context, &member, &network);
+    let effective_mtu =
+        desired::effective_mtu(&network, &member.snapshot().view, shared.local.underlay.as_ref());
+    Ok(Json(NetworkDetail { network, effective_mtu, endpoints }))
+}
+
+pub(super) async fn remove(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Network> {
+    let member = context.member()?;
+    let network = find(&member, &reference).await?;
+    let rows = rows_of(&context, &member, &network);
+    if let Some(first) = rows.first() {
+        return Err(in_use(&network, first, rows.len()).into());
+    }
+    member.log.propose(Command::RemoveNetwork { id: network.id }).await?;
+    seen(&member, SEEN_HERE, |intent| !intent.networks.contains_key(&network.id)).await;
+    Ok(Json(network))
+}
+
+/// The network that `reference` names. One that was just made on another node is given a moment to arrive.
+pub(super) async fn find(member: &MemberHandle, reference: &str) -> Result<Network, ApiError> {
+    seen(member, ON_ITS_WAY, |intent| intent.network(reference).is_ok()).await;
+    Ok(member.intent().network(reference)?.clone())
+}
+
+/// Waits until the intent here is as asked for, or the time is up.
+pub(super) async fn seen(member: &MemberHandle, limit: Duration, is: impl Fn(&Intent) -> bool) {
+    let mut watch = member.log.watch();
+    // Either way the caller looks at what is there now; a manager that is away just costs the wait.
+    drop(tokio::time::timeout(limit, watch.wait_for(|intent: &Arc<Intent>| is(intent))).await);
+}
+
+fn rows_of(context: &Context, member: &MemberHandle, network: &Network) -> Vec<EndpointRow> {
+    let mut rows = super::endpoints::rows(context, member);
+    rows.retain(|row| row.endpoint.network == network.id);
+    rows
+}
+
+fn in_use(network: &Network, first: &EndpointRow, count: usize) -> ApiError {
+    let others = if count == 1 { String::new() } else { format!(" and {} more", count - 1) };
+    let error = format!(
+        "network {} is in use by endpoint {} on node {}{others}",
+        network.name, first.endpoint.name, first.hostname
+    );
+    ApiError::new(ErrorCode::Conflict, error)
+        .hint(format!("detach them first; `overlayctl endpoint ls --network {}` lists them", network.name))
+}

@@ -1,0 +1,74 @@
+//! How the node is.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use overlay::api::{DropCount, ManagerStatus, Status, UnderlayStatus};
+
+use super::{Answer, Context, Json};
+use crate::eventloop::Request;
+use crate::state::{Local, MemberHandle};
+
+pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
+    context.ask(Request::Refresh).await?;
+    let shared = context.shared();
+    let member = shared.member.as_ref();
+    let (intent, snapshot) = match member {
+        Some(member) => (member.intent(), member.snapshot()),
+        None => Default::default(),
+    };
+    let waiting_for = waiting_for(member, &shared.local);
+    let remote =
+        snapshot.view.endpoints.keys().filter(|(node, _)| Some(*node) != member.map(|member| member.node));
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: member.map(|member| member.node),
+        hostname: crate::agent::hostname(&context.config),
+        ready: waiting_for.is_empty(),
+        waiting_for,
+        manager: member.map(|member| {
+            let link = member.manager.borrow();
+            ManagerStatus { addr: link.addr, reachable: link.reachable }
+        }),
+        intent_version: intent.version,
+        nodes_alive: snapshot.alive.iter().filter(|node| intent.nodes.contains_key(*node)).count(),
+        nodes_total: intent.nodes.len(),
+        networks: intent.networks.len(),
+        endpoints_local: shared.attachments.len(),
+        endpoints_total: shared.attachments.len() + remote.count(),
+        underlay: shared.local.underlay.as_ref().map(|underlay| UnderlayStatus {
+            device: underlay.device.clone(),
+            vtep: underlay.vtep,
+            mtu: underlay.mtu,
+        }),
+        failures: shared.local.failures.clone(),
+        drops: drops(&shared.local),
+    }))
+}
+
+fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
+    let Some(member) = member else {
+        return vec!["a cluster: run `overlayctl cluster init` or `overlayctl cluster join`".to_owned()];
+    };
+    let mut waiting = Vec::new();
+    if !member.intent().nodes.contains_key(&member.node) {
+        waiting.push("intent: no manager has been reached yet".to_owned());
+    }
+    if !member.snapshot().synced {
+        waiting.push("facts: no peer has sent its full state yet".to_owned());
+    }
+    if local.underlay.is_none() {
+        waiting.push("an underlay: no device holds the advertised address".to_owned());
+    }
+    waiting.extend(
+        local.failures.iter().map(|failure| format!("the kernel: {}: {}", failure.action, failure.cause)),
+    );
+    waiting
+}
+
+fn drops(local: &Local) -> BTreeMap<String, DropCount> {
+    let count = |(reason, packets): (&overlay_abi::DropReason, &u64)| {
+        (reason.name().to_owned(), DropCount { packets: *packets, meaning: reason.meaning().to_owned() })
+    };
+    local.drops.iter().map(count).collect()
+}

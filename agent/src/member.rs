@@ -1,0 +1,217 @@
+//! A membership in effect: intent followed (or held, on a manager), facts gossiped.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use overlay::api::ApiError;
+use overlay::config::Config;
+use overlay::intent::{Command, Intent};
+use overlay::model::NodeId;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
+use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name, unhex};
+use crate::localapi::internal;
+use crate::manager::{IntentLog, Local, Remote, Server};
+use crate::state::MemberHandle;
+use crate::store::{Key, Store};
+
+/// How often a changed description of this node is proposed while no manager takes it.
+const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
+
+/// A membership in effect.
+pub struct Member {
+    node: NodeId,
+    addr: IpAddr,
+    log: Arc<dyn IntentLog>,
+    server: Option<Server>,
+    gossip: Gossip,
+    intent: watch::Receiver<Arc<Intent>>,
+    facts: watch::Receiver<Arc<Snapshot>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl Member {
+    /// Puts the stored membership into effect; `None` if the store holds none. `seeds` are managers to follow
+    /// besides those that the stored intent names.
+    ///
+    /// # Errors
+    /// A port that is taken, a store that can't be read or written.
+    pub async fn start(
+        config: &Config,
+        store: &Store,
+        seeds: Vec<SocketAddr>,
+    ) -> Result<Option<Self>, ApiError> {
+        let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(None) };
+        let authority = store.get::<Authority>(Key::ClusterCa)?;
+        let node = identity.node;
+        let addr = stored_addr(store, node, authority.is_some())?;
+        let (log, server) = intent_log(config, store, &identity, authority, addr, seeds).await?;
+        let (peers, known) = watch::channel(Vec::new());
+        let intent = Arc::clone(&log.watch().borrow());
+        let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
+        let helpers = vec![
+            tokio::spawn(follow_peers(log.watch(), peers)),
+            tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
+        ];
+        let (intent, facts) = (log.watch(), gossip.watch());
+        info!(node = %node.short(), %addr, manager = server.is_some(), "member of the cluster");
+        Ok(Some(Self { node, addr, log, server, gossip, intent, facts, helpers }))
+    }
+
+    /// This node.
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The address that it advertises.
+    pub const fn addr(&self) -> IpAddr {
+        self.addr
+    }
+
+    /// How facts travel.
+    pub const fn gossip(&self) -> &Gossip {
+        &self.gossip
+    }
+
+    /// The newest intent.
+    pub fn intent(&self) -> Arc<Intent> {
+        Arc::clone(&self.intent.borrow())
+    }
+
+    /// The newest facts.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.facts.borrow())
+    }
+
+    /// For those who only look or propose.
+    pub fn handle(&self) -> MemberHandle {
+        MemberHandle {
+            node: self.node,
+            log: Arc::clone(&self.log),
+            facts: self.facts.clone(),
+            manager: self.log.status(),
+        }
+    }
+
+    /// When intent or facts have changed since the last call.
+    pub async fn changed(&mut self) {
+        // Neither sender ends before the member does.
+        tokio::select! {
+            _ = self.intent.changed() => {}
+            _ = self.facts.changed() => {}
+        }
+        self.intent.mark_unchanged();
+        self.facts.mark_unchanged();
+    }
+
+    /// Ends everything that talks to other nodes.
+    pub async fn stop(self) {
+        for helper in self.helpers {
+            helper.abort();
+        }
+        self.gossip.stop().await;
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The address that this node advertises, as the intent that it last held says.
+fn stored_addr(store: &Store, node: NodeId, manager: bool) -> Result<IpAddr, ApiError> {
+    let key = if manager { Key::Intent } else { Key::IntentCopy };
+    let intent = store.get::<Intent>(key)?.unwrap_or_default();
+    let addr = intent.nodes.get(&node).map(|node| node.addr);
+    addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
+}
+
+/// Where intent is: here on a manager, which serves it, too; with the managers on any other node.
+async fn intent_log(
+    config: &Config,
+    store: &Store,
+    identity: &Identity,
+    authority: Option<Authority>,
+    addr: IpAddr,
+    seeds: Vec<SocketAddr>,
+) -> Result<(Arc<dyn IntentLog>, Option<Server>), ApiError> {
+    let Some(authority) = authority else {
+        return Ok((Arc::new(Remote::start(store.clone(), identity, seeds)?), None));
+    };
+    let listen = SocketAddr::new(addr, config.api_port);
+    let log: Arc<dyn IntentLog> = Arc::new(Local::open(store.clone(), listen)?);
+    let server = Server::start(listen, Arc::clone(&log), identity, authority).await?;
+    Ok((log, Some(server)))
+}
+
+async fn gossip(
+    config: &Config,
+    store: &Store,
+    identity: &Identity,
+    addr: IpAddr,
+    intent: &Intent,
+    peers: watch::Receiver<Vec<Peer>>,
+) -> Result<Gossip, ApiError> {
+    let key = intent.cluster.as_ref().and_then(|cluster| unhex(&cluster.gossip_key));
+    let cluster_key =
+        key.ok_or_else(|| internal(anyhow::anyhow!("the stored intent holds no gossip key")))?;
+    let listen = SocketAddr::new(addr, config.gossip_port);
+    let gossip = GossipConfig {
+        me: identity.node,
+        generation: store.next_generation(unix_ms())?,
+        bind: listen,
+        advertise: listen,
+        cluster_key,
+        tls_server: identity.server_config(ClientCertificate::Required)?,
+        tls_client: identity.client_config()?,
+        server_name: server_name(),
+        peer_node: node_of,
+    };
+    Gossip::start(gossip, peers).await.map_err(internal)
+}
+
+/// Keeps gossip's list of peers as intent has it.
+async fn follow_peers(mut intent: watch::Receiver<Arc<Intent>>, peers: watch::Sender<Vec<Peer>>) {
+    loop {
+        let now: Vec<_> = intent
+            .borrow_and_update()
+            .nodes
+            .values()
+            .map(|node| Peer { node: node.id, addr: SocketAddr::new(node.addr, node.gossip_port) })
+            .collect();
+        peers.send_replace(now);
+        if intent.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its
+/// interfaces' subnets have changed.
+async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn IntentLog>) {
+    let mut tick = tokio::time::interval(DESCRIBE_AGAIN);
+    loop {
+        tick.tick().await;
+        let intent = Arc::clone(&log.watch().borrow());
+        let Some(known) = intent.nodes.get(&node) else { continue };
+        let now = match crate::agent::describe(&config, node, addr, known.manager).await {
+            Ok(now) => now,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "cannot describe this node");
+                continue;
+            }
+        };
+        if now != *known
+            && let Err(error) = log.propose(Command::PutNode(now)).await
+        {
+            warn!(%error, "the managers do not take this node's new description yet");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Puts the core's plans into effect. Nothing else in the agent writes the kernel.
+//!
+//! One pass goes devices, tables, hooks: the tables name devices by their index, and a program runs on a device
+//! only once the tables are complete. A step that fails is remembered and tried again with the next pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use anyhow::Context as _;
+use overlay::api::Failure;
+use overlay::config::Config;
+use overlay::facts::View;
+use overlay::intent::Intent;
+use overlay::model::{Attachment, EndpointId, NodeId};
+use overlay::reconcile::links::{Links, Underlay};
+use overlay::reconcile::tables::Tables;
+use overlay::reconcile::{desired, plan};
+use tracing::{debug, info, warn};
+
+use crate::kernel::bpf::DataPath;
+use crate::kernel::netlink::{Netlink, Observed};
+
+/// What a pass starts from.
+pub struct Wanted<'a> {
+    /// This node.
+    pub me: NodeId,
+    /// What users asked for.
+    pub intent: &'a Intent,
+    /// What the nodes alive state.
+    pub view: &'a View,
+    /// Whether `view` is complete; until then nothing of a peer's is removed.
+    pub complete: bool,
+    /// The endpoints here.
+    pub attachments: &'a BTreeMap<EndpointId, Attachment>,
+    /// Where the underlay is.
+    pub underlay: Option<&'a Underlay>,
+}
+
+/// The kernel's state and what is wrong with it.
+pub struct Reconciler {
+    config: Config,
+    netlink: Netlink,
+    data_path: DataPath,
+    mark: u32,
+    /// What the tables hold, as far as known; read anew by [`Reconciler::forget`].
+    tables: Option<Tables>,
+    failures: BTreeMap<String, Failure>,
+    /// The host ends of veth pairs that were there at the end of the last pass.
+    veths: BTreeSet<String>,
+}
+
+impl Reconciler {
+    /// Takes over what an earlier run left in the kernel. `mark` tells the data path's packets from others'.
+    pub fn new(config: Config, netlink: Netlink, data_path: DataPath, mark: u32) -> Self {
+        let (tables, failures, veths) = Default::default();
+        Self { config, netlink, data_path, mark, tables, failures, veths }
+    }
+
+    /// Makes the next pass read everything from the kernel, so that foreign changes are seen.
+    pub fn forget(&mut self) {
+        self.tables = None;
+    }
+
+    /// The steps that failed and are being retried.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.values().cloned().collect()
+    }
+
+    /// The host ends of veth pairs that are there.
+    pub const fn veths(&self) -> &BTreeSet<String> {
+        &self.veths
+    }
+
+    /// The kernel's network configuration.
+    pub const fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// The data path.
+    pub const fn data_path(&self) -> &DataPath {
+        &self.data_path
+    }
+
+    /// One pass. What fails is in [`Reconciler::failures`] afterwards.
+    pub async fn run(&mut self, wanted: &Wanted<'_>) {
+        let mut pass = Pass { before: std::mem::take(&mut self.failures), after: BTreeMap::new() };
+        if let Err(error) = self.steps(wanted, &mut pass).await {
+            pass.failed("read what the kernel holds", &error);
+            self.tables = None;
+        }
+        self.failures = pass.after;
+    }
+
+    async fn steps(&mut self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<()> {
+        let observed = self.links(wanted, pass).await?;
+        self.veths = observed.links.veths.keys().cloned().collect();
+        self.tables(wanted, &observed.ifindexes, pass)?;
+        self.hooks(wanted, &observed.links, pass)
+    }
+
+    async fn links(&self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<Observed> {
+        let (vxlan, prefix) = (&self.config.vxlan_device, &self.config.veth_prefix);
+        let observed = self.netlink.observe(vxlan, prefix).await.context("cannot list the devices")?;
+        let desired = desired::links(&self.host(wanted), wanted.intent, wanted.view, wanted.attachments);
+        let actions = plan::plan_links(&desired, &observed.links, wanted.complete);
+        if actions.is_empty() {
+            return Ok(observed);
+        }
+        for action in &actions {
+            info!(%action, "device");
+            pass.record(action, self.netlink.apply(action).await);
+        }
+        self.netlink.observe(vxlan, prefix).await.context("cannot list the devices")
+    }
+
+    fn tables(
+        &mut self,
+        wanted: &Wanted<'_>,
+        ifindexes: &BTreeMap<String, u32>,
+        pass: &mut Pass,
+    ) -> anyhow::Result<()> {
+        for pin in self.data_path.repair_pins()? {
+            warn!(pin, "a pinned map was removed; pinned again");
+        }
+        let observed = match self.tables.take() {
+            Some(tables) => tables,
+            None => self.data_path.observe().context("cannot read the data path's maps")?,
+        };
+        let desired =
+            desired::tables(&self.host(wanted), wanted.intent, wanted.view, wanted.attachments, ifindexes);
+        let mut now = observed;
+        for action in plan::plan_tables(&desired, &now, wanted.complete) {
+            debug!(%action, "table");
+            let result = self.data_path.apply(&action);
+            if result.is_ok() {
+                now.apply(&action);
+            }
+            pass.record(&action, result);
+        }
+        self.tables = Some(now);
+        Ok(())
+    }
+
+    fn hooks(&mut self, wanted: &Wanted<'_>, links: &Links, pass: &mut Pass) -> anyhow::Result<()> {
+        let desired = desired::hooks(&self.host(wanted), links);
+        for (program, ifname) in &desired {
+            if self.data_path.attached(*program, ifname).unwrap_or(false) {
+                continue;
+            }
+            info!(%program, ifname, "attach");
+            pass.record(&format!("attach {program} to {ifname}"), self.data_path.attach(*program, ifname));
+        }
+        for (program, ifname) in self.data_path.links().context("cannot list the pinned links")? {
+            if !desired.contains(&(program, ifname.clone())) {
+                info!(%program, ifname, "detach");
+                pass.record(
+                    &format!("detach {program} from {ifname}"),
+                    self.data_path.detach(program, &ifname),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    const fn host<'a>(&'a self, wanted: &Wanted<'a>) -> desired::Host<'a> {
+        desired::Host { me: wanted.me, config: &self.config, underlay: wanted.underlay, mark: self.mark }
+    }
+}
+
+/// The failures before a pass, and those in it.
+struct Pass {
+    before: BTreeMap<String, Failure>,
+    after: BTreeMap<String, Failure>,
+}
+
+impl Pass {
+    fn record(&mut self, action: &impl Display, result: anyhow::Result<()>) {
+        if let Err(error) = result {
+            self.failed(action, &error);
+        }
+    }
+
+    fn failed(&mut self, action: impl Display, error: &anyhow::Error) {
+        let action = action.to_string();
+        let cause = format!("{error:#}");
+        let attempts = self.before.get(&action).map_or(0, |failure| failure.attempts) + 1;
+        if attempts == 1 {
+            warn!(action, cause, "failed; it is tried again");
+        }
+        self.after.insert(action.clone(), Failure { action, cause, attempts });
+    }
+}
