@@ -53,7 +53,10 @@ impl Lab {
     pub(crate) fn new(family: UnderlayFamily) -> Self {
         let mtu = UNDERLAY_MTU - family.overhead();
         let hosts = [Netns::new(), Netns::new()];
-        hosts[0].ip(&format!("link add under0 mtu {UNDERLAY_MTU} type veth peer name under0 mtu {UNDERLAY_MTU} netns {}", hosts[1].path()));
+        hosts[0].ip(&format!(
+            "link add under0 mtu {UNDERLAY_MTU} type veth peer name under0 mtu {UNDERLAY_MTU} netns {}",
+            hosts[1].path()
+        ));
         let mut index = 0;
         let nodes = hosts.map(|host| {
             let node = Node::new(host, index, family, mtu);

@@ -19,7 +19,10 @@ fn current() -> File {
 impl Netns {
     /// A new one, with its loopback device up.
     pub(crate) fn new() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "these tests make namespaces and load BPF programs: run them as root");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests make namespaces and load BPF programs: run them as root"
+        );
         let home = current();
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let netns = Self(current());

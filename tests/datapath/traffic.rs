@@ -64,5 +64,8 @@ fn stream(lab: &Lab, from: usize, v6: bool) {
     assert!(received == sent, "{} bytes arrived, or others\n{}", received.len(), lab.drops());
     let bytes = host.counter("under0", "tx_bytes") - before.0;
     let packets = host.counter("under0", "tx_packets") - before.1;
-    assert!(bytes / packets > u64::from(lab.mtu) * 2, "{bytes} bytes in {packets} packets: cut before the wire");
+    assert!(
+        bytes / packets > u64::from(lab.mtu) * 2,
+        "{bytes} bytes in {packets} packets: cut before the wire"
+    );
 }

@@ -7,7 +7,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use overlay_abi::map::{DROPS_SIZE, FDB_SIZE, NEIGHBOURS_SIZE, NETWORKS_SIZE, SOURCES_SIZE, VTEPS_SIZE};
 use overlay_abi::{
-    Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep, VtepKey,
+    Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep,
+    VtepKey,
 };
 
 #[map]

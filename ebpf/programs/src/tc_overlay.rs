@@ -23,7 +23,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if tunnel.local != node.vtep {
         return Err(DropReason::NotOurVtep);
     }
-    let inner = receive::check(ctx, 0, tunnel.vni, tunnel.remote)?;
+    let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
     // The VXLAN device has already carried congestion marks over.
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }
@@ -35,8 +35,9 @@ fn tunnel(ctx: &TcContext, v4: bool) -> Result<Tunnel, DropReason> {
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
     let flags = if v4 { 0 } else { u64::from(BPF_F_TUNINFO_IPV6) };
     // SAFETY: the context is valid, and the key has the size that is told.
-    let result =
-        unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, size_of::<bpf_tunnel_key>() as u32, flags) };
+    let result = unsafe {
+        bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, size_of::<bpf_tunnel_key>() as u32, flags)
+    };
     if result != 0 {
         return Err(DropReason::NoTunnelKey);
     }

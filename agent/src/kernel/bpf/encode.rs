@@ -186,7 +186,9 @@ fn decode_optional<T: FromAddress>(image: Address) -> Result<Option<T>> {
         return Ok(None);
     }
     let address = IpAddr::decode(&image)?;
-    T::from_address(address).map(Some).with_context(|| format!("a map holds {address} in the other family's place"))
+    T::from_address(address)
+        .map(Some)
+        .with_context(|| format!("a map holds {address} in the other family's place"))
 }
 
 trait FromAddress: Sized {

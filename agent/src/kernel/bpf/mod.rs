@@ -27,8 +27,7 @@ pub use fs::{ensure_bpffs, remove};
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
 
 /// All programs.
-const ALL: [Program; 4] =
-    [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
+const ALL: [Program; 4] = [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
 
 /// The name of a program in the object, in `bpftool` and in pins.
 pub const fn name(program: Program) -> &'static str {
@@ -65,9 +64,9 @@ impl DataPath {
             .load(PROGRAMS)
             .context("creating the data path's maps; hint: the agent needs CAP_BPF and CAP_NET_ADMIN")?;
         for program in ALL {
-            classifier(&mut ebpf, program)?
-                .load()
-                .with_context(|| format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program)))?;
+            classifier(&mut ebpf, program)?.load().with_context(|| {
+                format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program))
+            })?;
         }
         Ok(Self { ebpf, maps, links })
     }

@@ -33,7 +33,9 @@ pub(super) fn observe(ebpf: &Ebpf) -> Result<Tables> {
         node: if node.underlay_ifindex == 0 { None } else { Some(NodeEntry::decode(&node)?) },
         networks: entries(ebpf, NETWORKS, Encode::decode, Encode::decode)?,
         fdb: entries(ebpf, FDB, Encode::decode, Encode::decode)?,
-        neighbours: entries(ebpf, NEIGHBOURS, Encode::decode, |value: &Neighbour| Encode::decode(&value.mac))?,
+        neighbours: entries(ebpf, NEIGHBOURS, Encode::decode, |value: &Neighbour| {
+            Encode::decode(&value.mac)
+        })?,
         vteps: entries(ebpf, VTEPS, |key: &VtepKey| IpAddr::decode(&key.address), Encode::decode)?,
         sources: entries(ebpf, SOURCES, |key: &u32| Ok(*key), Encode::decode)?,
     })
