@@ -1,7 +1,9 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
 /// Adds big-endian 16-bit words to a running sum; an odd last byte counts as the high half of a word.
-#[inline(always)]
+///
+/// Never inlined: unrolled, it would hold a whole frame in registers, and BPF's stack is too small to spill that.
+#[inline(never)]
 pub fn add(mut sum: u32, bytes: &[u8]) -> u32 {
     let mut at = 0;
     while at < bytes.len() {

@@ -68,14 +68,7 @@ impl Answer {
         const TOTAL: u16 = (ip::V4_LEN + LEN + QUOTE) as u16;
         let mut frame = [0; TOO_BIG4_LEN];
         frame[..14].copy_from_slice(&self.ethernet(ethernet::IPV4));
-        frame[14..34].copy_from_slice(&ip::v4(
-            0,
-            TOTAL,
-            64,
-            ip::protocol::ICMP,
-            self.from.last4(),
-            self.to.last4(),
-        ));
+        ip::write4(&mut frame[14..], 0, TOTAL, ip::protocol::ICMP, &self.from, &self.to);
         frame[34] = v4::UNREACHABLE;
         frame[35] = v4::FRAGMENTATION_NEEDED;
         [frame[40], frame[41]] = mtu.to_be_bytes();
@@ -89,7 +82,8 @@ impl Answer {
         const LENGTH: u16 = (LEN + QUOTE) as u16;
         let mut frame = [0; TOO_BIG6_LEN];
         frame[..14].copy_from_slice(&self.ethernet(ethernet::IPV6));
-        frame[14..54].copy_from_slice(&ip::v6(0, LENGTH, 64, ip::protocol::ICMPV6, &self.from.0, &self.to.0));
+        let ends = (&self.from, &self.to);
+        ip::write6(&mut frame[14..], 0, LENGTH, ip::HOPS, ip::protocol::ICMPV6, ends);
         frame[54] = v6::TOO_BIG;
         [frame[60], frame[61]] = mtu.to_be_bytes();
         let pseudo = checksum::pseudo6(&self.from.0, &self.to.0, LENGTH, ip::protocol::ICMPV6);

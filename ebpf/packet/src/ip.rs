@@ -1,11 +1,14 @@
 //! The fixed parts of IPv4's and IPv6's headers, seen alike.
 
-use crate::{Address, be16};
+use crate::{Address, be16, checksum};
 
 /// IPv4's header without options.
 pub const V4_LEN: usize = 20;
 /// IPv6's fixed header.
 pub const V6_LEN: usize = 40;
+/// The time to live, or hop limit, of what the data path makes.
+pub const HOPS: u8 = 64;
+
 /// IP protocol numbers.
 pub mod protocol {
     /// ICMP.
@@ -34,159 +37,210 @@ pub mod ecn {
     pub const CE: u8 = 3;
 }
 
-/// What the data path reads of an IP header.
+/// A view of an IP header: IPv4's without its options, or IPv6's fixed one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Header {
-    /// From.
-    pub source: Address,
-    /// To.
-    pub destination: Address,
-    /// The payload's protocol; for IPv6 the first next-header.
-    pub protocol: u8,
-    /// The hop limit, or time to live.
-    pub hop_limit: u8,
-    /// The ECN field.
-    pub ecn: u8,
-    /// The header's length in bytes with IPv4's options, without IPv6's extension headers.
-    pub length: u8,
-    /// The packet's length in bytes by its own account; 0 where it says none (jumbograms, and packets of more
-    /// than 64 KB that the kernel has yet to cut).
-    pub total: u32,
-    /// Whether it is a part of a larger packet. IPv6's fragments are behind an extension header, so never here.
-    pub fragment: bool,
-    /// Whether it is a part and not the first.
-    pub later_fragment: bool,
-    /// Whether nobody may fragment it on its way; always so for IPv6.
-    pub dont_fragment: bool,
-}
+pub struct Header([u8; V6_LEN]);
 
 impl Header {
-    /// Reads IPv4's; `None` when it is not one.
+    /// No header yet: see [`Header::bytes_mut`].
+    pub const EMPTY: Self = Self([0; V6_LEN]);
+
+    /// Where to read the bytes to, IPv4's in the first [`V4_LEN`] of them. Filled in place, since a program's
+    /// stack has no room for copies; afterwards ask [`Header::is_valid`].
     #[inline(always)]
-    pub fn parse4(bytes: &[u8; V4_LEN]) -> Option<Self> {
-        let length = (bytes[0] & 0x0f) * 4;
-        let total = u32::from(be16(bytes, 2));
-        let flags = be16(bytes, 6);
-        if bytes[0] >> 4 != 4 || usize::from(length) < V4_LEN || (total != 0 && total < u32::from(length)) {
-            return None;
-        }
-        Some(Self {
-            source: Address::v4([bytes[12], bytes[13], bytes[14], bytes[15]]),
-            destination: Address::v4([bytes[16], bytes[17], bytes[18], bytes[19]]),
-            protocol: bytes[9],
-            hop_limit: bytes[8],
-            ecn: bytes[1] & 3,
-            length,
-            total,
-            fragment: flags & 0x3fff != 0,
-            later_fragment: flags & 0x1fff != 0,
-            dont_fragment: flags & 0x4000 != 0,
-        })
+    pub const fn bytes_mut(&mut self) -> &mut [u8; V6_LEN] {
+        &mut self.0
     }
 
-    /// Reads IPv6's; `None` when it is not one.
+    /// Whether the bytes are a header of that family.
     #[inline(always)]
-    pub fn parse6(bytes: &[u8; V6_LEN]) -> Option<Self> {
-        if bytes[0] >> 4 != 6 {
-            return None;
+    pub fn is_valid(&self, v4: bool) -> bool {
+        if !v4 {
+            return self.0[0] >> 4 == 6;
         }
-        let payload = u32::from(be16(bytes, 4));
-        let mut source = [0; 16];
-        source.copy_from_slice(&bytes[8..24]);
-        let mut destination = [0; 16];
-        destination.copy_from_slice(&bytes[24..40]);
-        Some(Self {
-            source: Address(source),
-            destination: Address(destination),
-            protocol: bytes[6],
-            hop_limit: bytes[7],
-            ecn: (bytes[1] >> 4) & 3,
-            length: V6_LEN as u8,
-            total: if payload == 0 { 0 } else { payload + V6_LEN as u32 },
-            fragment: false,
-            later_fragment: false,
-            dont_fragment: true,
-        })
+        let (length, total) = (self.length(), self.total());
+        self.is_v4() && length >= V4_LEN && (total == 0 || total >= length)
+    }
+
+    /// Whether it is IPv4's; else it is IPv6's.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.0[0] >> 4 == 4
+    }
+
+    /// From.
+    #[inline(always)]
+    pub fn source(&self) -> Address {
+        if self.is_v4() { Address::v4(self.array(12)) } else { Address(self.array(8)) }
+    }
+
+    /// To.
+    #[inline(always)]
+    pub fn destination(&self) -> Address {
+        if self.is_v4() { Address::v4(self.array(16)) } else { Address(self.array(24)) }
+    }
+
+    /// The payload's protocol; for IPv6 the first next-header.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        if self.is_v4() { self.0[9] } else { self.0[6] }
+    }
+
+    /// The time to live, or hop limit.
+    #[inline(always)]
+    pub const fn hop_limit(&self) -> u8 {
+        if self.is_v4() { self.0[8] } else { self.0[7] }
+    }
+
+    /// The ECN field.
+    #[inline(always)]
+    pub const fn ecn(&self) -> u8 {
+        if self.is_v4() { self.0[1] & 3 } else { (self.0[1] >> 4) & 3 }
+    }
+
+    /// The header's length in bytes with IPv4's options, without IPv6's extension headers.
+    #[inline(always)]
+    pub const fn length(&self) -> usize {
+        if self.is_v4() { (self.0[0] & 0x0f) as usize * 4 } else { V6_LEN }
+    }
+
+    /// The packet's length in bytes by its own account; 0 where it gives none (jumbograms, and packets of more
+    /// than 64 KB that the kernel has yet to cut).
+    #[inline(always)]
+    pub fn total(&self) -> usize {
+        if self.is_v4() {
+            return usize::from(be16(&self.0, 2));
+        }
+        match usize::from(be16(&self.0, 4)) {
+            0 => 0,
+            payload => payload + V6_LEN,
+        }
+    }
+
+    /// Whether it is a part of a larger packet. IPv6 says so behind the header, so never here.
+    #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        self.is_v4() && be16(&self.0, 6) & 0x3fff != 0
+    }
+
+    /// Whether it is such a part and not the first.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        self.is_v4() && be16(&self.0, 6) & 0x1fff != 0
+    }
+
+    /// Whether nobody may fragment it on its way; always so for IPv6.
+    #[inline(always)]
+    pub const fn dont_fragment(&self) -> bool {
+        !self.is_v4() || self.0[6] & 0x40 != 0
+    }
+
+    #[inline(always)]
+    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut array = [0; N];
+        array.copy_from_slice(&self.0[at..at + N]);
+        array
     }
 }
 
-/// An IPv4 header of 20 bytes with "don't fragment" set and its checksum. `total` is the packet's length in
-/// bytes, the header included.
+/// Writes an IPv4 header of 20 bytes with "don't fragment" set and its checksum. `total` is the packet's length
+/// in bytes, the header included. Too short a slice is left alone.
 #[inline(always)]
-pub fn v4(tos: u8, total: u16, ttl: u8, protocol: u8, source: [u8; 4], destination: [u8; 4]) -> [u8; V4_LEN] {
-    let [t0, t1] = total.to_be_bytes();
-    let [s0, s1, s2, s3] = source;
-    let [d0, d1, d2, d3] = destination;
-    let mut header = [0x45, tos, t0, t1, 0, 0, 0x40, 0, ttl, protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
-    let [c0, c1] = crate::checksum::finish(crate::checksum::add(0, &header)).to_be_bytes();
-    header[10] = c0;
-    header[11] = c1;
-    header
+pub fn write4(out: &mut [u8], tos: u8, total: u16, protocol: u8, source: &Address, destination: &Address) {
+    let Some(out) = out.first_chunk_mut::<V4_LEN>() else { return };
+    out[0] = 0x45;
+    out[1] = tos;
+    [out[2], out[3]] = total.to_be_bytes();
+    [out[4], out[5], out[6], out[7]] = [0, 0, 0x40, 0];
+    [out[8], out[9], out[10], out[11]] = [HOPS, protocol, 0, 0];
+    [out[12], out[13], out[14], out[15]] = source.last4();
+    [out[16], out[17], out[18], out[19]] = destination.last4();
+    [out[10], out[11]] = checksum::finish(checksum::add(0, out)).to_be_bytes();
 }
 
-/// An IPv6 header. `payload` is the length in bytes of what follows it.
+/// Writes an IPv6 header. `payload` is the length in bytes of what follows it. Too short a slice is left alone.
 #[inline(always)]
-pub fn v6(
+pub fn write6(
+    out: &mut [u8],
     class: u8,
     payload: u16,
     hop_limit: u8,
     protocol: u8,
-    source: &[u8; 16],
-    destination: &[u8; 16],
-) -> [u8; V6_LEN] {
-    let mut header = [0; V6_LEN];
-    header[0] = 0x60 | class >> 4;
-    header[1] = class << 4;
-    [header[4], header[5]] = payload.to_be_bytes();
-    header[6] = protocol;
-    header[7] = hop_limit;
-    header[8..24].copy_from_slice(source);
-    header[24..40].copy_from_slice(destination);
-    header
+    (source, destination): (&Address, &Address),
+) {
+    let Some(out) = out.first_chunk_mut::<V6_LEN>() else { return };
+    [out[0], out[1], out[2], out[3]] = [0x60 | class >> 4, class << 4, 0, 0];
+    [out[4], out[5]] = payload.to_be_bytes();
+    [out[6], out[7]] = [protocol, hop_limit];
+    out[8..24].copy_from_slice(&source.0);
+    out[24..40].copy_from_slice(&destination.0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn built4(total: u16) -> [u8; V4_LEN] {
+        let mut bytes = [0xff; V4_LEN];
+        write4(&mut bytes, 3, total, protocol::UDP, &Address::v4([10, 0, 0, 1]), &Address::v4([10, 0, 0, 2]));
+        bytes
+    }
+
+    fn view4(bytes: [u8; V4_LEN]) -> Option<Header> {
+        let mut header = Header::EMPTY;
+        header.bytes_mut()[..V4_LEN].copy_from_slice(&bytes);
+        header.is_valid(true).then_some(header)
+    }
+
     #[test]
     fn an_ipv4_header_is_built_as_it_is_read() {
-        let bytes = v4(3, 84, 64, protocol::UDP, [10, 0, 0, 1], [10, 0, 0, 2]);
-        assert_eq!(crate::checksum::fold(crate::checksum::add(0, &bytes)), 0xffff);
-        let header = Header::parse4(&bytes).unwrap();
-        assert_eq!(header.source, Address::v4([10, 0, 0, 1]));
-        assert_eq!(header.destination, Address::v4([10, 0, 0, 2]));
-        assert_eq!((header.ecn, header.total, header.length, header.hop_limit), (ecn::CE, 84, 20, 64));
-        assert!(header.dont_fragment && !header.fragment);
+        let bytes = built4(84);
+        assert_eq!(checksum::fold(checksum::add(0, &bytes)), 0xffff);
+        let header = view4(bytes).unwrap();
+        assert_eq!(header.source(), Address::v4([10, 0, 0, 1]));
+        assert_eq!(header.destination(), Address::v4([10, 0, 0, 2]));
+        assert_eq!(
+            (header.ecn(), header.total(), header.length(), header.hop_limit()),
+            (ecn::CE, 84, 20, 64)
+        );
+        assert!(header.is_v4() && header.dont_fragment() && !header.is_fragment());
+        assert_eq!(header.protocol(), protocol::UDP);
     }
 
     #[test]
     fn an_ipv6_header_is_built_as_it_is_read() {
-        let bytes = v6(3, 44, 255, protocol::ICMPV6, &[1; 16], &[2; 16]);
-        let header = Header::parse6(&bytes).unwrap();
-        assert_eq!((header.source, header.destination), (Address([1; 16]), Address([2; 16])));
-        assert_eq!((header.ecn, header.total, header.protocol), (ecn::CE, 84, 58));
+        let mut header = Header([0xff; V6_LEN]);
+        let ends = (&Address([1; 16]), &Address([2; 16]));
+        write6(header.bytes_mut(), 3, 44, 255, protocol::ICMPV6, ends);
+        assert!(header.is_valid(false));
+        assert_eq!((header.source(), header.destination()), (Address([1; 16]), Address([2; 16])));
+        assert_eq!((header.ecn(), header.total(), header.protocol()), (ecn::CE, 84, 58));
+        assert_eq!((header.length(), header.hop_limit()), (40, 255));
+        assert!(!header.is_v4() && header.dont_fragment() && !header.is_fragment());
     }
 
     #[test]
     fn what_is_no_header_is_refused() {
-        let good = v4(0, 20, 64, protocol::UDP, [10, 0, 0, 1], [10, 0, 0, 2]);
+        let good = built4(20);
         for (at, value) in [(0, 0x44), (0, 0x65), (0, 0x46), (3, 19)] {
             let mut bad = good;
             bad[at] = value;
-            assert_eq!(Header::parse4(&bad), None, "byte {at} = {value:#x}");
+            assert_eq!(view4(bad), None, "byte {at} = {value:#x}");
         }
-        assert_eq!(Header::parse6(&[0x45; V6_LEN]), None);
+        assert!(!Header([0x45; V6_LEN]).is_valid(false));
     }
 
     #[test]
     fn fragments_are_recognized() {
-        let mut bytes = v4(0, 20, 64, protocol::UDP, [10, 0, 0, 1], [10, 0, 0, 2]);
+        let mut bytes = built4(20);
         bytes[6..8].copy_from_slice(&[0x20, 0]);
-        let first = Header::parse4(&bytes).unwrap();
-        assert_eq!((first.fragment, first.later_fragment, first.dont_fragment), (true, false, false));
+        let first = view4(bytes).unwrap();
+        assert_eq!(
+            (first.is_fragment(), first.is_later_fragment(), first.dont_fragment()),
+            (true, false, false)
+        );
         bytes[6..8].copy_from_slice(&[0, 1]);
-        let last = Header::parse4(&bytes).unwrap();
-        assert_eq!((last.fragment, last.later_fragment), (true, true));
+        let last = view4(bytes).unwrap();
+        assert_eq!((last.is_fragment(), last.is_later_fragment()), (true, true));
     }
 }

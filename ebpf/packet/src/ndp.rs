@@ -16,22 +16,23 @@ pub mod option {
     pub const TARGET: u8 = 2;
 }
 
-/// An advertisement of `target`'s MAC address, for who solicited it. `router` says that the target forwards.
+/// Writes an advertisement of `target`'s MAC address over a zeroed frame, for who solicited it. `router` says
+/// that the target forwards.
 #[inline(always)]
-pub fn advertisement(
+pub fn write_advertisement(
+    frame: &mut [u8; ADVERTISEMENT_LEN],
     to_mac: Mac,
     to: &Address,
     target: &Address,
     mac: Mac,
     router: bool,
-) -> [u8; ADVERTISEMENT_LEN] {
+) {
     const LENGTH: u16 = 32;
     const SOLICITED_OVERRIDE: u8 = 0x60;
     const ROUTER: u8 = 0x80;
-    let mut frame = [0; ADVERTISEMENT_LEN];
     let header = ethernet::Header { destination: to_mac, source: mac, ethertype: ethernet::IPV6 };
     frame[..14].copy_from_slice(&header.bytes());
-    frame[14..54].copy_from_slice(&ip::v6(0, LENGTH, 255, ip::protocol::ICMPV6, &target.0, &to.0));
+    ip::write6(&mut frame[14..], 0, LENGTH, 255, ip::protocol::ICMPV6, (target, to));
     frame[54] = crate::icmp::v6::NEIGHBOUR_ADVERTISEMENT;
     frame[58] = if router { SOLICITED_OVERRIDE | ROUTER } else { SOLICITED_OVERRIDE };
     frame[62..78].copy_from_slice(&target.0);
@@ -40,7 +41,6 @@ pub fn advertisement(
     frame[80..86].copy_from_slice(&mac);
     let pseudo = checksum::pseudo6(&target.0, &to.0, LENGTH, ip::protocol::ICMPV6);
     [frame[56], frame[57]] = checksum::finish(checksum::add(pseudo, &frame[ICMP_OFFSET..])).to_be_bytes();
-    frame
 }
 
 #[cfg(test)]
@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn an_advertisement_checks_and_names_the_owner() {
         let (to, target) = (Address([1; 16]), Address([2; 16]));
-        let frame = advertisement([2, 0, 0, 0, 0, 1], &to, &target, [2, 0, 0, 0, 0, 9], true);
+        let mut frame = [0; ADVERTISEMENT_LEN];
+        write_advertisement(&mut frame, [2, 0, 0, 0, 0, 1], &to, &target, [2, 0, 0, 0, 0, 9], true);
         let pseudo = checksum::pseudo6(&target.0, &to.0, 32, 58);
         assert_eq!(checksum::fold(checksum::add(pseudo, &frame[54..])), 0xffff);
         assert_eq!(frame[54], 136);

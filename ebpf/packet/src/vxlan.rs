@@ -10,8 +10,6 @@ pub const UDP_LEN: usize = 8;
 pub const OUTER4_LEN: usize = ethernet::LEN + ip::V4_LEN + UDP_LEN + LEN;
 /// What an IPv6 underlay adds in front of the inner Ethernet header.
 pub const OUTER6_LEN: usize = ethernet::LEN + ip::V6_LEN + UDP_LEN + LEN;
-/// The outer time to live, or hop limit.
-pub const TTL: u8 = 64;
 
 const VALID_VNI: u8 = 0x08;
 
@@ -65,10 +63,9 @@ impl Outer {
     #[inline(always)]
     pub fn v4(&self) -> [u8; OUTER4_LEN] {
         let total = self.inner.wrapping_add((ip::V4_LEN + UDP_LEN + LEN) as u16);
-        let (source, destination) = (self.source.last4(), self.destination.last4());
         let mut bytes = [0; OUTER4_LEN];
         [bytes[12], bytes[13]] = ethernet::IPV4.to_be_bytes();
-        bytes[14..34].copy_from_slice(&ip::v4(self.ecn, total, TTL, ip::protocol::UDP, source, destination));
+        ip::write4(&mut bytes[14..], self.ecn, total, ip::protocol::UDP, &self.source, &self.destination);
         bytes[34..].copy_from_slice(&self.udp_vxlan());
         bytes
     }
@@ -79,14 +76,8 @@ impl Outer {
         let payload = self.inner.wrapping_add((UDP_LEN + LEN) as u16);
         let mut bytes = [0; OUTER6_LEN];
         [bytes[12], bytes[13]] = ethernet::IPV6.to_be_bytes();
-        bytes[14..54].copy_from_slice(&ip::v6(
-            self.ecn,
-            payload,
-            TTL,
-            ip::protocol::UDP,
-            &self.source.0,
-            &self.destination.0,
-        ));
+        let ends = (&self.source, &self.destination);
+        ip::write6(&mut bytes[14..], self.ecn, payload, ip::HOPS, ip::protocol::UDP, ends);
         bytes[54..].copy_from_slice(&self.udp_vxlan());
         bytes
     }
@@ -118,9 +109,11 @@ mod tests {
     fn the_ipv4_stack_is_as_the_rfc_draws_it() {
         let bytes = outer(Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])).v4();
         assert_eq!(bytes[12..14], [8, 0]);
-        let header = ip::Header::parse4(bytes[14..34].try_into().unwrap()).unwrap();
-        assert_eq!((header.total, header.ecn, header.protocol), (98 + 36, 2, 17));
-        assert!(header.dont_fragment);
+        let mut header = ip::Header::EMPTY;
+        header.bytes_mut()[..ip::V4_LEN].copy_from_slice(&bytes[14..34]);
+        assert!(header.is_valid(true));
+        assert_eq!((header.total(), header.ecn(), header.protocol()), (98 + 36, 2, 17));
+        assert!(header.dont_fragment());
         assert_eq!(bytes[34..], [0xc3, 0x50, 0x12, 0xb5, 0, 114, 0, 0, 8, 0, 0, 0, 1, 2, 3, 0]);
         assert_eq!(vni(bytes[42..].try_into().unwrap()), Some(0x010203));
     }
@@ -129,8 +122,10 @@ mod tests {
     fn the_ipv6_stack_is_as_the_rfc_draws_it() {
         let bytes = outer(Address([1; 16]), Address([2; 16])).v6();
         assert_eq!(bytes[12..14], [0x86, 0xdd]);
-        let header = ip::Header::parse6(bytes[14..54].try_into().unwrap()).unwrap();
-        assert_eq!((header.total, header.ecn, header.protocol), (98 + 56, 2, 17));
+        let mut header = ip::Header::EMPTY;
+        header.bytes_mut().copy_from_slice(&bytes[14..54]);
+        assert!(header.is_valid(false));
+        assert_eq!((header.total(), header.ecn(), header.protocol()), (98 + 56, 2, 17));
         assert_eq!(udp_destination(bytes[54..62].try_into().unwrap()), 4789);
     }
 

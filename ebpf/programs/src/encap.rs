@@ -10,7 +10,7 @@ use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{gateway, maps};
+use crate::maps;
 
 const BPF_ADJ_ROOM_MAC: u32 = 1;
 /// The kernel is told of the inner Ethernet header alone; counting VXLAN's in breaks the segmentation of TCP.
@@ -29,10 +29,6 @@ pub fn send(
     packet: &ip::Header,
 ) -> Outcome {
     let node = maps::node().ok_or(DropReason::NoNode)?;
-    let mtu = maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?.mtu;
-    if !fits(ctx, packet, u32::from(mtu)) {
-        return gateway::answer_too_big(ctx, source, packet, mtu);
-    }
     let v4 = node.vtep.is_v4();
     let outer_len = if v4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
     // The outer lengths have 16 bits, even of what the kernel has yet to cut into segments.
@@ -46,7 +42,7 @@ pub fn send(
         source_port: vxlan::source_port(unsafe { bpf_get_hash_recalc(ctx.skb.skb) }),
         destination_port: node.data_port,
         vni: source.vni,
-        ecn: packet.ecn,
+        ecn: packet.ecn(),
         inner: inner - (outer_len - ethernet::LEN) as u16,
     };
     if v4 {
@@ -74,13 +70,13 @@ fn grow(ctx: &TcContext, by: usize, family: u64) -> Result<(), DropReason> {
 
 /// Whether the packet, or each segment that the kernel will cut it into, fits `mtu` bytes.
 #[inline(always)]
-fn fits(ctx: &TcContext, packet: &ip::Header, mtu: u32) -> bool {
+pub fn fits(ctx: &TcContext, packet: &ip::Header, mtu: u32) -> bool {
     let segment = frame::skb(ctx).gso_size;
     if segment == 0 {
         return ctx.len() - ethernet::LEN as u32 <= mtu;
     }
-    let at = ethernet::LEN + usize::from(packet.length);
-    let transport = match packet.protocol {
+    let at = ethernet::LEN + packet.length();
+    let transport = match packet.protocol() {
         ip::protocol::UDP => vxlan::UDP_LEN as u32,
         // TCP, or extension headers before it: then the largest TCP header stands for both.
         ip::protocol::TCP => match frame::load::<1>(ctx, at + 12) {
@@ -89,5 +85,5 @@ fn fits(ctx: &TcContext, packet: &ip::Header, mtu: u32) -> bool {
         },
         _ => 60,
     };
-    u32::from(packet.length) + transport + segment <= mtu
+    packet.length() as u32 + transport + segment <= mtu
 }

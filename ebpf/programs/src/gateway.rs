@@ -19,16 +19,16 @@ pub fn answer_echo(
     packet: &ip::Header,
 ) -> Outcome {
     let network = maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?;
-    let v4 = packet.source.is_v4();
+    let v4 = packet.is_v4();
     let (own, protocol, echo, reply) = if v4 {
         (network.gateway4, ip::protocol::ICMP, icmp::v4::ECHO, icmp::v4::ECHO_REPLY)
     } else {
         (network.gateway6, ip::protocol::ICMPV6, icmp::v6::ECHO, icmp::v6::ECHO_REPLY)
     };
-    if packet.destination != own || packet.protocol != protocol || packet.fragment {
+    if packet.destination() != own || packet.protocol() != protocol || packet.is_fragment() {
         return Err(DropReason::NoEgress);
     }
-    let at = ethernet::LEN + usize::from(packet.length);
+    let at = ethernet::LEN + packet.length();
     let [kind, code, high, low] = frame::load(ctx, at)?;
     if kind != echo || code != 0 {
         return Err(DropReason::NoEgress);
@@ -40,41 +40,38 @@ pub fn answer_echo(
     );
     let [high, low] = sum.to_be_bytes();
     frame::store(ctx, at, &[reply, 0, high, low])?;
-    swap_addresses(ctx, header, packet, v4)?;
+    swap_addresses(ctx, header, v4)?;
     Ok(frame::send_to(frame::skb(ctx).ifindex))
 }
 
 /// Swaps MACs and addresses. No checksum changes: their sums do not depend on the order.
-#[inline(always)]
-fn swap_addresses(
-    ctx: &TcContext,
-    header: &ethernet::Header,
-    packet: &ip::Header,
-    v4: bool,
-) -> Result<(), DropReason> {
+#[inline(never)]
+fn swap_addresses(ctx: &TcContext, header: &ethernet::Header, v4: bool) -> Result<(), DropReason> {
     let swapped = ethernet::Header { destination: header.source, source: header.destination, ..*header };
     frame::store(ctx, 0, &swapped.bytes())?;
-    if v4 {
-        frame::store(ctx, ethernet::LEN + 12, &packet.destination.last4())?;
-        frame::store(ctx, ethernet::LEN + 16, &packet.source.last4())
-    } else {
-        frame::store(ctx, ethernet::LEN + 8, &packet.destination.0)?;
-        frame::store(ctx, ethernet::LEN + 24, &packet.source.0)
-    }
+    if v4 { swap::<4>(ctx, ethernet::LEN + 12) } else { swap::<16>(ctx, ethernet::LEN + 8) }
+}
+
+/// Swaps the `N` bytes at `offset` with the next `N`.
+#[inline(always)]
+fn swap<const N: usize>(ctx: &TcContext, offset: usize) -> Result<(), DropReason> {
+    let (first, second) = (frame::load::<N>(ctx, offset)?, frame::load::<N>(ctx, offset + N)?);
+    frame::store(ctx, offset, &second)?;
+    frame::store(ctx, offset + N, &first)
 }
 
 /// Turns a packet that does not fit into the gateway's answer that says which size does, and sends it back.
 #[inline(never)]
 pub fn answer_too_big(ctx: &TcContext, source: &Source, packet: &ip::Header, mtu: u16) -> Outcome {
     let network = maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?;
-    let v4 = packet.source.is_v4();
+    let v4 = packet.is_v4();
     let from = if v4 { network.gateway4 } else { network.gateway6 };
     // RFC 1122, section 3.2.2: never about a fragment but the first.
-    if !packet.dont_fragment || packet.later_fragment || from.is_none() {
+    if !packet.dont_fragment() || packet.is_later_fragment() || from.is_none() {
         return Err(DropReason::TooBig);
     }
     let answer =
-        icmp::Answer { from_mac: gateway_mac(source.vni), from, to_mac: source.mac, to: packet.source };
+        icmp::Answer { from_mac: gateway_mac(source.vni), from, to_mac: source.mac, to: packet.source() };
     frame::resize(ctx, ethernet::LEN + icmp::QUOTE)?;
     let quote = quote_sum(ctx)?;
     if v4 {

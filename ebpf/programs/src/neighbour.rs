@@ -37,17 +37,18 @@ pub fn answer_solicitation(
     header: &ethernet::Header,
     packet: &ip::Header,
 ) -> Outcome {
-    let target = target(ctx, packet)?;
-    if packet.source.is_none() {
+    let (sender, target) = (packet.source(), target(ctx, packet)?);
+    if sender.is_none() {
         return Err(DropReason::DuplicateProbe);
     }
-    check_claim(source, &packet.source)?;
+    check_claim(source, &sender)?;
     check_option(ctx, source, ndp::option::SOURCE)?;
     let mac = maps::neighbour(source.vni, target).ok_or(DropReason::UnknownNeighbour)?;
     let network = maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?;
     let router = target == network.gateway6;
-    let answer = ndp::advertisement(header.source, &packet.source, &target, *mac, router);
     frame::resize(ctx, ndp::ADVERTISEMENT_LEN)?;
+    let mut answer = [0; ndp::ADVERTISEMENT_LEN];
+    ndp::write_advertisement(&mut answer, header.source, &sender, &target, *mac, router);
     frame::store(ctx, 0, &answer)?;
     Ok(frame::send_to(frame::skb(ctx).ifindex))
 }
@@ -56,7 +57,7 @@ pub fn answer_solicitation(
 #[inline(never)]
 pub fn check_advertisement(ctx: &TcContext, source: &Source, packet: &ip::Header) -> Outcome {
     let target = target(ctx, packet)?;
-    check_claim(source, &packet.source)?;
+    check_claim(source, &packet.source())?;
     check_claim(source, &target)?;
     check_option(ctx, source, ndp::option::TARGET)?;
     Err(DropReason::Announcement)
@@ -66,21 +67,21 @@ pub fn check_advertisement(ctx: &TcContext, source: &Source, packet: &ip::Header
 /// (RFC 4861, section 7.1).
 #[inline(always)]
 fn target(ctx: &TcContext, packet: &ip::Header) -> Result<Address, DropReason> {
-    if packet.hop_limit != 255 || (packet.total as usize) < ndp::SOLICITATION_LEN - ethernet::LEN {
+    if packet.hop_limit() != 255 || packet.total() < ndp::SOLICITATION_LEN - ethernet::LEN {
         return Err(DropReason::MalformedNeighbour);
     }
     frame::load(ctx, ndp::ICMP_OFFSET + 8).map(Address)
 }
 
 /// An endpoint speaks for its own address, and for its link-local ones, which nobody else can see.
-#[inline(always)]
+#[inline(never)]
 fn check_claim(source: &Source, address: &Address) -> Result<(), DropReason> {
     let own = *address == source.ip6 && !source.ip6.is_none();
     if own || address.is_link_local6() { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
 
 /// The link-layer address option, where it comes first, must tell the endpoint's own.
-#[inline(always)]
+#[inline(never)]
 fn check_option(ctx: &TcContext, source: &Source, kind: u8) -> Result<(), DropReason> {
     let Ok([option, length, mac @ ..]) = frame::load::<8>(ctx, ndp::SOLICITATION_LEN) else { return Ok(()) };
     if option == kind && length == 1 && mac != source.mac {

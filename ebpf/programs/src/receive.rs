@@ -19,26 +19,45 @@ pub struct Inner {
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
 #[inline(always)]
-pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: Address) -> Result<Inner, DropReason> {
-    maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
-    maps::vtep(peer).ok_or(DropReason::UnknownVtep)?;
+pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
+    check_tunnel(vni, peer)?;
     let header = frame::ethernet_at(ctx, offset)?;
-    let packet = frame::ip_at(ctx, offset + ethernet::LEN, header.ethertype)?;
-    match maps::destination(vni, header.source) {
-        Some(owner) if owner.ifindex == 0 && owner.vtep == peer => {}
-        _ => return Err(DropReason::NotOwner),
-    }
-    match maps::neighbour(vni, packet.source) {
-        Some(mac) if *mac == header.source => {}
-        _ => return Err(DropReason::SpoofedInner),
-    }
+    let mut packet = ip::Header::EMPTY;
+    frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut packet)?;
+    check_source(vni, peer, &header, &packet)?;
     let ifindex = destination(vni, &header, &packet)?;
-    Ok(Inner { ifindex, header, ecn: packet.ecn })
+    Ok(Inner { ifindex, header, ecn: packet.ecn() })
 }
 
-#[inline(always)]
+#[inline(never)]
+fn check_tunnel(vni: u32, peer: &Address) -> Result<(), DropReason> {
+    maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
+    maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
+    Ok(())
+}
+
+/// The peer has the endpoint with this MAC address, and that endpoint has this address.
+#[inline(never)]
+fn check_source(
+    vni: u32,
+    peer: &Address,
+    header: &ethernet::Header,
+    packet: &ip::Header,
+) -> Result<(), DropReason> {
+    match maps::destination(vni, header.source) {
+        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {}
+        _ => return Err(DropReason::NotOwner),
+    }
+    match maps::neighbour(vni, packet.source()) {
+        Some(mac) if *mac == header.source => Ok(()),
+        _ => Err(DropReason::SpoofedInner),
+    }
+}
+
+/// The host's end of the destination's veth pair.
+#[inline(never)]
 fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Result<u32, DropReason> {
-    if ethernet::is_group(&header.destination) || packet.destination.is_group() {
+    if ethernet::is_group(&header.destination) || packet.destination().is_group() {
         return Err(DropReason::Multicast);
     }
     match maps::destination(vni, header.destination) {

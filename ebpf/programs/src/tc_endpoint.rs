@@ -23,8 +23,9 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if header.ethertype == ethernet::ARP {
         return neighbour::answer_arp(ctx, source);
     }
-    let packet = frame::ip_at(ctx, ethernet::LEN, header.ethertype)?;
-    if packet.protocol == ip::protocol::ICMPV6 && !packet.source.is_v4() {
+    let mut packet = ip::Header::EMPTY;
+    frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut packet)?;
+    if packet.protocol() == ip::protocol::ICMPV6 && !packet.is_v4() {
         let kind = frame::load::<1>(ctx, ethernet::LEN + ip::V6_LEN)?[0];
         match kind {
             icmp::v6::NEIGHBOUR_SOLICITATION => {
@@ -44,34 +45,41 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let destination =
         maps::destination(source.vni, header.destination).ok_or(DropReason::UnknownDestination)?;
     match destination.ifindex {
-        0 => encap::send(ctx, source, &destination.vtep, &header, &packet),
+        0 => {
+            let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
+            if encap::fits(ctx, &packet, u32::from(mtu)) {
+                encap::send(ctx, source, &destination.vtep, &header, &packet)
+            } else {
+                gateway::answer_too_big(ctx, source, &packet, mtu)
+            }
+        }
         // No look at the size: the kernel already held it against the host end's MTU, which is the network's.
         local => Ok(frame::deliver_to(ctx, local)),
     }
 }
 
 /// Broadcasts and multicasts go nowhere; the reasons tell the usual ones apart.
-#[inline(always)]
+#[inline(never)]
 fn refuse_group(header: &ethernet::Header, packet: &ip::Header) -> Result<(), DropReason> {
     if header.destination == [0xff; 6] {
         return Err(DropReason::Broadcast);
     }
-    if ethernet::is_group(&header.destination) || packet.destination.is_group() {
+    if ethernet::is_group(&header.destination) || packet.destination().is_group() {
         // Multicast listener reports alone come behind hop-by-hop options (RFC 3810, section 5).
-        return Err(match packet.protocol {
-            ip::protocol::HOP_BY_HOP if !packet.destination.is_v4() => DropReason::MulticastListener,
+        return Err(match packet.protocol() {
+            ip::protocol::HOP_BY_HOP if !packet.is_v4() => DropReason::MulticastListener,
             _ => DropReason::Multicast,
         });
     }
     Ok(())
 }
 
-#[inline(always)]
+#[inline(never)]
 fn check_source(source: &Source, packet: &ip::Header) -> Result<(), DropReason> {
-    let own = if packet.source.is_v4() { source.ip4 } else { source.ip6 };
-    if packet.source == own && !own.is_none() {
+    let (claimed, own) = (packet.source(), if packet.is_v4() { &source.ip4 } else { &source.ip6 });
+    if claimed == *own && !own.is_none() {
         Ok(())
-    } else if packet.source.is_link_local6() {
+    } else if claimed.is_link_local6() {
         Err(DropReason::LinkLocalSource)
     } else {
         Err(DropReason::SpoofedAddress)

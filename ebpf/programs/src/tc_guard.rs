@@ -21,30 +21,26 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Ok(Verdict::Pass);
     }
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return Ok(Verdict::Pass) };
-    match header.ethertype {
-        ethernet::IPV4 => check4(ctx, node),
-        ethernet::IPV6 => check6(ctx, node),
-        _ => Ok(Verdict::Pass),
+    let mut packet = ip::Header::EMPTY;
+    if frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut packet).is_err() {
+        return Ok(Verdict::Pass);
+    }
+    if packet.is_v4() { check4(ctx, node, &packet) } else { check6(ctx, node, &packet) }
+}
+
+#[inline(always)]
+fn check4(ctx: &TcContext, node: &Node, packet: &ip::Header) -> Outcome {
+    // Without its first fragment a datagram is never put together again.
+    if packet.protocol() == ip::protocol::UDP && !packet.is_later_fragment() {
+        check_port(ctx, node, ethernet::LEN + packet.length())
+    } else {
+        Ok(Verdict::Pass)
     }
 }
 
 #[inline(always)]
-fn check4(ctx: &TcContext, node: &Node) -> Outcome {
-    let Ok(bytes) = frame::load(ctx, ethernet::LEN) else { return Ok(Verdict::Pass) };
-    match ip::Header::parse4(&bytes) {
-        // Without its first fragment a datagram is never put together again.
-        Some(packet) if packet.protocol == ip::protocol::UDP && !packet.later_fragment => {
-            check_port(ctx, node, ethernet::LEN + usize::from(packet.length))
-        }
-        _ => Ok(Verdict::Pass),
-    }
-}
-
-#[inline(always)]
-fn check6(ctx: &TcContext, node: &Node) -> Outcome {
-    let Ok(bytes) = frame::load(ctx, ethernet::LEN) else { return Ok(Verdict::Pass) };
-    let Some(packet) = ip::Header::parse6(&bytes) else { return Ok(Verdict::Pass) };
-    let mut protocol = packet.protocol;
+fn check6(ctx: &TcContext, node: &Node, packet: &ip::Header) -> Outcome {
+    let mut protocol = packet.protocol();
     let mut at = ethernet::LEN + ip::V6_LEN;
     for _ in 0..MOST_EXTENSIONS {
         if protocol == ip::protocol::UDP {

@@ -23,7 +23,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if tunnel.local != node.vtep {
         return Err(DropReason::NotOurVtep);
     }
-    let inner = receive::check(ctx, 0, tunnel.vni, tunnel.remote)?;
+    let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
     // The VXLAN device has already carried congestion marks over.
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }

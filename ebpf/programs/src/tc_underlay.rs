@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6};
 use aya_ebpf::helpers::{bpf_skb_adjust_room, bpf_skb_ecn_set_ce};
 use aya_ebpf::programs::TcContext;
-use overlay_abi::DropReason;
+use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -13,25 +13,27 @@ use crate::{maps, receive};
 
 const BPF_ADJ_ROOM_MAC: u32 = 1;
 
+/// What the outer headers say.
+struct Outer {
+    /// The sending VTEP.
+    source: Address,
+    /// The ECN field.
+    ecn: u8,
+    /// Where UDP's header starts.
+    udp: usize,
+}
+
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
     let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
-    if frame::skb(ctx).vlan_present != 0 {
+    if frame::skb(ctx).vlan_present != 0 || frame::skb(ctx).gso_size != 0 {
         return Ok(Verdict::Pass);
     }
-    let Some(outer) = outer(ctx) else { return Ok(Verdict::Pass) };
-    let udp = ethernet::LEN + usize::from(outer.length);
-    let Ok(header) = frame::load(ctx, udp) else { return Ok(Verdict::Pass) };
-    // A packet for another address is on its way through this host.
-    if vxlan::udp_destination(&header) != node.data_port || outer.destination != node.vtep {
-        return Ok(Verdict::Pass);
-    }
-    if frame::skb(ctx).gso_size != 0 {
-        return Ok(Verdict::Pass);
-    }
-    let vni = vxlan::vni(&frame::load(ctx, udp + vxlan::UDP_LEN)?).ok_or(DropReason::NoVni)?;
-    let at = udp + vxlan::UDP_LEN + vxlan::LEN;
-    let inner = receive::check(ctx, at, vni, outer.source)?;
+    let Ok(outer) = outer(ctx, node) else { return Ok(Verdict::Pass) };
+    let vxlan = outer.udp + vxlan::UDP_LEN;
+    let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
+    let at = vxlan + vxlan::LEN;
+    let inner = receive::check(ctx, at, vni, &outer.source)?;
     if outer.ecn == ip::ecn::CE && inner.ecn == ip::ecn::NOT_ECT {
         return Err(DropReason::CongestionUnmarked);
     }
@@ -43,17 +45,26 @@ pub fn run(ctx: &TcContext) -> Outcome {
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }
 
-/// The outer header of a whole UDP packet with nothing unusual about it.
-#[inline(always)]
-fn outer(ctx: &TcContext) -> Option<ip::Header> {
-    let ethertype = frame::ethernet_at(ctx, 0).ok()?.ethertype;
-    let header = match ethertype {
-        ethernet::IPV4 => ip::Header::parse4(&frame::load(ctx, ethernet::LEN).ok()?)?,
-        ethernet::IPV6 => ip::Header::parse6(&frame::load(ctx, ethernet::LEN).ok()?)?,
-        _ => return None,
-    };
-    let plain = usize::from(header.length) == if header.source.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
-    (header.protocol == ip::protocol::UDP && !header.fragment && plain).then_some(header)
+/// The packet is not for us, or not for us to unpack.
+struct NotOurs;
+
+/// The outer headers of a plain UDP packet for our data port at our VTEP. One for another address is on its way
+/// through this host.
+#[inline(never)]
+fn outer(ctx: &TcContext, node: &Node) -> Result<Outer, NotOurs> {
+    let ethertype = frame::ethernet_at(ctx, 0).map_err(|_| NotOurs)?.ethertype;
+    let mut header = ip::Header::EMPTY;
+    frame::load_ip(ctx, ethernet::LEN, ethertype, &mut header).map_err(|_| NotOurs)?;
+    let plain = header.length() == if header.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
+    if header.protocol() != ip::protocol::UDP || header.is_fragment() || !plain {
+        return Err(NotOurs);
+    }
+    let udp = ethernet::LEN + header.length();
+    let port = vxlan::udp_destination(&frame::load(ctx, udp).map_err(|_| NotOurs)?);
+    if port != node.data_port || header.destination() != node.vtep {
+        return Err(NotOurs);
+    }
+    Ok(Outer { source: header.source(), ecn: header.ecn(), udp })
 }
 
 /// Takes the outer headers off: the inner Ethernet header moves to the front.
