@@ -63,7 +63,7 @@ pub fn plan(
     let network = situation.intent.network(&request.network)?;
     situation.check_netns(network, &netns)?;
     situation.check_names(network, request)?;
-    let ifname = ifname(request.ifname.as_deref(), situation.ifnames_taken, &netns)?;
+    let ifname = situation.ifname(request.ifname.as_deref(), &netns)?;
     let mac = situation.mac(network, request.mac, random.mac)?;
 
     let mut addresses = Vec::new();
@@ -122,6 +122,26 @@ impl<'a> Situation<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The name that was asked for, or the first free `eth` and number. An interface that the reconciler has yet
+    /// to make has its name already.
+    fn ifname(&self, wanted: Option<&str>, netns: &NetnsRef) -> Result<String, AttachError> {
+        let promised = self.attachments.values().filter(|attachment| attachment.netns.id == netns.id);
+        let taken: BTreeSet<&str> = promised
+            .map(|attachment| attachment.ifname.as_str())
+            .chain(self.ifnames_taken.iter().map(String::as_str))
+            .collect();
+        if let Some(name) = wanted {
+            check_ifname(name).map_err(|invalid| AttachError::InterfaceName { what: invalid.to_string() })?;
+            if taken.contains(name) {
+                return Err(AttachError::InterfaceTaken { name: name.to_owned(), netns: netns.path.clone() });
+            }
+            return Ok(name.to_owned());
+        }
+        // One of them is free: there are more numbers than names taken.
+        let mut names = (0..=taken.len()).map(|number| format!("eth{number}"));
+        Ok(names.find(|name| !taken.contains(name.as_str())).unwrap_or_default())
     }
 
     /// Names are those of DNS, which does not tell upper from lower case.
@@ -218,24 +238,6 @@ fn endpoints<'a>(
     let local = attachments.values().map(move |attachment| (me, &attachment.endpoint));
     let remote = view.endpoints.iter().map(|((owner, _), endpoint)| (*owner, endpoint));
     local.chain(remote.filter(move |(owner, _)| *owner != me))
-}
-
-/// The name that was asked for, or the first free `eth` and number.
-fn ifname(wanted: Option<&str>, taken: &BTreeSet<String>, netns: &NetnsRef) -> Result<String, AttachError> {
-    match wanted {
-        Some(name) => {
-            check_ifname(name).map_err(|invalid| AttachError::InterfaceName { what: invalid.to_string() })?;
-            if taken.contains(name) {
-                return Err(AttachError::InterfaceTaken { name: name.to_owned(), netns: netns.path.clone() });
-            }
-            Ok(name.to_owned())
-        }
-        // One of them is free: there are more numbers than names taken.
-        None => Ok((0..=taken.len())
-            .map(|number| format!("eth{number}"))
-            .find(|name| !taken.contains(name))
-            .unwrap_or_default()),
-    }
 }
 
 #[cfg(test)]

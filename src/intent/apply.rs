@@ -1,6 +1,7 @@
 //! `apply()`: how a command changes intent. Every check comes before the first change, so that a refused
 //! command leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -144,8 +145,7 @@ fn grant_block(intent: &mut Intent, request: &GrantBlock) -> Result<Reply, Inten
 }
 
 fn free_vni(intent: &Intent) -> Result<Vni, IntentError> {
-    let taken: std::collections::BTreeSet<Vni> =
-        intent.networks.values().map(|network| network.vni).collect();
+    let taken: BTreeSet<Vni> = intent.networks.values().map(|network| network.vni).collect();
     (FIRST_VNI..=Vni::MAX)
         .filter_map(|value| Vni::new(value).ok())
         .find(|vni| !taken.contains(vni))

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiError, ErrorCode};
-use crate::model::{Name, NodeId};
+use crate::model::{Name, NodeId, Subnet};
 
 /// Why a command was refused. It changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -80,10 +80,8 @@ pub enum IntentError {
     #[error("the network {network} has no subnet {subnet}")]
     NoSuchSubnet { network: Name, subnet: IpNet },
     /// An address that no endpoint can have.
-    #[error(
-        "{address} cannot be an endpoint's in {subnet} of the network {network}: it is outside, the gateway's, or no host's"
-    )]
-    NotForEndpoints { address: IpAddr, subnet: IpNet, network: Name },
+    #[error("{address} {} of the network {network}", unfit(*address, subnet))]
+    NotForEndpoints { address: IpAddr, subnet: Subnet, network: Name },
     /// An address that another node may hand out.
     #[error(
         "{address} of the network {network} is in a block of addresses that the node {hostname} hands out"
@@ -178,4 +176,15 @@ impl From<IntentError> for ApiError {
 
 fn list(subnets: &[IpNet]) -> String {
     subnets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn unfit(address: IpAddr, subnet: &Subnet) -> String {
+    let net = subnet.net;
+    if !net.contains(&address) {
+        format!("is outside of the subnet {net}")
+    } else if address == subnet.gateway {
+        format!("is the gateway in the subnet {net}")
+    } else {
+        format!("is no host's address in the subnet {net}")
+    }
 }

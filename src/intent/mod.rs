@@ -94,7 +94,7 @@ impl Intent {
     ) -> Result<(), IntentError> {
         if !subnet.is_endpoint(address) {
             let network = network.name.clone();
-            return Err(IntentError::NotForEndpoints { address, subnet: subnet.net, network });
+            return Err(IntentError::NotForEndpoints { address, subnet: *subnet, network });
         }
         match self.block_of(network.id, address) {
             Some(block) if block.node != node => Err(IntentError::AddressGranted {

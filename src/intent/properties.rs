@@ -8,7 +8,7 @@ use super::*;
 use crate::fixtures::{create, init, node, node_id};
 
 /// Subnets small and near enough that they run out and clash.
-const NETS: [&str; 8] = [
+const NETS: [&str; 9] = [
     "10.1.0.0/29",
     "10.1.0.0/24",
     "10.1.0.128/25",
@@ -17,6 +17,7 @@ const NETS: [&str; 8] = [
     "fd00::/126",
     "fd00::/64",
     "172.16.0.0/22",
+    "fe00::/8",
 ];
 
 fn command() -> impl Strategy<Value = Command> {

@@ -1,11 +1,34 @@
 //! A network's subnet with its gateway.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;
+
+/// Addresses that interfaces on a network cannot have, or that mean something to every host: "this network",
+/// loopback, link-local, multicast and broadcast, and IPv6's low addresses, among them the mapped IPv4 ones
+/// (RFC 6890, RFC 4291). IPv6's multicast range ends the address space, so a network's last address plus one is
+/// a number of 128 bits.
+const SPECIAL: [IpNet; 8] = [
+    v4([0, 0, 0, 0], 8),
+    v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
+    v4([224, 0, 0, 0], 4),
+    v4([255, 255, 255, 255], 32),
+    v6(0, 8),
+    v6(0xfe80, 10),
+    v6(0xff00, 8),
+];
+
+const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix))
+}
+
+const fn v6(first: u16, prefix: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), prefix))
+}
 
 /// One subnet of a network, IPv4 or IPv6, and the gateway's address in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +56,9 @@ impl Subnet {
             )));
         }
         let first = net.network();
-        if first.is_multicast() || first.is_loopback() || first.is_unspecified() {
-            return Err(Invalid::new(format!("{net} is not a range of unicast addresses")));
+        if let Some(special) = SPECIAL.iter().find(|special| special.contains(&net) || net.contains(*special))
+        {
+            return Err(Invalid::new(format!("{net} overlaps {special}, which no network can use")));
         }
         let gateway = match gateway {
             Some(gateway) => gateway,
@@ -88,6 +112,11 @@ mod tests {
             ("10.1.0.5/24", None),
             ("10.1.0.0/31", None),
             ("224.0.0.0/24", None),
+            ("64.0.0.0/2", None),
+            ("169.254.7.0/24", None),
+            ("::ffff:0:0/96", None),
+            ("fe80::/64", None),
+            ("8000::/1", None),
             ("10.1.0.0/24", Some("10.2.0.1")),
             ("10.1.0.0/24", Some("10.1.0.0")),
             ("10.1.0.0/24", Some("10.1.0.255")),

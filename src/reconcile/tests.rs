@@ -253,7 +253,7 @@ fn what_leads_on_is_written_first_and_removed_last() {
 fn a_restart_keeps_what_leads_to_others() {
     let world = two_nodes();
     let observed = desired(&world, Some(&underlay(1500)));
-    let knows_nobody = World { view: Default::default(), ..world.clone() };
+    let knows_nobody = World { view: Default::default(), ..world };
     let desired_now = desired(&knows_nobody, Some(&underlay(1500)));
     assert_eq!(plan_tables(&desired_now, &observed, false), []);
     let gone: Vec<String> =
