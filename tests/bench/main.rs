@@ -29,8 +29,16 @@ struct Measurement {
 const MEASUREMENTS: [Measurement; 4] = [
     Measurement { name: "TCP, 1 stream", unit: "Gbit/s", run: |path| measure::tcp_throughput(path, 1) },
     Measurement { name: "TCP, 4 streams", unit: "Gbit/s", run: |path| measure::tcp_throughput(path, 4) },
-    Measurement { name: "UDP, 64 B request/response, p50", unit: "us", run: |path| measure::round_trip(path, 50) },
-    Measurement { name: "UDP, 64 B request/response, p99", unit: "us", run: |path| measure::round_trip(path, 99) },
+    Measurement {
+        name: "UDP, 64 B request/response, p50",
+        unit: "us",
+        run: |path| measure::round_trip(path, 50),
+    },
+    Measurement {
+        name: "UDP, 64 B request/response, p99",
+        unit: "us",
+        run: |path| measure::round_trip(path, 99),
+    },
 ];
 
 fn main() -> Result<()> {
