@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::intent::{Command, Intent};
-use overlay::model::NodeId;
+use overlay::model::{Node, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -50,8 +50,8 @@ impl Member {
         let node = identity.node;
         let addr = stored_addr(store, node, authority.is_some())?;
         let (log, server) = intent_log(config, store, &identity, authority, addr, seeds).await?;
-        let (peers, known) = watch::channel(Vec::new());
         let intent = Arc::clone(&log.watch().borrow());
+        let (peers, known) = watch::channel(peers_of(&intent));
         let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
         let helpers = vec![
             tokio::spawn(follow_peers(log.watch(), peers)),
@@ -180,17 +180,17 @@ async fn gossip(
 /// Keeps gossip's list of peers as intent has it.
 async fn follow_peers(mut intent: watch::Receiver<Arc<Intent>>, peers: watch::Sender<Vec<Peer>>) {
     loop {
-        let now: Vec<_> = intent
-            .borrow_and_update()
-            .nodes
-            .values()
-            .map(|node| Peer { node: node.id, addr: SocketAddr::new(node.addr, node.gossip_port) })
-            .collect();
+        let now = peers_of(&intent.borrow_and_update());
         peers.send_replace(now);
         if intent.changed().await.is_err() {
             return;
         }
     }
+}
+
+fn peers_of(intent: &Intent) -> Vec<Peer> {
+    let peer = |node: &Node| Peer { node: node.id, addr: SocketAddr::new(node.addr, node.gossip_port) };
+    intent.nodes.values().map(peer).collect()
 }
 
 /// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its

@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+/// The folder of the links' pins.
+pub(super) const LINKS: &str = "links";
+
 /// Makes `dir` a folder on a bpffs. Where it is on another file system, a bpffs is mounted on it; below `/sys`,
 /// where folders can't be made, on its parent.
 ///
@@ -30,36 +33,35 @@ fn mount_bpffs(on: &Path) -> Result<()> {
 }
 
 /// Removes every pin below `dir`: the data path stops. Links go before what they need. `dir` goes, too, unless a
-/// bpffs is mounted right there.
+/// bpffs is mounted right there; so does not what others keep in it.
 ///
 /// # Errors
 /// Names the first thing that can't be removed.
 pub fn remove(dir: &Path) -> Result<()> {
-    empty(&dir.join("links"))?;
-    empty(dir)?;
-    match fs::remove_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
-        result => absent_is_fine(result).with_context(|| format!("removing {}", dir.display())),
-    }
-}
-
-/// Removes what is in a folder, if it is there.
-fn empty(folder: &Path) -> Result<()> {
-    let entries = match fs::read_dir(folder) {
+    remove_folder(&dir.join(LINKS))?;
+    let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("reading {}", folder.display()))?,
+        entries => entries.with_context(|| format!("reading {}", dir.display()))?,
     };
     for entry in entries {
-        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        absent_is_fine(removed).with_context(|| format!("removing {}", path.display()))?;
+        let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+        if path.is_dir() {
+            remove_folder(&path)?;
+        }
     }
-    Ok(())
+    match fs::remove_dir(dir) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty) =>
+        {
+            Ok(())
+        }
+        result => result.with_context(|| format!("removing {}", dir.display())),
+    }
 }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        result => result.with_context(|| format!("removing {}", folder.display())),
     }
 }

@@ -55,7 +55,7 @@ impl DataPath {
     /// When `dir` is not on a bpffs, see [`ensure_bpffs`]; when the kernel refuses a map or a program.
     pub fn open(dir: &Path) -> Result<Self> {
         let maps = dir.join(format!("v{ABI_VERSION}")).join("maps");
-        let links = dir.join("links");
+        let links = dir.join(fs::LINKS);
         for path in [&maps, &links] {
             stdfs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         }
