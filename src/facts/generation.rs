@@ -9,14 +9,13 @@ use crate::model::NodeId;
 /// One generation's records, and what of it is covered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Generation {
-    base: u64,
     floor: u64,
     mark: u64,
-    /// The highest version known to exist.
-    extent: u64,
+    /// The highest change known to exist.
+    head: u64,
     /// Covered ranges `(from, to]` beyond the mark: sorted, neither touching one another nor the mark.
     ahead: Vec<(u64, u64)>,
-    /// Stays true: a base raised later concerns those who are not whole yet.
+    /// Whether the mark ever reached the head.
     whole: bool,
     records: BTreeMap<Key, Slot>,
 }
@@ -34,7 +33,7 @@ impl Generation {
         self.mark
     }
 
-    /// Whether the boot's statement is covered.
+    /// Whether all that was known to exist was covered at some time, so that nothing older is needed.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
     }
@@ -46,35 +45,35 @@ impl Generation {
 
     /// The first gap, `(from, to]`.
     pub(super) fn gap(&self) -> Option<(u64, u64)> {
-        let end = self.ahead.first().map_or(self.extent, |range| range.0);
+        let end = self.ahead.first().map_or(self.head, |range| range.0);
         (self.mark < end).then_some((self.mark, end))
     }
 
     /// Takes over a sound delta of this generation; true if a record changed.
     pub(super) fn merge(&mut self, delta: Delta) -> bool {
         let mut changed = false;
+        let mut floor = self.floor;
         if self.mark < delta.floor {
             let listed: BTreeSet<Key> = delta.records.iter().map(|record| record.key).collect();
             let before = self.records.len();
             self.records.retain(|key, slot| slot.version >= delta.floor || listed.contains(key));
             changed |= self.records.len() != before;
-            self.floor = self.floor.max(delta.floor);
+            floor = delta.floor;
         }
         for Record { key, version, body } in delta.records {
-            self.extent = self.extent.max(version);
-            let newest = self.records.get(&key).map_or(0, |slot| slot.version);
-            if version > self.mark && version > newest {
+            let newest = self.records.get(&key).map_or(self.floor, |slot| slot.version);
+            if version > newest {
                 self.records.insert(key, Slot { version, body, buried: None });
                 changed = true;
             }
         }
-        self.base = self.base.max(delta.base);
+        self.floor = floor;
+        self.head = self.head.max(delta.head);
         self.cover(delta.from, delta.to);
         changed
     }
 
     fn cover(&mut self, from: u64, to: u64) {
-        self.extent = self.extent.max(to);
         if from < to && to > self.mark {
             self.ahead.push((from, to));
             self.ahead.sort_unstable();
@@ -90,7 +89,7 @@ impl Generation {
             }
         }
         self.ahead = joined;
-        self.whole |= self.base > 0 && self.mark >= self.base;
+        self.whole |= self.mark > 0 && self.mark == self.head;
     }
 
     /// The owner's side: makes the records equal to `wanted`, numbering each change; true if there was one.
@@ -110,20 +109,14 @@ impl Generation {
                 self.change(key, Some(body));
             }
         }
-        if before == 0 {
-            self.base = self.mark;
-        }
-        self.extent = self.mark;
+        self.head = self.mark;
         self.whole = true;
         self.mark != before
     }
 
     fn change(&mut self, key: Key, body: Option<Vec<u8>>) {
         self.mark += 1;
-        let before = self.records.insert(key, Slot { version: self.mark, body, buried: None });
-        if before.is_some_and(|slot| slot.version <= self.base) {
-            self.base = self.mark;
-        }
+        self.records.insert(key, Slot { version: self.mark, body, buried: None });
     }
 
     /// What someone whose mark is `from` lacks: a range if it can be one, else the whole state.
@@ -133,7 +126,7 @@ impl Generation {
         let floor = if whole { self.floor } else { 0 };
         let mut records = self.range(from, if whole { u64::MAX } else { self.mark });
         records.sort_unstable_by_key(|record| record.version);
-        Delta { owner, generation, base: self.base, floor, from, to: self.mark, records }
+        Delta { owner, generation, head: self.head, floor, from, to: self.mark, records }
     }
 
     /// The range `(from, to]` as deltas of up to `limit` encoded bytes, the last of which ends at `to`. A record
@@ -152,7 +145,7 @@ impl Generation {
             return Vec::new();
         }
         let delta =
-            |from, to, records| Delta { owner, generation, base: self.base, floor: 0, from, to, records };
+            |from, to, records| Delta { owner, generation, head: self.head, floor: 0, from, to, records };
         let mut chunks = Vec::new();
         let (mut start, mut size, mut batch) = (from, Delta::SIZE_BOUND, Vec::new());
         let mut records = self.range(from, to);
@@ -184,16 +177,19 @@ impl Generation {
             .collect()
     }
 
-    /// Drops the tombstones that were first seen here `keep` ago. One beyond the mark stays: rule 1 does not
-    /// protect against what it deletes yet.
+    /// Drops the tombstones that were first seen here `keep` ago, unless there is a gap: what a floor says is that
+    /// everything below it is known.
     pub(super) fn expire(&mut self, now: Duration, keep: Duration) {
-        let (mark, floor) = (self.mark, &mut self.floor);
+        if self.mark < self.head {
+            return;
+        }
+        let floor = &mut self.floor;
         self.records.retain(|_, slot| {
             if slot.body.is_some() {
                 return true;
             }
             let buried = *slot.buried.get_or_insert(now);
-            let drop = now.saturating_sub(buried) >= keep && slot.version <= mark;
+            let drop = now.saturating_sub(buried) >= keep;
             if drop {
                 *floor = slot.version.max(*floor);
             }

@@ -6,35 +6,37 @@
 //!
 //! A record has one **owner**, and only the owner changes it. Within one boot (a **generation**) the owner numbers
 //! its changes 1, 2, 3…; a record carries the number of its last change, its **version**. A deletion is a change
-//! too: a record without a body, a **tombstone**.
+//! too: a record without a body, a **tombstone**. The number of the last change is the **head**.
 //!
-//! A [`Delta`] with the range `(from, to]` says: *here is every record whose last version is in that range*.
-//! A holder covers the union of the ranges it was given; its **mark** is the end of the covered range that
-//! starts at 0. A number missing below one that is known to exist is a **gap**, which has a name and can be asked for
+//! A [`Delta`] with the range `(from, to]` says: *here is every record whose last version is in that range*, and how far
+//! the head is known to be. A holder covers the union of the ranges it was given; its **mark** is the end of the
+//! covered range that starts at 0. Below the head it may have a **gap**, which has a name and can be asked for
 //! ([`Pull`]). Records from beyond a gap are kept and shown, for they are newer than what they replace.
 //!
 //! Merging within a generation:
 //!
-//! 1. A record with a version up to the mark is ignored: it, or what superseded it, was seen.
-//! 2. Otherwise the higher version of a key wins.
-//! 3. Tombstones are dropped an hour after their holder learned of them; **floor** is the highest version so dropped.
-//!    Whoever lags behind a floor gets the *whole* state (`from` = 0, `floor` set) and drops every record that
-//!    is older than the floor and not in it.
+//! 1. The higher version of a key wins.
+//! 2. A holder without a gap drops the tombstones that it learned of an hour ago; **floor** is the highest version so
+//!    dropped. Records up to its own floor are ignored: it knew them, or what superseded them.
+//! 3. Whoever lags behind a floor gets the *whole* state (`from` = 0, `floor` set), drops every record that is older
+//!    than that floor and not in it, and takes over the floor.
 //!
-//! Between generations: the higher wins, key by key, and the lower one stays visible where the higher one says
-//! nothing yet. When the mark reaches **base**, the boot's statement is whole and the lower generations go. The
-//! owner sets `base` to the number of records it first stated, and raises it when it changes one of those.
+//! Between generations: the higher wins, key by key, and the lower one stays visible where the higher one says nothing
+//! yet. When the mark reaches the head, the higher generation is whole, and the lower ones go.
 //!
 //! # Invariants
 //!
 //! - *Convergence*: holders that were given the same deltas of a generation, in whatever order and however often,
-//!   hold the same records; one exchange of digests and deltas makes two holders equal.
-//! - *No resurrection*: a key deleted at version `v` is never shown again from a version below `v`, also after its
-//!   tombstone was dropped. Rule 1 holds it for those whose mark passed `v`, rule 3 for the others.
-//! - *No flap*: a key in both an owner's old and new generation is in the view at every moment between. Proof: a
-//!   delta that covers the version a boot record had, but lacks it, was made after the record changed to a
-//!   version `w`; `base` was then at least `w`, so the mark can't reach `base` before `w` is covered as well.
-//! - *No ghosts*: once the mark reached `base`, nothing of an older generation is shown or accepted.
+//!   show the same; one exchange of digests and deltas brings both to the higher mark.
+//! - *No flap*: a key that is in an owner's old and new generation is shown at every moment between. Proof: say the mark
+//!   reached the head, and a delta covered the key's version but lacked the key. Then it was made after the key
+//!   changed to a later version, which its `head` includes and the mark therefore covers too; and so on up to
+//!   the last one.
+//! - *No resurrection*: a key whose last change deleted it is not shown by anyone whose mark passed that change.
+//!   While the tombstone is held rule 1 sees to it, afterwards the floor does.
+//! - *No ghosts*: once a generation is whole, nothing of an older one is shown or accepted.
+//! - *A floor is a fact*: whoever has a floor holds every live key up to it, so what a whole state lacks below
+//!   its floor is deleted.
 
 mod digest;
 mod endpoint;

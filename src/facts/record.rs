@@ -40,8 +40,8 @@ pub struct Delta {
     pub owner: NodeId,
     /// The owner's boot.
     pub generation: u64,
-    /// The mark at which the owner's statement at boot is whole.
-    pub base: u64,
+    /// The owner's last change that the sender knows of, perhaps beyond `to`.
+    pub head: u64,
     /// Zero, or: tombstones up to this version are missing, and then this is the whole state (`from` is 0).
     pub floor: u64,
     /// The range's exclusive start.
@@ -59,9 +59,10 @@ impl Delta {
     /// Whether it is consistent in itself; what is not was made by no correct owner or holder.
     pub(super) fn is_sound(&self) -> bool {
         self.from <= self.to
+            && self.to <= self.head
             && (self.floor == 0 || self.from == 0)
             && self.floor <= self.to
-            && self.records.iter().all(|record| record.version > self.from)
+            && self.records.iter().all(|record| record.version > self.from && record.version <= self.head)
             && (self.floor > 0 || self.records.iter().all(|record| record.version <= self.to))
     }
 }
@@ -106,7 +107,7 @@ mod tests {
         let delta = Delta {
             owner: NodeId::from_bytes([0xaa; 16]),
             generation: 300,
-            base: 2,
+            head: 4,
             floor: 0,
             from: 1,
             to: 3,
@@ -117,7 +118,7 @@ mod tests {
         };
         let bytes = [
             &[0xaa; 16][..],
-            &[0xac, 0x02, 2, 0, 1, 3], // generation, base, floor, from, to
+            &[0xac, 0x02, 4, 0, 1, 3], // generation, head, floor, from, to
             &[2],                      // records
             &[2],
             &[0xbb; 16],
@@ -142,7 +143,7 @@ mod tests {
         let delta = Delta {
             owner: NodeId::from_bytes([255; 16]),
             generation: u64::MAX,
-            base: u64::MAX,
+            head: u64::MAX,
             floor: u64::MAX,
             from: u64::MAX,
             to: u64::MAX,

@@ -266,7 +266,7 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
     let delta = |owner| Delta {
         owner,
         generation: 9,
-        base: 1,
+        head: 1,
         floor: 0,
         from: 0,
         to: 1,

@@ -45,8 +45,8 @@ mod tests {
         assert_eq!(pull.encode(), [&[2][..], &[9; 16], &[1, 2, 3]].concat());
         assert_eq!(Payload::decode(&pull.encode()), Some(pull));
         let push =
-            Payload::Push(Delta { owner, generation: 1, base: 2, floor: 0, from: 3, to: 3, records: vec![] });
-        assert_eq!(push.encode(), [&[1][..], &[9; 16], &[1, 2, 0, 3, 3, 0]].concat());
+            Payload::Push(Delta { owner, generation: 1, head: 4, floor: 0, from: 3, to: 3, records: vec![] });
+        assert_eq!(push.encode(), [&[1][..], &[9; 16], &[1, 4, 0, 3, 3, 0]].concat());
         assert_eq!(Payload::decode(&[7]), None);
         assert!(Payload::Swim(&[0; MAX_SWIM]).encode().len() <= MAX_PAYLOAD);
     }
