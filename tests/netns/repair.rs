@@ -30,8 +30,8 @@ fn what_is_taken_away_is_put_back() {
         n1.netns().ip(&format!("link delete {}", local.host_ifname))?;
         is_repaired("an endpoint's veth pair", n1, &a, &b, &whole)?;
 
-        a.netns.ip(&format!("link set {} down", local.ifname))?;
-        is_repaired("the state of an endpoint's interface", n1, &a, &b, &whole)?;
+        n1.netns().ip(&format!("link set {} down", local.host_ifname))?;
+        is_repaired("the state of a veth pair's host end", n1, &a, &b, &whole)?;
 
         for kind in ["map", "link"] {
             let pins = pins_of(n1, kind);
