@@ -61,7 +61,7 @@ impl Ip {
                 let mut header =
                     Ipv4Header::new(length, self.hops, protocol, source.octets(), destination.octets())
                         .unwrap();
-                header.set_options(&self.options).unwrap();
+                header.options = self.options[..].try_into().unwrap();
                 header.set_payload_len(self.payload.len()).unwrap();
                 header.ecn = ecn;
                 header.dont_fragment = self.dont_fragment;

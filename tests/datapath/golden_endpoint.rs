@@ -60,7 +60,7 @@ fn frames_are_checked() {
         drops("LLC", ethernet(mac(0), mac(1), 38, &[0x42; 38]), DropReason::NotIp),
         drops("another ethertype", ethernet(mac(0), mac(1), 0x88cc, &[0; 30]), DropReason::NotIp),
         drops("IPv4 header of 16 bytes", malformed, DropReason::Malformed),
-        drops("IPv4 said IPv6", ethernet(mac(0), mac(1), 0x86dd, &good[14..]), DropReason::Truncated),
+        drops("IPv4 said IPv6", ethernet(mac(0), mac(1), 0x86dd, &good[14..]), DropReason::Malformed),
         drops("longer than it is", shorter, DropReason::Truncated),
         drops("another's IPv4 address", from("10.1.0.4", "10.1.0.3"), DropReason::SpoofedAddress),
         drops("another's IPv6 address", from("fd00:1::4", "fd00:1::3"), DropReason::SpoofedAddress),
