@@ -3,6 +3,10 @@
 //! namespaces of its own, which end with it.
 #![cfg(test)]
 
+mod bench;
+mod frames;
+mod golden_endpoint;
+mod golden_underlay;
 mod lab;
 mod netns;
 mod traffic;

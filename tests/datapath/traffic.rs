@@ -46,7 +46,7 @@ fn stream(lab: &Lab, from: usize, v6: bool) {
     let listener =
         lab.nodes[1 - from].endpoint.enter(|| TcpListener::bind(SocketAddr::new(address, 0)).unwrap());
     let to = listener.local_addr().unwrap();
-    let sent: Vec<u8> = (0..SIZE).map(|at| (at * 31 >> 8) as u8).collect();
+    let sent: Vec<u8> = (0..SIZE).map(|at| ((at * 31) >> 8) as u8).collect();
     let host = &lab.nodes[from].host;
     let before = (host.counter("under0", "tx_bytes"), host.counter("under0", "tx_packets"));
     let received = thread::scope(|scope| {

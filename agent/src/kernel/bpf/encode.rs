@@ -217,8 +217,8 @@ impl FromAddress for std::net::Ipv6Addr {
 mod tests {
     use super::*;
 
-    fn survives<T: Encode + PartialEq + std::fmt::Debug>(value: T) {
-        assert_eq!(T::decode(&value.encode()).unwrap(), value);
+    fn survives<T: Encode + PartialEq + std::fmt::Debug>(value: &T) {
+        assert_eq!(&T::decode(&value.encode()).unwrap(), value);
     }
 
     #[test]
@@ -226,17 +226,17 @@ mod tests {
         let vni = Vni::new(0x01_02_03).unwrap();
         let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
         for vtep in ["192.0.2.1", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap()) {
-            survives(NodeEntry { underlay_ifindex: 3, vtep, data_port: 4789, mark: 0x6f76 });
-            survives(Destination::Remote { vtep });
-            survives((vni, vtep));
+            survives(&NodeEntry { underlay_ifindex: 3, vtep, data_port: 4789, mark: 0x6f76 });
+            survives(&Destination::Remote { vtep });
+            survives(&(vni, vtep));
         }
-        survives((vni, mac));
-        survives(Destination::Local { ifindex: 7 });
-        survives(VtepEntry { mtu: 1450 });
+        survives(&(vni, mac));
+        survives(&Destination::Local { ifindex: 7 });
+        survives(&VtepEntry { mtu: 1450 });
         let (ip4, ip6) = ("10.1.0.1".parse().ok(), "fd00::1".parse().ok());
         for (ip4, ip6) in [(ip4, ip6), (ip4, None), (None, ip6), (None, None)] {
-            survives(NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6 });
-            survives(Source { vni, mac, ip4, ip6 });
+            survives(&NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6 });
+            survives(&Source { vni, mac, ip4, ip6 });
         }
     }
 

@@ -1,0 +1,292 @@
+//! Runs golden packets through the loaded programs (`BPF_PROG_TEST_RUN`): the verdict, what was counted, what
+//! became of the bytes and of the mark.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use aya::TestRun as _;
+use aya::programs::TestRunOptions;
+use overlay::model::{MacAddr, Vni};
+use overlay::reconcile::tables::{
+    Destination, NetworkEntry, NodeEntry, Program, Source, TableAction, VtepEntry,
+};
+use overlay_abi::DropReason;
+use overlayd::kernel::bpf::DataPath;
+
+use crate::frames::Mac;
+use crate::lab::{self, DATA_PORT, ip};
+use crate::netns::{Bpffs, Netns};
+
+pub(crate) const MARK: u32 = 0x6f76;
+/// The devices with endpoints behind them; see [`Bench::new`].
+pub(crate) const DEVICES: [&str; 4] = ["ep0", "ep1", "ep2", "ep3"];
+
+/// What goes in.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) what: &'static str,
+    pub(crate) packet: Vec<u8>,
+    pub(crate) device: &'static str,
+    pub(crate) mark: u32,
+    pub(crate) gso_size: u32,
+    pub(crate) expect: Expect,
+}
+
+/// What comes out.
+#[derive(Clone)]
+pub(crate) enum Expect {
+    /// Untouched, for the next program.
+    Pass,
+    /// Dropped and counted, once.
+    Drop(DropReason),
+    /// Redirected with these bytes and this mark.
+    Redirect(Vec<u8>, u32),
+}
+
+impl Case {
+    pub(crate) fn new(what: &'static str, device: &'static str, packet: Vec<u8>, expect: Expect) -> Self {
+        Self { what, packet, device, mark: 0, gso_size: 0, expect }
+    }
+
+    pub(crate) fn mark(mut self, mark: u32) -> Self {
+        self.mark = mark;
+        self
+    }
+
+    pub(crate) fn gso_size(mut self, size: u32) -> Self {
+        self.gso_size = size;
+        self
+    }
+}
+
+/// What the kernel answered.
+pub(crate) struct Ran {
+    pub(crate) verdict: i32,
+    pub(crate) packet: Vec<u8>,
+    pub(crate) mark: u32,
+    pub(crate) dropped: BTreeMap<DropReason, u64>,
+}
+
+pub(crate) struct Bench {
+    pub(crate) netns: Netns,
+    pub(crate) data_path: DataPath,
+    _bpffs: Bpffs,
+}
+
+pub(crate) fn mac(index: usize) -> Mac {
+    lab::mac(index).bytes()
+}
+
+pub(crate) fn vtep(index: u8, v6: bool) -> IpAddr {
+    if v6 { ip(&format!("2001:db8::{index}")) } else { ip(&format!("192.0.2.{index}")) }
+}
+
+impl Bench {
+    /// A node without any entry, its devices there.
+    pub(crate) fn empty() -> Self {
+        let netns = Netns::new();
+        for device in DEVICES.iter().chain(&["under0"]) {
+            netns.ip(&format!("link add {device} type veth peer name {device}-peer"));
+        }
+        let bpffs = Bpffs::new();
+        let data_path = netns.enter(|| DataPath::open(&bpffs.dir()).unwrap());
+        Self { netns, data_path, _bpffs: bpffs }
+    }
+
+    /// A node with VTEP 1 and these endpoints of network 100, by number: 0 (ep0) and 1 (ep1, IPv4 alone) here,
+    /// 2 on VTEP 2, 3 on VTEP 3, which takes 1280 bytes, 4 on a VTEP that is no peer. ep2's endpoint has a
+    /// network that is not known, ep3's one without a gateway, with a peer on VTEP 3.
+    pub(crate) fn new(v6: bool) -> Self {
+        let mut bench = Self::empty();
+        let vni = lab::vni();
+        let ifindex = |device: &str| bench.netns.ifindex(device);
+        let mut actions = vec![
+            TableAction::PutNode(NodeEntry {
+                underlay_ifindex: ifindex("under0"),
+                vtep: vtep(1, v6),
+                data_port: DATA_PORT,
+                mark: MARK,
+            }),
+            TableAction::PutNetwork(
+                vni,
+                NetworkEntry {
+                    mtu: 1450,
+                    gateway4: "10.1.0.1".parse().ok(),
+                    gateway6: "fd00:1::1".parse().ok(),
+                },
+            ),
+            TableAction::PutNetwork(bare(), NetworkEntry { mtu: 1450, gateway4: None, gateway6: None }),
+            TableAction::PutNeighbour(vni, ip("10.1.0.1"), MacAddr::gateway(vni)),
+            TableAction::PutNeighbour(vni, ip("fd00:1::1"), MacAddr::gateway(vni)),
+            TableAction::PutVtep(vtep(2, v6), VtepEntry { mtu: 1450 }),
+            TableAction::PutVtep(vtep(3, v6), VtepEntry { mtu: 1280 }),
+        ];
+        for index in 0..5 {
+            let place = match index {
+                0 | 1 => Destination::Local { ifindex: ifindex(DEVICES[index]) },
+                2 => Destination::Remote { vtep: vtep(2, v6) },
+                3 => Destination::Remote { vtep: vtep(3, v6) },
+                _ => Destination::Remote { vtep: vtep(9, v6) },
+            };
+            actions.push(TableAction::PutFdb(vni, lab::mac(index), place));
+            for v6 in [false, true] {
+                actions.push(TableAction::PutNeighbour(vni, lab::address(index, v6), lab::mac(index)));
+            }
+        }
+        actions.push(TableAction::PutFdb(bare(), lab::mac(3), Destination::Remote { vtep: vtep(3, v6) }));
+        for (index, vni) in [(0, vni), (1, vni), (2, Vni::new(999).unwrap()), (3, bare())] {
+            let (IpAddr::V4(ip4), IpAddr::V6(ip6)) = (lab::address(0, false), lab::address(0, true)) else {
+                unreachable!("one of each family");
+            };
+            let source = match index {
+                1 => Source { vni, mac: lab::mac(1), ip4: "10.1.0.3".parse().ok(), ip6: None },
+                _ => Source { vni, mac: lab::mac(0), ip4: Some(ip4), ip6: Some(ip6) },
+            };
+            actions.push(TableAction::PutSource(ifindex(DEVICES[index]), source));
+        }
+        for action in actions {
+            bench.data_path.apply(&action).unwrap();
+        }
+        bench
+    }
+
+    /// Checks every case, and that no shortened packet is forwarded.
+    pub(crate) fn check(&mut self, program: Program, cases: &[Case]) {
+        for case in cases {
+            self.check_case(program, case);
+            let step = (case.packet.len() / 100).max(1);
+            for length in (shortest(&case.packet)..case.packet.len()).step_by(step) {
+                let ran = self.run(program, case, &case.packet[..length]);
+                let what = format!("{}, cut to {length} bytes: {}", case.what, ran.verdict);
+                assert!(matches!(ran.verdict, PASS | DROP), "{what}");
+                assert_eq!(ran.dropped.values().sum::<u64>(), u64::from(ran.verdict == DROP), "{what}");
+            }
+        }
+    }
+
+    fn check_case(&mut self, program: Program, case: &Case) {
+        let ran = self.run(program, case, &case.packet);
+        let what = format!("{program:?}, {}; dropped: {:?}", case.what, ran.dropped);
+        match &case.expect {
+            Expect::Pass => {
+                assert_eq!((ran.verdict, ran.dropped), (PASS, BTreeMap::new()), "{what}");
+                assert_eq!(ran.packet, case.packet, "{what}");
+            }
+            Expect::Drop(reason) => {
+                assert_eq!((ran.verdict, ran.dropped), (DROP, BTreeMap::from([(*reason, 1)])), "{what}");
+            }
+            Expect::Redirect(packet, mark) => {
+                assert_eq!((ran.verdict, ran.dropped), (REDIRECT, BTreeMap::new()), "{what}");
+                assert_eq!(ran.mark, *mark, "{what}");
+                let got = without_flow_port(&ran.packet, program);
+                assert!(
+                    got == without_flow_port(packet, program),
+                    "{what}\n got {}\nwant {}",
+                    hex(&got),
+                    hex(packet)
+                );
+            }
+        }
+    }
+
+    /// Runs `packet` in the case's context.
+    pub(crate) fn run(&mut self, program: Program, case: &Case, packet: &[u8]) -> Ran {
+        let before = self.data_path.drops().unwrap();
+        let mut context = Context::new();
+        context.set(Context::IFINDEX, self.netns.ifindex(case.device));
+        context.set(Context::MARK, case.mark);
+        context.set(Context::GSO_SIZE, case.gso_size);
+        let (mut out, mut context_out) = (vec![0; 4096], Context::new());
+        let result = self
+            .netns
+            .enter(|| {
+                self.data_path.program(program).unwrap().test_run(TestRunOptions {
+                    data_in: Some(packet),
+                    data_out: Some(&mut out),
+                    ctx_in: Some(&context.0),
+                    ctx_out: Some(&mut context_out.0),
+                    ..TestRunOptions::default()
+                })
+            })
+            .unwrap_or_else(|error| panic!("{}, {} bytes: {error:?}", case.what, packet.len()));
+        out.truncate(result.data_size_out as usize);
+        let mut dropped = self.data_path.drops().unwrap();
+        for (reason, count) in before {
+            *dropped.get_mut(&reason).unwrap() -= count;
+        }
+        dropped.retain(|_, count| *count > 0);
+        Ran {
+            verdict: result.return_value.cast_signed(),
+            packet: out,
+            mark: context_out.get(Context::MARK),
+            dropped,
+        }
+    }
+}
+
+/// A network without gateways.
+pub(crate) fn bare() -> Vni {
+    Vni::new(300).unwrap()
+}
+
+/// TC_ACT_UNSPEC, which is tcx's "next".
+pub(crate) const PASS: i32 = -1;
+/// TC_ACT_SHOT.
+pub(crate) const DROP: i32 = 2;
+/// TC_ACT_REDIRECT.
+pub(crate) const REDIRECT: i32 = 7;
+
+/// The fewest bytes of a frame that the kernel accepts for a run: IP frames need a whole fixed IP header.
+fn shortest(packet: &[u8]) -> usize {
+    match packet[12..14] {
+        [0x08, 0x00] => 34,
+        [0x86, 0xdd] => 54,
+        _ => 15,
+    }
+}
+
+/// The flow's source port differs from boot to boot; it only has to lie in the dynamic range.
+fn without_flow_port(packet: &[u8], program: Program) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    let port = match (program, packet.get(12..14)) {
+        (Program::TcEndpoint, Some([0x08, 0x00]))
+            if packet[23] == 17 && packet[36..38] == DATA_PORT.to_be_bytes() =>
+        {
+            34
+        }
+        (Program::TcEndpoint, Some([0x86, 0xdd]))
+            if packet[20] == 17 && packet[56..58] == DATA_PORT.to_be_bytes() =>
+        {
+            54
+        }
+        _ => return packet,
+    };
+    assert!(packet[port] >= 0xc0, "source port {:?}", &packet[port..port + 2]);
+    packet[port..port + 2].copy_from_slice(&[0xc0, 0]);
+    packet
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `struct __sk_buff`.
+struct Context([u8; 192]);
+
+impl Context {
+    const MARK: usize = 8;
+    const IFINDEX: usize = 40;
+    const GSO_SIZE: usize = 176;
+
+    const fn new() -> Self {
+        Self([0; 192])
+    }
+
+    fn set(&mut self, at: usize, value: u32) {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    fn get(&self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.0[at..at + 4].try_into().unwrap())
+    }
+}
