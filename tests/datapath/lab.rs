@@ -8,7 +8,7 @@ use overlay::reconcile::tables::{
 };
 use overlayd::kernel::bpf::DataPath;
 
-use crate::netns::{Bpffs, Netns};
+use crate::netns::{Bpffs, Netns, eventually};
 
 pub(crate) const DATA_PORT: u16 = 4789;
 const MARK: u32 = 0x6f76;
@@ -157,5 +157,12 @@ impl Node {
 
     pub(crate) fn apply(&mut self, action: TableAction) {
         self.data_path.apply(&action).unwrap();
+    }
+
+    pub(crate) fn detach(&mut self, program: Program, device: &str) {
+        self.host.enter(|| {
+            self.data_path.detach(program, device).unwrap();
+            eventually("detached", || !self.data_path.attached(program, device).unwrap());
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use overlay::model::UnderlayFamily;
+use overlay::reconcile::tables::{TableAction, VtepEntry};
 
 use crate::lab::{Lab, address};
 
@@ -25,6 +26,22 @@ fn cross(family: UnderlayFamily) {
             ping(&lab, from, v6);
             stream(&lab, from, v6);
         }
+    }
+}
+
+/// A way to the peer that takes less than the endpoints' MTU: the answers must make the senders fit in.
+#[test]
+fn streams_adapt_to_a_smaller_way() {
+    const SMALLER: u16 = 1300;
+    let mut lab = Lab::new(UnderlayFamily::V4);
+    for index in 0..2 {
+        let vtep = lab.nodes[1 - index].vtep;
+        lab.nodes[index].apply(TableAction::PutVtep(vtep, VtepEntry { mtu: SMALLER }));
+    }
+    for v6 in [false, true] {
+        stream(&lab, 0, v6);
+        let route = lab.nodes[0].endpoint.run(&format!("ip route get {}", address(1, v6)));
+        assert!(route.contains("mtu 1300"), "{route}");
     }
 }
 

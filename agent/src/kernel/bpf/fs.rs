@@ -24,7 +24,8 @@ pub fn ensure_bpffs(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))
 }
 
-/// Removes every pin below `dir`, and `dir`: the data path stops. Programs go before what they need.
+/// Removes every pin below `dir`, and `dir`: the data path stops, a moment later. Programs go
+/// before what they need.
 ///
 /// # Errors
 /// Names the first thing that can't be removed.
