@@ -31,10 +31,6 @@ pub fn send(
     let node = maps::node().ok_or(DropReason::NoNode)?;
     let v4 = node.vtep.is_v4();
     let outer_len = if v4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
-    // The outer lengths have 16 bits, even of what the kernel has yet to cut into segments.
-    let Ok(inner) = u16::try_from(ctx.len() + (outer_len - ethernet::LEN) as u32) else {
-        return Err(DropReason::TooBig);
-    };
     let outer = vxlan::Outer {
         source: node.vtep,
         destination: *peer,
@@ -43,7 +39,7 @@ pub fn send(
         destination_port: node.data_port,
         vni: source.vni,
         ecn: packet.ecn(),
-        inner: inner - (outer_len - ethernet::LEN) as u16,
+        inner: ctx.len() as usize,
     };
     if v4 {
         grow(ctx, outer_len, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64)?;
