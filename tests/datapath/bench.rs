@@ -123,7 +123,7 @@ impl Bench {
         ];
         for index in 0..5 {
             let place = match index {
-                0 | 1 => Destination::Local { ifindex: ifindex(DEVICES[index]) },
+                0 | 1 => Destination::Local { ifindex: ifindex(&format!("ep{index}")) },
                 2 => Destination::Remote { vtep: vtep(2, v6) },
                 3 => Destination::Remote { vtep: vtep(3, v6) },
                 _ => Destination::Remote { vtep: vtep(9, v6) },

@@ -102,11 +102,49 @@ fn frames_are_checked() {
 }
 
 #[test]
+fn nothing_hides_behind_extension_headers() {
+    let (own, peer) = (own(true), address(2, true));
+    let behind = |extensions: &[u8], last: u8, message: &[u8]| {
+        let mut payload: Vec<u8> =
+            extensions.iter().skip(1).chain(&[last]).flat_map(|next| [*next, 0, 0, 0, 0, 0, 0, 0]).collect();
+        payload.extend(message);
+        sent(2, &Ip::new(own, peer, extensions[0], &payload).with(|ip| ip.hops = 255))
+    };
+    let message = |kind: u8| [&[kind][..], &[0; 31]].concat();
+    let mut cases: Vec<Case> = (133..=137)
+        .map(|kind| {
+            drops("Neighbour Discovery", behind(&[60], 58, &message(kind)), DropReason::MalformedNeighbour)
+        })
+        .collect();
+    for kind in [130, 131, 132, 143] {
+        cases.push(drops(
+            "a listener's message",
+            behind(&[0], 58, &message(kind)),
+            DropReason::MulticastListener,
+        ));
+    }
+    let fragment = behind(&[60, 44], 58, &message(136));
+    cases.push(drops("in a first fragment", fragment, DropReason::MalformedNeighbour));
+    cases.push(drops("a redirect", behind_nothing(&message(137)), DropReason::MalformedNeighbour));
+    cases.push(drops("too deep", behind(&[60; 7], 58, &message(136)), DropReason::Unreadable));
+    for (protocol, payload) in [(17, frames::udp(1, 2, b"query")), (58, message(128))] {
+        let packet = behind(&[0, 60], protocol, &payload);
+        cases.push(Case::new("an honest one", "ep0", packet.clone(), encapsulated(&packet, 0, false)));
+    }
+    Bench::new(false).check(Program::TcEndpoint, &cases);
+}
+
+/// An ICMPv6 message to a peer.
+fn behind_nothing(message: &[u8]) -> Vec<u8> {
+    sent(2, &Ip::new(own(true), address(2, true), 58, message).with(|ip| ip.hops = 255))
+}
+
+#[test]
 fn arp_is_answered_from_the_map() {
     let ask =
         |sender: (Mac, &str), target: &str| arp(mac(0), 1, (sender.0, ip(sender.1)), (NONE, ip(target)));
     let reply = |from: (Mac, &str)| {
-        ethernet_to(mac(0), from.0, arp(from.0, 2, (from.0, ip(from.1)), (mac(0), ip("10.1.0.2"))))
+        ethernet_to(mac(0), from.0, &arp(from.0, 2, (from.0, ip(from.1)), (mac(0), ip("10.1.0.2"))))
     };
     let mut odd = ask((mac(0), "10.1.0.2"), "10.1.0.4");
     odd[16] = 9;
@@ -134,7 +172,7 @@ fn arp_is_answered_from_the_map() {
 }
 
 /// The frame with other addresses in front.
-fn ethernet_to(destination: Mac, source: Mac, frame: Vec<u8>) -> Vec<u8> {
+fn ethernet_to(destination: Mac, source: Mac, frame: &[u8]) -> Vec<u8> {
     [&destination[..], &source, &frame[12..]].concat()
 }
 
@@ -176,7 +214,7 @@ fn neighbour_solicitations_are_answered_from_the_map() {
         ),
         answers(
             "unicast, to see whether it lives",
-            ethernet_to(mac(2), mac(0), ask("fd00:1::2", "fd00:1::4", option)),
+            ethernet_to(mac(2), mac(0), &ask("fd00:1::2", "fd00:1::4", option)),
             peer,
         ),
         drops("nobody", ask("fd00:1::2", "fd00:1::99", option), DropReason::UnknownNeighbour),

@@ -8,7 +8,7 @@ use overlay::reconcile::tables::{
 };
 use overlayd::kernel::bpf::DataPath;
 
-use crate::netns::{Bpffs, Netns};
+use crate::netns::{Bpffs, Netns, eventually};
 
 pub(crate) const DATA_PORT: u16 = 4789;
 const MARK: u32 = 0x6f76;
@@ -110,25 +110,15 @@ impl Node {
         host.ip("link set under0 up");
         host.ip(&format!("link add vx0 type vxlan external dstport {DATA_PORT} nolearning udp6zerocsumrx"));
         host.ip("link set vx0 up");
-        let endpoint = Netns::new();
-        host.ip(&format!(
-            "link add ep0 mtu {mtu} type veth peer name eth0 address {} mtu {mtu} netns {}",
-            mac(index),
-            endpoint.path()
-        ));
-        host.ip("link set ep0 up");
-        endpoint.ip(&format!("addr add {}/24 dev eth0", address(index, false)));
-        endpoint.ip(&format!("addr add {}/64 dev eth0 nodad", address(index, true)));
-        endpoint.ip("link set eth0 up");
+        let endpoint = cable(&host, "ep0", index, mtu);
         let bpffs = Bpffs::new();
         let data_path = host.enter(|| DataPath::open(&bpffs.dir()).unwrap());
         Self { host, endpoint, data_path, vtep, _bpffs: bpffs }
     }
 
     fn fill(&mut self, index: usize, mtu: u16) {
-        let (underlay, ep) = (self.host.ifindex("under0"), self.host.ifindex("ep0"));
         self.apply(TableAction::PutNode(NodeEntry {
-            underlay_ifindex: underlay,
+            underlay_ifindex: self.host.ifindex("under0"),
             vtep: self.vtep,
             data_port: DATA_PORT,
             mark: MARK,
@@ -145,17 +135,54 @@ impl Node {
                 self.apply(TableAction::PutNeighbour(vni(), address(endpoint, v6), mac(endpoint)));
             }
         }
-        self.apply(TableAction::PutFdb(vni(), mac(index), Destination::Local { ifindex: ep }));
+        self.introduce("ep0", index);
+    }
+
+    /// Tells the data path of endpoint `index` behind a device here.
+    fn introduce(&mut self, device: &str, index: usize) {
+        let ifindex = self.host.ifindex(device);
         let (IpAddr::V4(ip4), IpAddr::V6(ip6)) = (address(index, false), address(index, true)) else {
             unreachable!("one of each family");
         };
-        self.apply(TableAction::PutSource(
-            ep,
-            Source { vni: vni(), mac: mac(index), ip4: Some(ip4), ip6: Some(ip6) },
-        ));
+        let source = Source { vni: vni(), mac: mac(index), ip4: Some(ip4), ip6: Some(ip6) };
+        self.apply(TableAction::PutSource(ifindex, source));
+        self.apply(TableAction::PutFdb(vni(), mac(index), Destination::Local { ifindex }));
+        for v6 in [false, true] {
+            self.apply(TableAction::PutNeighbour(vni(), address(index, v6), mac(index)));
+        }
+    }
+
+    /// One more endpoint here.
+    pub(crate) fn add_endpoint(&mut self, device: &str, index: usize, mtu: u16) -> Netns {
+        let endpoint = cable(&self.host, device, index, mtu);
+        self.introduce(device, index);
+        self.host.enter(|| self.data_path.attach(Program::TcEndpoint, device).unwrap());
+        endpoint
     }
 
     pub(crate) fn apply(&mut self, action: TableAction) {
         self.data_path.apply(&action).unwrap();
     }
+
+    pub(crate) fn detach(&mut self, program: Program, device: &str) {
+        self.host.enter(|| {
+            self.data_path.detach(program, device).unwrap();
+            eventually("detached", || !self.data_path.attached(program, device).unwrap());
+        });
+    }
+}
+
+/// A namespace for endpoint `index`, and the veth pair that leads there.
+fn cable(host: &Netns, device: &str, index: usize, mtu: u16) -> Netns {
+    let endpoint = Netns::new();
+    host.ip(&format!(
+        "link add {device} mtu {mtu} type veth peer name eth0 address {} mtu {mtu} netns {}",
+        mac(index),
+        endpoint.path()
+    ));
+    host.ip(&format!("link set {device} up"));
+    endpoint.ip(&format!("addr add {}/24 dev eth0", address(index, false)));
+    endpoint.ip(&format!("addr add {}/64 dev eth0 nodad", address(index, true)));
+    endpoint.ip("link set eth0 up");
+    endpoint
 }

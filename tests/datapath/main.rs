@@ -4,9 +4,11 @@
 #![cfg(test)]
 
 mod bench;
+mod forgery;
 mod frames;
 mod golden_endpoint;
 mod golden_underlay;
 mod lab;
+mod lifecycle;
 mod netns;
 mod traffic;

@@ -63,7 +63,7 @@ reasons! {
     Announcement = 17, "announcement",
         "An endpoint announced its own address, or answered for it; harmless, as the data path answers for all.";
     MalformedNeighbour = 18, "malformed_neighbour",
-        "An ARP or Neighbour Discovery packet was not well-formed; look for the sender that produces it.";
+        "An ARP or Neighbour Discovery packet was not well-formed, hid behind other headers or was a redirect; look for the sender that produces it.";
     UnknownNeighbour = 19, "unknown_neighbour",
         "An endpoint asked for an address that nobody in its network has; check the address it connects to.";
     NoEgress = 20, "no_egress",
@@ -99,7 +99,7 @@ reasons! {
     ForeignSender = 35, "foreign_sender",
         "A local process sent to the data port, which is Overlay's alone; find it with `ss -uap`.";
     Unreadable = 36, "unreadable",
-        "A packet that leaves had more IPv6 extension headers than the guard reads; find what sends it.";
+        "A packet had more IPv6 extension headers than anyone needs, so what is behind them can't be checked; find what sends it.";
 }
 
 #[cfg(test)]

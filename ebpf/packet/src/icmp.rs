@@ -25,6 +25,12 @@ pub mod v6 {
     pub const ECHO: u8 = 128;
     /// An echo's answer.
     pub const ECHO_REPLY: u8 = 129;
+    /// Multicast listener query.
+    pub const LISTENER_QUERY: u8 = 130;
+    /// Multicast listener done, the last of its version's three.
+    pub const LISTENER_DONE: u8 = 132;
+    /// Multicast listener report, version 2.
+    pub const LISTENER_REPORT2: u8 = 143;
     /// Router solicitation.
     pub const ROUTER_SOLICITATION: u8 = 133;
     /// Router advertisement.
@@ -33,6 +39,8 @@ pub mod v6 {
     pub const NEIGHBOUR_SOLICITATION: u8 = 135;
     /// Neighbour advertisement.
     pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    /// Redirect.
+    pub const REDIRECT: u8 = 137;
 }
 
 /// How much of a packet that does not fit is quoted in the answer, from its IP header on, in bytes. It leaves

@@ -44,16 +44,23 @@ pub struct Outer {
     pub vni: u32,
     /// The inner packet's ECN field (RFC 6040, section 4.1: normal mode copies it).
     pub ecn: u8,
-    /// The inner frame's length in bytes, its Ethernet header included.
-    pub inner: u16,
+    /// The inner frame's length in bytes, its Ethernet header included. The outer length fields say 0 where it
+    /// does not fit them: only what the kernel has yet to cut into segments is that long, and it then writes them.
+    pub inner: usize,
 }
 
 impl Outer {
+    /// The inner frame's length with that of `headers`.
+    #[inline(always)]
+    fn length(&self, headers: usize) -> u16 {
+        u16::try_from(self.inner + headers).unwrap_or(0)
+    }
+
     #[inline(always)]
     fn udp_vxlan(&self) -> [u8; UDP_LEN + LEN] {
         let [s0, s1] = self.source_port.to_be_bytes();
         let [d0, d1] = self.destination_port.to_be_bytes();
-        let [l0, l1] = self.inner.wrapping_add((UDP_LEN + LEN) as u16).to_be_bytes();
+        let [l0, l1] = self.length(UDP_LEN + LEN).to_be_bytes();
         let [_, v0, v1, v2] = self.vni.to_be_bytes();
         // The checksum is zero: RFC 7348, section 4.1, and RFC 6935 for IPv6.
         [s0, s1, d0, d1, l0, l1, 0, 0, VALID_VNI, 0, 0, 0, v0, v1, v2, 0]
@@ -62,7 +69,7 @@ impl Outer {
     /// Over IPv4. The Ethernet addresses are left zero: the next hop's are the kernel's business.
     #[inline(always)]
     pub fn v4(&self) -> [u8; OUTER4_LEN] {
-        let total = self.inner.wrapping_add((ip::V4_LEN + UDP_LEN + LEN) as u16);
+        let total = self.length(ip::V4_LEN + UDP_LEN + LEN);
         let mut bytes = [0; OUTER4_LEN];
         [bytes[12], bytes[13]] = ethernet::IPV4.to_be_bytes();
         ip::write4(&mut bytes[14..], self.ecn, total, ip::protocol::UDP, &self.source, &self.destination);
@@ -73,7 +80,7 @@ impl Outer {
     /// Over IPv6.
     #[inline(always)]
     pub fn v6(&self) -> [u8; OUTER6_LEN] {
-        let payload = self.inner.wrapping_add((UDP_LEN + LEN) as u16);
+        let payload = self.length(UDP_LEN + LEN);
         let mut bytes = [0; OUTER6_LEN];
         [bytes[12], bytes[13]] = ethernet::IPV6.to_be_bytes();
         let ends = (&self.source, &self.destination);
@@ -127,6 +134,13 @@ mod tests {
         assert!(header.is_valid(false));
         assert_eq!((header.total(), header.ecn(), header.protocol()), (98 + 56, 2, 17));
         assert_eq!(udp_destination(bytes[54..62].try_into().unwrap()), 4789);
+    }
+
+    #[test]
+    fn lengths_beyond_16_bits_are_left_to_the_kernel() {
+        let long = Outer { inner: 65_500, ..outer(Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])) };
+        let bytes = long.v4();
+        assert_eq!((&bytes[16..18], &bytes[38..40]), (&[0, 0][..], &65_516u16.to_be_bytes()[..]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{
     BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
     BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
 };
-use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_adjust_room};
+use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::{ethernet, ip, vxlan};
@@ -12,7 +12,6 @@ use overlay_packet::{ethernet, ip, vxlan};
 use crate::frame::{self, Outcome, Verdict};
 use crate::maps;
 
-const BPF_ADJ_ROOM_MAC: u32 = 1;
 /// The kernel is told of the inner Ethernet header alone; counting VXLAN's in breaks the segmentation of TCP.
 const INNER_L2: u64 = (ethernet::LEN as u64) << 56;
 const FLAGS: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
@@ -31,10 +30,6 @@ pub fn send(
     let node = maps::node().ok_or(DropReason::NoNode)?;
     let v4 = node.vtep.is_v4();
     let outer_len = if v4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
-    // The outer lengths have 16 bits, even of what the kernel has yet to cut into segments.
-    let Ok(inner) = u16::try_from(ctx.len() + (outer_len - ethernet::LEN) as u32) else {
-        return Err(DropReason::TooBig);
-    };
     let outer = vxlan::Outer {
         source: node.vtep,
         destination: *peer,
@@ -43,7 +38,7 @@ pub fn send(
         destination_port: node.data_port,
         vni: source.vni,
         ecn: packet.ecn(),
-        inner: inner - (outer_len - ethernet::LEN) as u16,
+        inner: ctx.len() as usize,
     };
     if v4 {
         grow(ctx, outer_len, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64)?;
@@ -61,11 +56,7 @@ pub fn send(
 
 #[inline(always)]
 fn grow(ctx: &TcContext, by: usize, family: u64) -> Result<(), DropReason> {
-    // SAFETY: the context is valid.
-    match unsafe { bpf_skb_adjust_room(ctx.skb.skb, by as i32, BPF_ADJ_ROOM_MAC, FLAGS | family) } {
-        0 => Ok(()),
-        _ => Err(DropReason::EncapFailed),
-    }
+    frame::adjust_room(ctx, by as i32, FLAGS | family, DropReason::EncapFailed)
 }
 
 /// Whether the packet, or each segment that the kernel will cut it into, fits `mtu` bytes.

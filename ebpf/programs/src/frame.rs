@@ -46,6 +46,13 @@ pub fn resize(ctx: &TcContext, len: usize) -> Result<(), DropReason> {
     }
 }
 
+/// Makes (or, if negative, takes) room of `by` bytes behind the Ethernet header.
+#[inline(always)]
+pub fn adjust_room(ctx: &TcContext, by: i32, flags: u64, failure: DropReason) -> Result<(), DropReason> {
+    const BPF_ADJ_ROOM_MAC: u32 = 1;
+    ctx.adjust_room(by, BPF_ADJ_ROOM_MAC, flags).map_err(|_| failure)
+}
+
 /// Sends the frame out of a device.
 #[inline(always)]
 pub fn send_to(ifindex: u32) -> Verdict {

@@ -1,14 +1,12 @@
 //! What the gateway's address answers by itself: echo requests, and packets that do not fit.
 
-use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_adjust_room, bpf_skb_pull_data};
+use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{DropReason, Source, gateway_mac};
 use overlay_packet::{checksum, ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome};
 use crate::maps;
-
-const BPF_ADJ_ROOM_MAC: u32 = 1;
 
 /// Answers an echo request for the gateway's own address; anything else for the gateway has nowhere to go.
 #[inline(never)]
@@ -87,11 +85,7 @@ pub fn answer_too_big(ctx: &TcContext, source: &Source, packet: &ip::Header, mtu
 /// Makes room between the Ethernet header and the quote for `headers`, of which Ethernet's is there already.
 #[inline(always)]
 fn push(ctx: &TcContext, headers: usize) -> Result<(), DropReason> {
-    // SAFETY: the context is valid.
-    match unsafe { bpf_skb_adjust_room(ctx.skb.skb, (headers - ethernet::LEN) as i32, BPF_ADJ_ROOM_MAC, 0) } {
-        0 => Ok(()),
-        _ => Err(DropReason::RewriteFailed),
-    }
+    frame::adjust_room(ctx, (headers - ethernet::LEN) as i32, 0, DropReason::RewriteFailed)
 }
 
 /// The running sum of the quote, of big-endian words.

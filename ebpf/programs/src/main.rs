@@ -4,6 +4,7 @@
 #![no_main]
 
 mod encap;
+mod extension;
 mod frame;
 mod gateway;
 mod maps;

@@ -6,7 +6,7 @@ use overlay_abi::{DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome};
-use crate::{encap, gateway, maps, neighbour};
+use crate::{encap, extension, gateway, maps, neighbour};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
@@ -25,16 +25,22 @@ pub fn run(ctx: &TcContext) -> Outcome {
     }
     let mut packet = ip::Header::EMPTY;
     frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut packet)?;
-    if packet.protocol() == ip::protocol::ICMPV6 && !packet.is_v4() {
-        let kind = frame::load::<1>(ctx, ethernet::LEN + ip::V6_LEN)?[0];
-        match kind {
-            icmp::v6::NEIGHBOUR_SOLICITATION => {
-                return neighbour::answer_solicitation(ctx, source, &header, &packet);
+    if !packet.is_v4() {
+        if packet.protocol() == ip::protocol::ICMPV6 {
+            match frame::load::<1>(ctx, ethernet::LEN + ip::V6_LEN)?[0] {
+                icmp::v6::NEIGHBOUR_SOLICITATION => {
+                    return neighbour::answer_solicitation(ctx, source, &header, &packet);
+                }
+                icmp::v6::NEIGHBOUR_ADVERTISEMENT => {
+                    return neighbour::check_advertisement(ctx, source, &packet);
+                }
+                icmp::v6::ROUTER_SOLICITATION => return Err(DropReason::RouterSolicitation),
+                icmp::v6::ROUTER_ADVERTISEMENT => return Err(DropReason::RouterAdvertisement),
+                icmp::v6::REDIRECT => return Err(DropReason::MalformedNeighbour),
+                _ => {}
             }
-            icmp::v6::NEIGHBOUR_ADVERTISEMENT => return neighbour::check_advertisement(ctx, source, &packet),
-            icmp::v6::ROUTER_SOLICITATION => return Err(DropReason::RouterSolicitation),
-            icmp::v6::ROUTER_ADVERTISEMENT => return Err(DropReason::RouterAdvertisement),
-            _ => {}
+        } else if extension::is_extension(packet.protocol()) {
+            refuse_hidden(ctx, &packet)?;
         }
     }
     refuse_group(&header, &packet)?;
@@ -58,18 +64,32 @@ pub fn run(ctx: &TcContext) -> Outcome {
     }
 }
 
-/// Broadcasts and multicasts go nowhere; the reasons tell the usual ones apart.
+/// Neighbour Discovery behind extension headers would reach the peer's kernel unchecked (RFC 7113). Multicast
+/// listener reports are always behind one (RFC 3810, section 5), and go nowhere either.
+#[inline(never)]
+fn refuse_hidden(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason> {
+    match extension::follow(ctx, packet)? {
+        Some(transport) if transport.protocol == ip::protocol::ICMPV6 => {
+            match frame::load::<1>(ctx, transport.at)?[0] {
+                icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT => Err(DropReason::MalformedNeighbour),
+                icmp::v6::LISTENER_QUERY..=icmp::v6::LISTENER_DONE | icmp::v6::LISTENER_REPORT2 => {
+                    Err(DropReason::MulticastListener)
+                }
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Broadcasts and multicasts go nowhere.
 #[inline(never)]
 fn refuse_group(header: &ethernet::Header, packet: &ip::Header) -> Result<(), DropReason> {
     if header.destination == [0xff; 6] {
         return Err(DropReason::Broadcast);
     }
     if ethernet::is_group(&header.destination) || packet.destination().is_group() {
-        // Multicast listener reports alone come behind hop-by-hop options (RFC 3810, section 5).
-        return Err(match packet.protocol() {
-            ip::protocol::HOP_BY_HOP if !packet.is_v4() => DropReason::MulticastListener,
-            _ => DropReason::Multicast,
-        });
+        return Err(DropReason::Multicast);
     }
     Ok(())
 }

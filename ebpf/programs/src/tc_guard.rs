@@ -6,11 +6,7 @@ use overlay_abi::{DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::maps;
-
-/// The most IPv6 extension headers before UDP. RFC 8200, section 4.1 knows five of those that a sender can
-/// set in an order that makes sense.
-const MOST_EXTENSIONS: usize = 6;
+use crate::{extension, maps};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
@@ -40,41 +36,10 @@ fn check4(ctx: &TcContext, node: &Node, packet: &ip::Header) -> Outcome {
 
 #[inline(always)]
 fn check6(ctx: &TcContext, node: &Node, packet: &ip::Header) -> Outcome {
-    let mut protocol = packet.protocol();
-    let mut at = ethernet::LEN + ip::V6_LEN;
-    for _ in 0..MOST_EXTENSIONS {
-        if protocol == ip::protocol::UDP {
-            return check_port(ctx, node, at);
-        }
-        if !is_extension(protocol) {
-            return Ok(Verdict::Pass);
-        }
-        let Ok([next, length, high, low]) = frame::load(ctx, at) else { return Ok(Verdict::Pass) };
-        if protocol == ip::protocol::FRAGMENT {
-            if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
-                return Ok(Verdict::Pass);
-            }
-            at += 8;
-        } else {
-            at += (usize::from(length) + 1) * 8;
-        }
-        protocol = next;
+    match extension::follow(ctx, packet)? {
+        Some(transport) if transport.protocol == ip::protocol::UDP => check_port(ctx, node, transport.at),
+        _ => Ok(Verdict::Pass),
     }
-    if protocol == ip::protocol::UDP {
-        return check_port(ctx, node, at);
-    }
-    if is_extension(protocol) { Err(DropReason::Unreadable) } else { Ok(Verdict::Pass) }
-}
-
-#[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
-    matches!(
-        protocol,
-        ip::protocol::HOP_BY_HOP
-            | ip::protocol::ROUTING
-            | ip::protocol::FRAGMENT
-            | ip::protocol::DESTINATION_OPTIONS
-    )
 }
 
 #[inline(always)]

@@ -3,15 +3,13 @@
 //! (their tunnel's marks can't be taken off here), fragments, and IPv4 with options. [`crate::tc_overlay`] sees those.
 
 use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6};
-use aya_ebpf::helpers::{bpf_skb_adjust_room, bpf_skb_ecn_set_ce};
+use aya_ebpf::helpers::bpf_skb_ecn_set_ce;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::{maps, receive};
-
-const BPF_ADJ_ROOM_MAC: u32 = 1;
 
 /// What the outer headers say.
 struct Outer {
@@ -74,9 +72,6 @@ fn strip(ctx: &TcContext, by: usize, inner: &receive::Inner) -> Result<(), DropR
         ethernet::IPV4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
         _ => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
     };
-    // SAFETY: the context is valid.
-    if unsafe { bpf_skb_adjust_room(ctx.skb.skb, -(by as i32), BPF_ADJ_ROOM_MAC, family as u64) } != 0 {
-        return Err(DropReason::DecapFailed);
-    }
+    frame::adjust_room(ctx, -(by as i32), family as u64, DropReason::DecapFailed)?;
     frame::store(ctx, 0, &inner.header.bytes())
 }

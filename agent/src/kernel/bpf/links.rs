@@ -52,7 +52,8 @@ impl DataPath {
         Ok(())
     }
 
-    /// Detaches the program, by removing its pin; one that is not attached is no error.
+    /// Detaches the program, by removing its pin; one that is not attached is no error. The kernel lets go of it
+    /// a moment later.
     ///
     /// # Errors
     /// When the pin can't be removed.

@@ -5,13 +5,13 @@
 //! It decides nothing: what should be in the tables and where programs should be attached is the core's to say.
 //! It works in the network namespace of the thread that calls it.
 
+mod bpffs;
 mod encode;
-mod fs;
 mod links;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::fs as stdfs;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -21,7 +21,7 @@ use aya::{Ebpf, EbpfLoader};
 use overlay::reconcile::tables::{Program, TableAction, Tables};
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
 
-pub use fs::{ensure_bpffs, remove};
+pub use bpffs::{ensure_bpffs, remove};
 
 /// The object with all programs, built by `build.rs`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
@@ -55,9 +55,9 @@ impl DataPath {
     /// When `dir` is not on a bpffs, see [`ensure_bpffs`]; when the kernel refuses a map or a program.
     pub fn open(dir: &Path) -> Result<Self> {
         let maps = dir.join(format!("v{ABI_VERSION}")).join("maps");
-        let links = dir.join(fs::LINKS);
+        let links = dir.join(bpffs::LINKS);
         for path in [&maps, &links] {
-            stdfs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+            fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         }
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&maps)
@@ -108,8 +108,8 @@ impl DataPath {
     /// # Errors
     /// When the kernel refuses a pin.
     pub fn repair_pins(&mut self) -> Result<Vec<String>> {
-        stdfs::create_dir_all(&self.maps).with_context(|| format!("creating {}", self.maps.display()))?;
-        stdfs::create_dir_all(&self.links).with_context(|| format!("creating {}", self.links.display()))?;
+        fs::create_dir_all(&self.maps).with_context(|| format!("creating {}", self.maps.display()))?;
+        fs::create_dir_all(&self.links).with_context(|| format!("creating {}", self.links.display()))?;
         let mut missing = Vec::new();
         for name in map::ALL {
             let path = self.maps.join(name);
@@ -119,7 +119,7 @@ impl DataPath {
                 continue;
             }
             if pinned.is_some() {
-                stdfs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
             map.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
             missing.push(name.to_owned());

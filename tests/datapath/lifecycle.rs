@@ -1,0 +1,126 @@
+//! What outlives an agent: pinned maps and links, taken over by the next one.
+
+use std::fs;
+
+use overlay::reconcile::tables::{NodeEntry, Program, TableAction};
+use overlayd::kernel::bpf::{self, DataPath};
+
+use crate::bench::{Bench, vtep};
+use crate::netns::{Bpffs, Netns, eventually};
+
+const PROGRAMS: [Program; 4] =
+    [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
+
+fn device(netns: &Netns, name: &str) {
+    netns.ip(&format!("link add {name} type veth peer name peer0"));
+}
+
+#[test]
+fn the_next_agent_takes_over_tables_and_links() {
+    let (netns, bpffs) = (Netns::new(), Bpffs::new());
+    device(&netns, "dev0.5");
+    netns.enter(|| {
+        let mut first = DataPath::open(&bpffs.dir()).unwrap();
+        let node = NodeEntry { underlay_ifindex: 3, vtep: vtep(1, false), data_port: 4789, mark: 1 };
+        first.apply(&TableAction::PutNode(node)).unwrap();
+        for program in PROGRAMS {
+            assert!(!first.attached(program, "dev0.5").unwrap());
+            first.attach(program, "dev0.5").unwrap();
+        }
+        let ids = PROGRAMS.map(|program| first.info(program).unwrap().id());
+        drop(first);
+
+        let mut second = DataPath::open(&bpffs.dir()).unwrap();
+        assert_eq!(second.observe().unwrap().node, Some(node));
+        assert_eq!(second.links().unwrap(), PROGRAMS.map(|program| (program, "dev0.5".to_owned())));
+        for (program, old) in PROGRAMS.into_iter().zip(ids) {
+            assert!(!second.attached(program, "dev0.5").unwrap(), "the first agent's {program:?} runs");
+            second.attach(program, "dev0.5").unwrap();
+            assert!(second.attached(program, "dev0.5").unwrap());
+            assert_ne!(second.info(program).unwrap().id(), old);
+            assert_eq!(running(program, "dev0.5"), 1, "{program:?} replaced, not added");
+        }
+        second.detach(Program::TcGuard, "dev0.5").unwrap();
+        second.detach(Program::TcGuard, "dev0.5").unwrap();
+        eventually("detached", || running(Program::TcGuard, "dev0.5") == 0);
+
+        bpf::remove(&bpffs.dir()).unwrap();
+        bpf::remove(&bpffs.dir()).unwrap();
+        eventually("removed", || running(Program::TcEndpoint, "dev0.5") == 0);
+    });
+}
+
+/// How many of the tcx programs at that hook are this one.
+fn running(program: Program, ifname: &str) -> usize {
+    use aya::programs::{SchedClassifier, TcAttachType};
+    let hook = if program == Program::TcGuard { TcAttachType::Egress } else { TcAttachType::Ingress };
+    let (_, programs) = SchedClassifier::query_tcx(ifname, hook).unwrap();
+    programs.iter().filter(|info| info.name_as_str() == Some(bpf::name(program))).count()
+}
+
+#[test]
+fn a_device_made_anew_is_attached_anew() {
+    let (netns, bpffs) = (Netns::new(), Bpffs::new());
+    device(&netns, "dev0");
+    let mut data_path = netns.enter(|| {
+        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+        data_path.attach(Program::TcEndpoint, "dev0").unwrap();
+        data_path
+    });
+    netns.ip("link del dev0");
+    assert!(!netns.enter(|| data_path.attached(Program::TcEndpoint, "dev0").unwrap()));
+    assert_eq!(data_path.links().unwrap(), [(Program::TcEndpoint, "dev0".to_owned())]);
+    device(&netns, "dev0");
+    netns.enter(|| {
+        assert!(!data_path.attached(Program::TcEndpoint, "dev0").unwrap());
+        data_path.attach(Program::TcEndpoint, "dev0").unwrap();
+        assert!(data_path.attached(Program::TcEndpoint, "dev0").unwrap());
+    });
+}
+
+#[test]
+fn lost_pins_are_made_again() {
+    let bpffs = Bpffs::new();
+    let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+    let node = NodeEntry { underlay_ifindex: 3, vtep: vtep(1, true), data_port: 4789, mark: 1 };
+    data_path.apply(&TableAction::PutNode(node)).unwrap();
+    assert!(data_path.repair_pins().unwrap().is_empty());
+    for name in ["NODE", "FDB"] {
+        fs::remove_file(bpffs.dir().join("v1/maps").join(name)).unwrap();
+    }
+    assert_eq!(data_path.repair_pins().unwrap(), ["NODE", "FDB"]);
+    assert_eq!(DataPath::open(&bpffs.dir()).unwrap().observe().unwrap().node, Some(node));
+    bpf::remove(&bpffs.dir()).unwrap();
+    assert_eq!(data_path.repair_pins().unwrap().len(), overlay_abi::map::ALL.len());
+}
+
+#[test]
+fn what_is_written_is_observed_and_can_be_removed() {
+    let mut bench = Bench::new(true);
+    let tables = bench.data_path.observe().unwrap();
+    assert_eq!((tables.networks.len(), tables.fdb.len(), tables.neighbours.len()), (2, 6, 12));
+    assert_eq!((tables.vteps.len(), tables.sources.len()), (2, 4));
+    let mut actions = Vec::new();
+    actions.extend(tables.networks.keys().map(|vni| TableAction::DeleteNetwork(*vni)));
+    actions.extend(tables.fdb.keys().map(|(vni, mac)| TableAction::DeleteFdb(*vni, *mac)));
+    actions
+        .extend(tables.neighbours.keys().map(|(vni, address)| TableAction::DeleteNeighbour(*vni, *address)));
+    actions.extend(tables.vteps.keys().map(|address| TableAction::DeleteVtep(*address)));
+    actions.extend(tables.sources.keys().map(|ifindex| TableAction::DeleteSource(*ifindex)));
+    for action in actions.iter().chain(&actions) {
+        bench.data_path.apply(action).unwrap();
+    }
+    let left = bench.data_path.observe().unwrap();
+    assert_eq!(left, overlay::reconcile::tables::Tables { node: tables.node, ..Default::default() });
+}
+
+#[test]
+fn the_verifier_has_room() {
+    let bpffs = Bpffs::new();
+    let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+    for program in PROGRAMS {
+        let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
+        println!("{}: {count} instructions verified", bpf::name(program));
+        assert!(count < 100_000, "{program:?}: {count} of the verifier's million");
+    }
+}
