@@ -20,6 +20,8 @@ mod node;
 mod replay;
 mod seal;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 mod timers;
 mod wire;

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foca::OwnedNotification;
-use overlay::facts::{Delta, NodeFact, Pull, Store, Version, View, differing};
+use overlay::facts::{Delta, NodeFact, Pull, Store, View, differing, fnv1a};
 use overlay::model::{Endpoint, NodeId};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::exchange::{Comparison, Digest};
 use super::membership::{Identity, Membership};
 use super::seal::{Opener, Refusal, Sealer};
 use super::timers::Timers;
@@ -38,7 +39,7 @@ const BURST: usize = 32;
 const PULL_DELAY: Duration = Duration::from_millis(3);
 /// … and again this often.
 const PULL_PERIOD: Duration = Duration::from_millis(100);
-/// After so many pulls the gap's owner is synchronized with.
+/// After so many pulls the gap's owner is synchronized with, before it is asked again.
 const PULLS_BEFORE_SYNC: u32 = 3;
 const ANNOUNCE_MS: std::ops::Range<u64> = 1000..2000;
 const ANNOUNCE_FANOUT: usize = 3;
@@ -66,8 +67,10 @@ pub(super) enum Input {
     State(NodeFact, Vec<Endpoint>),
     /// The nodes of the intent.
     Peers(Vec<Peer>),
-    /// Deltas and members from an exchange.
-    Merge(Vec<Delta>, Vec<foca::Member<Identity>>),
+    /// Deltas from an exchange.
+    Merge(Vec<Delta>),
+    /// What the other side of an exchange knows of members.
+    Members(Vec<foca::Member<Identity>>),
     /// The exchange with this node, asked for by [`Output::Sync`], is over.
     SyncEnded(NodeId, bool),
     /// An exchange that another node began succeeded.
@@ -124,8 +127,9 @@ pub(super) struct Node {
     sync_after_up_set: bool,
     synced: bool,
     counters: Counters,
-    view_stale: bool,
-    publish_set: bool,
+    /// Whether the snapshot may not show the newest.
+    stale: bool,
+    publish_at: Option<Duration>,
     published_at: Option<Duration>,
     snapshot: Arc<Snapshot>,
 }
@@ -165,8 +169,8 @@ impl Node {
             sync_after_up_set: false,
             synced: false,
             counters: Counters::default(),
-            view_stale: false,
-            publish_set: false,
+            stale: false,
+            publish_at: None,
             published_at: None,
             snapshot: Arc::new(snapshot),
         }
@@ -188,29 +192,29 @@ impl Node {
             Input::Datagram(datagram, from) => self.receive(datagram, from, now),
             Input::State(fact, endpoints) => {
                 if self.store.state(&fact, &endpoints).is_some() {
-                    self.view_stale = true;
+                    self.stale = true;
                     if !std::mem::replace(&mut self.flush_set, true) {
                         self.set_random(now, COALESCE_MS, Timer::Flush);
                     }
                 }
             }
             Input::Peers(peers) => self.set_intent(peers),
-            Input::Merge(deltas, members) => {
-                deltas.into_iter().for_each(|delta| self.merge(delta, now));
-                self.membership.adopt(members);
-            }
+            Input::Merge(deltas) => deltas.into_iter().for_each(|delta| self.merge(delta, now)),
+            Input::Members(members) => self.membership.adopt(members),
             Input::SyncEnded(peer, succeeded) => {
                 self.syncing.remove(&peer);
+                self.asked.remove(&peer);
+                self.set_pull(now + PULL_PERIOD);
                 if succeeded {
                     self.counters.syncs += 1;
-                    self.synced = true;
+                    self.set_synced();
                 } else {
                     self.counters.syncs_failed += 1;
                 }
             }
             Input::SyncServed => {
                 self.counters.syncs_served += 1;
-                self.synced = true;
+                self.set_synced();
             }
             Input::Wake => {}
         }
@@ -249,8 +253,11 @@ impl Node {
                 self.sync_after_up_set = false;
                 self.sync_with(peer);
             }
-            Timer::Alone => self.synced = true,
-            Timer::Hold => self.held.retain(|_, until| *until > now),
+            Timer::Alone => self.set_synced(),
+            Timer::Hold => {
+                self.held.retain(|_, until| *until > now);
+                self.stale = true;
+            }
             Timer::Expire => {
                 self.store.expire(now, &self.living());
                 self.timers.set(now + EXPIRE_PERIOD, Timer::Expire);
@@ -312,9 +319,9 @@ impl Node {
 
     fn merge(&mut self, delta: Delta, now: Duration) {
         let outcome = self.store.merge(delta);
-        self.view_stale |= outcome.changed;
-        if outcome.pull.is_some() && !std::mem::replace(&mut self.pull_set, true) {
-            self.timers.set(now + PULL_DELAY, Timer::Pull);
+        self.stale |= outcome.changed;
+        if outcome.pull.is_some() {
+            self.set_pull(now + PULL_DELAY);
         }
     }
 
@@ -347,25 +354,33 @@ impl Node {
 
     fn pull(&mut self, now: Duration) {
         self.pull_set = false;
-        let gaps: Vec<(Pull, SocketAddr)> = self
+        let up = &self.up;
+        let gaps: BTreeMap<NodeId, Pull> = self
             .store
             .gaps()
-            .filter_map(|pull| self.up.get(&pull.owner).map(|member| (pull, member.addr)))
+            .filter(|pull| up.contains_key(&pull.owner))
+            .map(|pull| (pull.owner, pull))
             .collect();
-        self.asked.retain(|owner, _| gaps.iter().any(|(pull, _)| pull.owner == *owner));
-        for (pull, addr) in gaps {
-            let asked = self.asked.entry(pull.owner).or_insert((pull.from, 0));
-            *asked = if asked.0 == pull.from { (asked.0, asked.1 + 1) } else { (pull.from, 1) };
-            if asked.1 > PULLS_BEFORE_SYNC {
-                self.asked.remove(&pull.owner);
-                self.sync_with(pull.owner);
+        self.asked.retain(|owner, (mark, _)| gaps.get(owner).is_some_and(|pull| pull.from == *mark));
+        for (owner, pull) in gaps {
+            let (_, times) = self.asked.entry(owner).or_insert((pull.from, 0));
+            *times += 1;
+            if *times > PULLS_BEFORE_SYNC + 1 {
+                continue;
+            }
+            if *times > PULLS_BEFORE_SYNC {
+                self.sync_with(owner);
             } else {
                 self.counters.pulls_sent += 1;
-                self.send(addr, &Payload::Pull(pull).encode());
+                self.send(self.up[&owner].addr, &Payload::Pull(pull).encode());
             }
-            if !std::mem::replace(&mut self.pull_set, true) {
-                self.timers.set(now + PULL_PERIOD, Timer::Pull);
-            }
+            self.set_pull(now + PULL_PERIOD);
+        }
+    }
+
+    fn set_pull(&mut self, at: Duration) {
+        if !std::mem::replace(&mut self.pull_set, true) {
+            self.timers.set(at, Timer::Pull);
         }
     }
 
@@ -389,7 +404,7 @@ impl Node {
         self.intent = peers.into_iter().map(|peer| (peer.node, peer.addr)).collect();
         self.intent.remove(&self.me);
         self.membership.resize(self.intent.len() + 1);
-        self.view_stale = true;
+        self.stale = true;
     }
 
     fn announce(&mut self) {
@@ -425,6 +440,7 @@ impl Node {
         tracing::info!(%node, addr = %member.addr, generation = member.generation, "member is up");
         self.held.remove(&node);
         self.up.insert(node, member);
+        self.stale = true;
         let head = self.store.head();
         if head > 0 {
             let advert = self.own_payloads(head, head);
@@ -433,9 +449,8 @@ impl Node {
         if !std::mem::replace(&mut self.sync_after_up_set, true) {
             self.set_random(now, SYNC_AFTER_UP_MS, Timer::SyncWith(node));
         }
-        if !std::mem::replace(&mut self.pull_set, true) {
-            self.timers.set(now + PULL_PERIOD, Timer::Pull);
-        }
+        // A gap that was found before its owner was known to be up.
+        self.set_pull(now + PULL_PERIOD);
     }
 
     fn member_down(&mut self, member: &Identity, now: Duration) {
@@ -447,6 +462,10 @@ impl Node {
         }
     }
 
+    fn set_synced(&mut self) {
+        self.stale |= !std::mem::replace(&mut self.synced, true);
+    }
+
     /// Members that are up or were a moment ago.
     fn living(&self) -> BTreeSet<NodeId> {
         self.up.keys().chain(self.held.keys()).copied().collect()
@@ -456,7 +475,7 @@ impl Node {
 
     fn first_sync(&mut self, now: Duration) {
         if self.intent.is_empty() {
-            self.synced = true;
+            self.set_synced();
         }
         if self.synced {
             return;
@@ -467,48 +486,50 @@ impl Node {
     }
 
     fn sync_with(&mut self, node: NodeId) {
-        let addr = self.up.get(&node).map(|member| member.addr).or_else(|| self.intent.get(&node).copied());
-        if let Some(addr) = addr.filter(|_| self.syncing.insert(node)) {
+        // A member that the intent does not know (any more) gets no facts.
+        let Some(intended) = self.intent.get(&node) else { return };
+        if self.syncing.insert(node) {
+            let addr = self.up.get(&node).map_or(*intended, |member| member.addr);
             self.outputs.push(Output::Sync(Peer { node, addr }));
         }
     }
 
-    /// What an exchange begins with: the bucket hashes, and whether the member list is wanted.
-    pub(super) fn digest(&self) -> (Vec<u64>, bool) {
-        (self.store.digest(&self.living()), !self.synced)
+    /// What an exchange begins with.
+    pub(super) fn digest(&self) -> Digest {
+        let members = postcard::to_stdvec(&self.membership.active()).unwrap_or_default();
+        Digest { buckets: self.store.digest(&self.living()), members: fnv1a(&members) }
     }
 
-    /// The buckets in which the peer differs, and how far this node is in those.
-    pub(super) fn compare(&self, theirs: &[u64]) -> (u64, Vec<Version>) {
+    /// What this node holds of what differs from a peer's digest.
+    pub(super) fn compare(&self, theirs: &Digest) -> Comparison {
+        let mine = self.digest();
+        let buckets = differing(&mine.buckets, &theirs.buckets);
+        let versions = self.store.versions(buckets, &self.living());
+        let members = (mine.members != theirs.members).then(|| self.membership.known());
+        Comparison { buckets, versions, members }
+    }
+
+    /// The same for a peer that compared, and the facts that it lacks.
+    pub(super) fn offer(&self, theirs: &Comparison) -> (Comparison, Vec<Delta>) {
         let alive = self.living();
-        let buckets = differing(&self.store.digest(&alive), theirs);
-        (buckets, self.store.versions(buckets, &alive))
-    }
-
-    /// How far this node is in those buckets, and what a peer lacks that is so far.
-    pub(super) fn offer(&self, buckets: u64, theirs: &[Version]) -> (Vec<Version>, Vec<Delta>) {
-        let alive = self.living();
-        (self.store.versions(buckets, &alive), self.store.deltas(buckets, theirs, &alive))
-    }
-
-    /// The member list, for a peer that asks for it.
-    pub(super) fn members(&self) -> Vec<foca::Member<Identity>> {
-        self.membership.active()
+        let versions = self.store.versions(theirs.buckets, &alive);
+        let members = theirs.members.is_some().then(|| self.membership.known());
+        let deltas = self.store.deltas(theirs.buckets, &theirs.versions, &alive);
+        (Comparison { buckets: theirs.buckets, versions, members }, deltas)
     }
 
     // ---- Snapshots
 
     fn plan_publishing(&mut self, now: Duration) {
-        let urgent =
-            self.view_stale || self.synced != self.snapshot.synced || self.shown() != self.snapshot.alive;
-        if self.publish_set && !urgent || !urgent && self.counters == self.snapshot.counters {
+        if !self.stale && self.counters == self.snapshot.counters {
             return;
         }
-        let period = if urgent { PUBLISH_PERIOD } else { COUNT_PERIOD };
+        let period = if self.stale { PUBLISH_PERIOD } else { COUNT_PERIOD };
         let at = self.published_at.map_or(now, |last| now.max(last + period));
-        if at <= now {
+        if at == now {
             self.publish(now);
-        } else if !std::mem::replace(&mut self.publish_set, true) || urgent {
+        } else if self.publish_at.is_none_or(|planned| at < planned) {
+            self.publish_at = Some(at);
             self.timers.set(at, Timer::Publish);
         }
     }
@@ -522,10 +543,10 @@ impl Node {
     }
 
     fn publish(&mut self, now: Duration) {
-        self.publish_set = false;
-        let alive = self.shown();
-        let mut view = self.snapshot.view.clone();
-        if std::mem::take(&mut self.view_stale) || alive != self.snapshot.alive {
+        self.publish_at = None;
+        let (mut view, mut alive) = (self.snapshot.view.clone(), self.snapshot.alive.clone());
+        if std::mem::take(&mut self.stale) {
+            alive = self.shown();
             let newest = self.store.view(&alive);
             if newest != *view {
                 view = Arc::new(newest);
