@@ -64,7 +64,7 @@ impl Driver {
     /// Opens the sockets. Returns the driver, where it listens, and its snapshots.
     pub(super) async fn listen(
         config: GossipConfig,
-        mut peers: watch::Receiver<Vec<Peer>>,
+        peers: watch::Receiver<Vec<Peer>>,
         commands: mpsc::UnboundedReceiver<Command>,
         to_self: mpsc::WeakUnboundedSender<Command>,
     ) -> Result<(Self, SocketAddr, watch::Receiver<Arc<Snapshot>>), GossipError> {
@@ -76,7 +76,6 @@ impl Driver {
         let me = Identity::new(config.me, advertise, config.generation);
         let node = Node::new(&me, config.cluster_key, rand::random());
         let (snapshot, watched) = watch::channel(node.snapshot());
-        peers.mark_changed();
         let tls = Tls {
             acceptor: TlsAcceptor::from(config.tls_server),
             connector: TlsConnector::from(config.tls_client),

@@ -162,3 +162,45 @@ fn too_long() -> io::Error {
 fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "an unexpected frame")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state that is never asked: what is wrong shows before.
+    fn nobody() -> State {
+        let (commands, _) = mpsc::unbounded_channel();
+        State(commands.downgrade())
+    }
+
+    /// What the responder makes of these bytes, after which the stream ends.
+    async fn answer_to(bytes: &[u8]) -> io::Error {
+        let (mut near, mut far) = tokio::io::duplex(1 << 16);
+        near.write_all(bytes).await.unwrap();
+        near.shutdown().await.unwrap();
+        respond(&mut far, &nobody()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn malformed_frames_end_an_exchange() {
+        assert_eq!(answer_to(&[]).await.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(answer_to(&[0, 0, 0, 9, 1]).await.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(answer_to(&[0, 0, 0, 1, 99]).await.kind(), io::ErrorKind::InvalidData);
+        let mut out_of_turn = Vec::new();
+        write(&mut out_of_turn, &Frame::End).await.unwrap();
+        assert_eq!(answer_to(&out_of_turn).await.to_string(), "an unexpected frame");
+        let too_long = answer_to(&[0xff; 4]).await.to_string();
+        assert!(too_long.contains("longer than"), "{too_long}");
+    }
+
+    #[tokio::test]
+    async fn frames_come_back_as_they_were() {
+        let digest = Digest { buckets: vec![1, 2, u64::MAX], members: 7 };
+        let comparison = Comparison { buckets: 5, versions: vec![], members: Some(vec![]) };
+        for frame in [Frame::Digest(digest), Frame::Comparison(comparison), Frame::End] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, &frame).await.unwrap();
+            assert_eq!(read(&mut &bytes[..]).await.unwrap(), frame);
+        }
+    }
+}

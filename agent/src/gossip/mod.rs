@@ -42,7 +42,8 @@ use driver::{Command, Driver};
 pub struct GossipConfig {
     /// This node.
     pub me: NodeId,
-    /// This boot: higher than at every boot before.
+    /// This boot: higher than at every boot before, and never the same twice. What a node says under a lower one is refused,
+    /// and two boots under the same one would seal different datagrams with the same nonces.
     pub generation: u64,
     /// Where to listen, UDP and TCP. Port 0 takes a free one.
     pub bind: SocketAddr,

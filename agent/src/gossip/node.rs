@@ -54,8 +54,10 @@ const SYNC_AFTER_UP_MS: std::ops::Range<u64> = 100..300;
 /// A member that was declared down keeps its facts for so long.
 const HOLD: Duration = Duration::from_secs(1);
 const EXPIRE_PERIOD: Duration = Duration::from_secs(60);
-/// Snapshots are at least this far apart, …
+/// Snapshots are at least this far apart, and further in a large cluster: each is built anew, which may take no more
+/// than a share of a core under steady change, …
 const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
+const PUBLISH_PERIOD_PER_ENDPOINT: Duration = Duration::from_micros(3);
 /// … and those that only bring counters this far.
 const COUNT_PERIOD: Duration = Duration::from_secs(1);
 
@@ -105,6 +107,7 @@ enum Timer {
 /// One node's gossip.
 pub(super) struct Node {
     me: NodeId,
+    generation: u64,
     store: Store,
     membership: Membership,
     sealer: Sealer,
@@ -151,6 +154,7 @@ impl Node {
             Snapshot { view: Arc::new(View::default()), alive, synced: false, counters: Counters::default() };
         Self {
             me: node,
+            generation: me.generation,
             store: Store::new(node, me.generation),
             membership,
             sealer: Sealer::new(&cluster_key, node, me.generation),
@@ -318,6 +322,14 @@ impl Node {
     // ---- Facts
 
     fn merge(&mut self, delta: Delta, now: Duration) {
+        if delta.owner == self.me && delta.generation > self.generation {
+            tracing::error!(
+                known = delta.generation,
+                mine = self.generation,
+                "other nodes know a later boot of this node and refuse what this one says; \
+                 hint: its generation went back, or two nodes have the same id"
+            );
+        }
         let outcome = self.store.merge(delta);
         self.stale |= outcome.changed;
         if outcome.pull.is_some() {
@@ -524,7 +536,9 @@ impl Node {
         if !self.stale && self.counters == self.snapshot.counters {
             return;
         }
-        let period = if self.stale { PUBLISH_PERIOD } else { COUNT_PERIOD };
+        let endpoints = u32::try_from(self.snapshot.view.endpoints.len()).unwrap_or(u32::MAX);
+        let newest = PUBLISH_PERIOD.max(PUBLISH_PERIOD_PER_ENDPOINT * endpoints);
+        let period = if self.stale { newest } else { COUNT_PERIOD };
         let at = self.published_at.map_or(now, |last| now.max(last + period));
         if at == now {
             self.publish(now);

@@ -31,6 +31,8 @@ struct Running {
     wake: Option<Duration>,
 }
 
+type Check = Box<dyn Fn(usize, &Snapshot)>;
+
 struct World {
     now: Duration,
     nodes: Vec<Option<Running>>,
@@ -44,7 +46,7 @@ struct World {
     /// Which nodes can't be reached by the rest.
     cut: BTreeSet<usize>,
     /// What each node's snapshots are checked for.
-    always: Box<dyn Fn(usize, &Snapshot)>,
+    always: Check,
 }
 
 impl World {
@@ -111,11 +113,7 @@ impl World {
         };
         self.now = entry.key().0;
         match entry.remove() {
-            Event::Wake(index, boot) if self.runs(index, boot) => {
-                if self.nodes[index].as_mut().unwrap().wake.take_if(|wake| *wake == self.now).is_some() {
-                    self.input(index, Input::Wake);
-                }
-            }
+            Event::Wake(index, boot) if self.is_wake_of(index, boot) => self.input(index, Input::Wake),
             Event::Arrive { from, to, datagram } if self.nodes[to].is_some() && self.reaches(from, to) => {
                 self.input(to, Input::Datagram(datagram.to_vec(), addr(from)));
             }
@@ -129,6 +127,13 @@ impl World {
 
     fn runs(&self, index: usize, boot: u64) -> bool {
         self.nodes[index].as_ref().is_some_and(|running| running.boot == boot)
+    }
+
+    /// Takes the wake that is due, unless an earlier one replaced it.
+    fn is_wake_of(&mut self, index: usize, boot: u64) -> bool {
+        let now = self.now;
+        let running = self.nodes[index].as_mut().filter(|running| running.boot == boot);
+        running.is_some_and(|running| running.wake.take_if(|wake| *wake == now).is_some())
     }
 
     fn reaches(&self, from: usize, to: usize) -> bool {
