@@ -5,6 +5,10 @@
 //! One UDP socket carries sealed datagrams, one TCP listener on the same port carries exchanges under mutual
 //! TLS. One task owns all state; nothing here takes a lock.
 //!
+//! Whoever holds the cluster key can read and write datagrams; exchanges also demand the certificate of a node that the
+//! intent knows. A node that was removed is out of everyone's view at once, and out of earshot when the cluster key is
+//! changed.
+//!
 //! | module | is |
 //! |---|---|
 //! | `node` | the state machine: all decisions, no socket, no clock |

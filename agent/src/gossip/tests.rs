@@ -305,3 +305,15 @@ async fn a_taken_port_is_named() {
     let error = cluster.start_at(node(2), 1, addr).await.err().expect("the port is taken").to_string();
     assert!(error.contains(&format!("TCP {addr}")) && error.contains("hint: "), "{error}");
 }
+
+#[tokio::test]
+async fn a_node_that_the_intent_does_not_know_is_refused_an_exchange() {
+    let cluster = Cluster::new();
+    let member = cluster.start(node(1), 1).await;
+    member.state(1, [10]);
+    let stranger = cluster.start_at(node(2), 1, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut snapshots = stranger.watch();
+    let refused = snapshots.wait_for(|snapshot| snapshot.counters.syncs_failed > 0);
+    let snapshot = timeout(PATIENCE, refused).await.unwrap().unwrap().clone();
+    assert_eq!(snapshot.counters.syncs, 0);
+}
