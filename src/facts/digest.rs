@@ -38,16 +38,23 @@ pub(super) fn buckets(versions: impl Iterator<Item = Version>) -> Vec<u64> {
     for version in versions {
         let hash = &mut hashes[bucket(version.owner)];
         let numbers = [version.generation.to_be_bytes(), version.mark.to_be_bytes()];
-        for byte in version.owner.as_bytes().iter().chain(numbers.as_flattened()) {
-            *hash = (*hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
-        }
+        *hash = extend(extend(*hash, version.owner.as_bytes()), numbers.as_flattened());
     }
     hashes
 }
 
-/// FNV-1a, 64 bits: every node must compute the same, on every platform and in every version.
+/// FNV-1a, 64 bits: a hash that every node computes alike, on every platform and in every version. It withstands chance,
+/// not malice.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    extend(FNV_OFFSET, bytes)
+}
+
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+fn extend(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
+}
 
 #[cfg(test)]
 mod tests {

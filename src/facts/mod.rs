@@ -49,7 +49,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use digest::{BUCKETS, Version, differing};
+pub use digest::{BUCKETS, Version, differing, fnv1a};
 pub use node::NodeFact;
 pub use record::{Delta, Key, Pull, Record};
 pub use store::{KEEP, Outcome, Store};

@@ -298,8 +298,8 @@ fn nobody_else_states_my_facts_and_unsound_deltas_are_ignored() {
         Delta { head: 2, ..sound.clone() },
         Delta { from: 1, floor: 2, ..sound.clone() },
         Delta { floor: 4, ..sound.clone() },
-        Delta { records: vec![record(4)], ..sound.clone() },
-        Delta { from: 1, records: vec![record(1)], ..sound.clone() },
+        Delta { records: vec![record(4)], ..delta(holder(0)) },
+        Delta { from: 1, records: vec![record(1)], ..delta(holder(0)) },
     ] {
         assert_eq!(store.merge(unsound.clone()), Outcome::default(), "{unsound:?}");
         assert_eq!(store.version(holder(0)), None);

@@ -1,5 +1,6 @@
 //! Sockets, TLS and the clock around the node's state machine. It decides nothing about facts or members.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use overlay::model::{Endpoint, NodeId};
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -23,6 +24,8 @@ use super::{GossipConfig, GossipError, Peer, Snapshot};
 const MAX_SERVED: usize = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// In bytes: room for a burst of some 1,000 datagrams.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Pairs of a free TCP port and the same UDP port that are tried for port 0.
 const PORT_TRIES: usize = 16;
 
@@ -32,12 +35,6 @@ pub(super) enum Command {
     State(NodeFact, Vec<Endpoint>),
     /// From an exchange.
     Ask(Ask),
-}
-
-/// How an exchange ended.
-enum Ended {
-    Begun(NodeId, anyhow::Result<()>),
-    Served(anyhow::Result<()>),
 }
 
 struct Tls {
@@ -57,8 +54,9 @@ pub(super) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     state: State,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    exchanges: JoinSet<Ended>,
-    served: usize,
+    exchanges: JoinSet<anyhow::Result<()>>,
+    /// The node that each exchange under way was begun with; `None` where another node began it.
+    begun: HashMap<task::Id, Option<NodeId>>,
     started: Instant,
 }
 
@@ -66,7 +64,7 @@ impl Driver {
     /// Opens the sockets. Returns the driver, where it listens, and its snapshots.
     pub(super) async fn listen(
         config: GossipConfig,
-        mut peers: watch::Receiver<Vec<Peer>>,
+        peers: watch::Receiver<Vec<Peer>>,
         commands: mpsc::UnboundedReceiver<Command>,
         to_self: mpsc::WeakUnboundedSender<Command>,
     ) -> Result<(Self, SocketAddr, watch::Receiver<Arc<Snapshot>>), GossipError> {
@@ -78,7 +76,6 @@ impl Driver {
         let me = Identity::new(config.me, advertise, config.generation);
         let node = Node::new(&me, config.cluster_key, rand::random());
         let (snapshot, watched) = watch::channel(node.snapshot());
-        peers.mark_changed();
         let tls = Tls {
             acceptor: TlsAcceptor::from(config.tls_server),
             connector: TlsConnector::from(config.tls_client),
@@ -95,7 +92,7 @@ impl Driver {
             state: State(to_self),
             snapshot,
             exchanges: JoinSet::new(),
-            served: 0,
+            begun: HashMap::new(),
             started: Instant::now(),
         };
         Ok((driver, addr, watched))
@@ -130,11 +127,11 @@ impl Driver {
                     intent_follows = changed.is_ok();
                     Input::Peers(self.peers.borrow_and_update().clone())
                 }
-                accepted = self.tcp.accept(), if self.served < MAX_SERVED => {
+                accepted = self.tcp.accept(), if self.served() < MAX_SERVED => {
                     self.serve(accepted);
                     continue;
                 }
-                Some(ended) = self.exchanges.join_next() => match self.ended(ended) {
+                Some(ended) = self.exchanges.join_next_with_id() => match self.ended(ended) {
                     Some(input) => input,
                     None => continue,
                 },
@@ -166,21 +163,23 @@ impl Driver {
         match ask {
             Ask::Digest(reply) => drop(reply.send(self.node.digest())),
             Ask::Compare(theirs, reply) => drop(reply.send(self.node.compare(&theirs))),
-            Ask::Offer(buckets, theirs, reply) => drop(reply.send(self.node.offer(buckets, &theirs))),
-            Ask::ListMembers(reply) => drop(reply.send(self.node.members())),
-            Ask::Merge(deltas, members, done) => {
-                self.handle(Input::Merge(deltas, members)).await;
+            Ask::Offer(theirs, reply) => {
+                let offer = self.node.offer(&theirs);
+                self.handle(Input::Members(theirs.members.unwrap_or_default())).await;
+                drop(reply.send(offer));
+            }
+            Ask::Merge(deltas, done) => {
+                self.handle(Input::Merge(deltas)).await;
                 let _ = done.send(());
             }
         }
     }
 
     fn begin(&mut self, peer: Peer) {
-        let (tls, state) = (self.tls.clone(), self.state.clone());
-        self.exchanges.spawn(async move {
-            let result = timeout(EXCHANGE_TIMEOUT, tls.initiate(&peer, &state)).await;
-            Ended::Begun(peer.node, result.unwrap_or_else(|elapsed| Err(elapsed.into())))
-        });
+        let (tls, state, node) = (self.tls.clone(), self.state.clone(), peer.node);
+        let exchange = async move { timeout(EXCHANGE_TIMEOUT, tls.initiate(&peer, &state)).await? };
+        let task = self.exchanges.spawn(exchange);
+        self.begun.insert(task.id(), Some(node));
     }
 
     fn serve(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
@@ -188,33 +187,28 @@ impl Driver {
             Ok((stream, _)) => stream,
             Err(error) => return tracing::warn!(%error, "accepting"),
         };
-        self.served += 1;
         let (tls, state, peers) = (self.tls.clone(), self.state.clone(), self.peers.clone());
-        self.exchanges.spawn(async move {
-            let result = timeout(EXCHANGE_TIMEOUT, tls.respond(stream, &state, &peers)).await;
-            Ended::Served(result.unwrap_or_else(|elapsed| Err(elapsed.into())))
-        });
+        let exchange = async move { timeout(EXCHANGE_TIMEOUT, tls.respond(stream, &state, &peers)).await? };
+        let task = self.exchanges.spawn(exchange);
+        self.begun.insert(task.id(), None);
     }
 
-    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Option<Input> {
-        match ended {
-            Ok(Ended::Begun(peer, result)) => {
-                if let Err(error) = &result {
-                    tracing::debug!(%peer, "exchange: {error:#}");
-                }
-                Some(Input::SyncEnded(peer, result.is_ok()))
-            }
-            Ok(Ended::Served(result)) => {
-                self.served -= 1;
-                if let Err(error) = &result {
-                    tracing::debug!("exchange that another node began: {error:#}");
-                }
-                result.is_ok().then_some(Input::SyncServed)
-            }
-            Err(error) => {
-                tracing::error!(%error, "an exchange ended badly");
-                None
-            }
+    fn served(&self) -> usize {
+        self.begun.values().filter(|begun| begun.is_none()).count()
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, anyhow::Result<()>), task::JoinError>) -> Option<Input> {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Err(error.into())),
+        };
+        let begun = self.begun.remove(&id)?;
+        if let Err(error) = &result {
+            tracing::debug!(peer = ?begun, "exchange: {error:#}");
+        }
+        match begun {
+            Some(peer) => Some(Input::SyncEnded(peer, result.is_ok())),
+            None => result.is_ok().then_some(Input::SyncServed),
         }
     }
 }
@@ -267,7 +261,11 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, UdpSocket, SocketAddr), 
         let bound = tcp.local_addr().map_err(refused("TCP", addr))?;
         tries -= 1;
         match UdpSocket::bind(bound).await {
-            Ok(udp) => return Ok((tcp, udp, bound)),
+            Ok(udp) => {
+                // Best effort: the kernel caps it at net.core.rmem_max, and what is lost is repaired.
+                let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(RECEIVE_BUFFER);
+                return Ok((tcp, udp, bound));
+            }
             Err(_) if tries > 0 => {}
             Err(source) => return Err(refused("UDP", bound)(source)),
         }

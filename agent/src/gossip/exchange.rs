@@ -1,9 +1,10 @@
 //! Anti-entropy's conversation, over any stream. Both sides are repaired in one exchange:
 //!
-//! 1. The initiator sends its bucket hashes.
-//! 2. The responder says which differ, and how far it is with the owners in those (and who is a member, if asked).
-//! 3. The initiator says how far it is, and sends what the responder lacks.
-//! 4. The responder sends what the initiator lacks.
+//! 1. The initiator sends its bucket hashes and a hash of the members.
+//! 2. The responder says which buckets differ, and how far it is with the owners in those; if the members differ, also
+//!    what it knows of them.
+//! 3. The initiator says the same of itself, and sends the facts that the responder lacks.
+//! 4. The responder sends the facts that the initiator lacks.
 //!
 //! A frame is a length (4 bytes, big endian) and postcard.
 
@@ -22,22 +23,42 @@ const MAX_FRAME: usize = 16 << 20;
 /// The most deltas taken in one exchange: an owner and its previous generations, for far more than 1,000 nodes.
 const MAX_DELTAS: usize = 100_000;
 
+/// What a node holds, hashed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Digest {
+    /// The facts' buckets.
+    pub(super) buckets: Vec<u64>,
+    /// The members that are not down.
+    pub(super) members: u64,
+}
+
+/// What a node holds of what differs.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Comparison {
+    /// The buckets that differ, as a bit each.
+    pub(super) buckets: u64,
+    /// How far it is with the owners in those.
+    pub(super) versions: Vec<Version>,
+    /// What it knows of members, if that differs.
+    pub(super) members: Option<Vec<foca::Member<Identity>>>,
+}
+
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Frame {
-    Digest { buckets: Vec<u64>, members_wanted: bool },
-    Versions { buckets: u64, versions: Vec<Version>, members: Vec<foca::Member<Identity>> },
+    Digest(Digest),
+    Comparison(Comparison),
     Delta(Delta),
     End,
 }
 
 /// A question to the task that owns the state.
 pub(super) enum Ask {
-    Digest(oneshot::Sender<(Vec<u64>, bool)>),
-    Compare(Vec<u64>, oneshot::Sender<(u64, Vec<Version>)>),
-    Offer(u64, Vec<Version>, oneshot::Sender<(Vec<Version>, Vec<Delta>)>),
-    ListMembers(oneshot::Sender<Vec<foca::Member<Identity>>>),
+    Digest(oneshot::Sender<Digest>),
+    Compare(Digest, oneshot::Sender<Comparison>),
+    /// For a peer that compared; answered with the same of this node, and the deltas that the peer lacks.
+    Offer(Comparison, oneshot::Sender<(Comparison, Vec<Delta>)>),
     /// Answered when it is done, so that whoever is told of the exchange's end finds its effect.
-    Merge(Vec<Delta>, Vec<foca::Member<Identity>>, oneshot::Sender<()>),
+    Merge(Vec<Delta>, oneshot::Sender<()>),
 }
 
 /// The way to the task that owns the state.
@@ -60,17 +81,17 @@ pub(super) async fn initiate(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     state: &State,
 ) -> io::Result<()> {
-    let (buckets, members_wanted) = state.ask(Ask::Digest).await?;
-    write(stream, &Frame::Digest { buckets, members_wanted }).await?;
+    let digest = state.ask(Ask::Digest).await?;
+    write(stream, &Frame::Digest(digest)).await?;
     stream.flush().await?;
-    let Frame::Versions { buckets, versions: theirs, members } = read(stream).await? else {
+    let Frame::Comparison(theirs) = read(stream).await? else {
         return Err(unexpected());
     };
-    let (versions, deltas) = state.ask(|reply| Ask::Offer(buckets, theirs, reply)).await?;
-    write(stream, &Frame::Versions { buckets, versions, members: Vec::new() }).await?;
+    let (comparison, deltas) = state.ask(|reply| Ask::Offer(theirs, reply)).await?;
+    write(stream, &Frame::Comparison(comparison)).await?;
     write_deltas(stream, deltas).await?;
     let deltas = read_deltas(stream).await?;
-    state.ask(|done| Ask::Merge(deltas, members, done)).await
+    state.ask(|done| Ask::Merge(deltas, done)).await
 }
 
 /// Answers an exchange.
@@ -78,19 +99,18 @@ pub(super) async fn respond(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     state: &State,
 ) -> io::Result<()> {
-    let Frame::Digest { buckets, members_wanted } = read(stream).await? else {
+    let Frame::Digest(theirs) = read(stream).await? else {
         return Err(unexpected());
     };
-    let (buckets, versions) = state.ask(|reply| Ask::Compare(buckets, reply)).await?;
-    let members = if members_wanted { state.ask(Ask::ListMembers).await? } else { Vec::new() };
-    write(stream, &Frame::Versions { buckets, versions, members }).await?;
+    let comparison = state.ask(|reply| Ask::Compare(theirs, reply)).await?;
+    write(stream, &Frame::Comparison(comparison)).await?;
     stream.flush().await?;
-    let Frame::Versions { versions: theirs, .. } = read(stream).await? else {
+    let Frame::Comparison(theirs) = read(stream).await? else {
         return Err(unexpected());
     };
     let deltas = read_deltas(stream).await?;
-    state.ask(|done| Ask::Merge(deltas, Vec::new(), done)).await?;
-    let (_, deltas) = state.ask(|reply| Ask::Offer(buckets, theirs, reply)).await?;
+    state.ask(|done| Ask::Merge(deltas, done)).await?;
+    let (_, deltas) = state.ask(|reply| Ask::Offer(theirs, reply)).await?;
     write_deltas(stream, deltas).await
 }
 
@@ -141,4 +161,46 @@ fn too_long() -> io::Error {
 
 fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "an unexpected frame")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state that is never asked: what is wrong shows before.
+    fn nobody() -> State {
+        let (commands, _) = mpsc::unbounded_channel();
+        State(commands.downgrade())
+    }
+
+    /// What the responder makes of these bytes, after which the stream ends.
+    async fn answer_to(bytes: &[u8]) -> io::Error {
+        let (mut near, mut far) = tokio::io::duplex(1 << 16);
+        near.write_all(bytes).await.unwrap();
+        near.shutdown().await.unwrap();
+        respond(&mut far, &nobody()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn malformed_frames_end_an_exchange() {
+        assert_eq!(answer_to(&[]).await.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(answer_to(&[0, 0, 0, 9, 1]).await.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(answer_to(&[0, 0, 0, 1, 99]).await.kind(), io::ErrorKind::InvalidData);
+        let mut out_of_turn = Vec::new();
+        write(&mut out_of_turn, &Frame::End).await.unwrap();
+        assert_eq!(answer_to(&out_of_turn).await.to_string(), "an unexpected frame");
+        let too_long = answer_to(&[0xff; 4]).await.to_string();
+        assert!(too_long.contains("longer than"), "{too_long}");
+    }
+
+    #[tokio::test]
+    async fn frames_come_back_as_they_were() {
+        let digest = Digest { buckets: vec![1, 2, u64::MAX], members: 7 };
+        let comparison = Comparison { buckets: 5, versions: vec![], members: Some(vec![]) };
+        for frame in [Frame::Digest(digest), Frame::Comparison(comparison), Frame::End] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, &frame).await.unwrap();
+            assert_eq!(read(&mut &bytes[..]).await.unwrap(), frame);
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Who is a member and alive: the gossip library's (SWIM) settings and identity. It does no I/O: what it wants sent
 //! and timed is taken out by the node after every call.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec};
@@ -15,8 +16,12 @@ use super::wire::MAX_SWIM;
 /// A suspected member has this long to say that it is alive.
 const SUSPECT_TO_DOWN: Duration = Duration::from_secs(3);
 
+/// A rumour is repeated so many times as often as the library would: at its rate every tenth death is missed by one of 20
+/// nodes, which then takes a whole round of probes to see it. Rumours are rare and small.
+const RUMOUR_FACTOR: NonZeroU8 = NonZeroU8::new(4).unwrap();
+
 /// A member as SWIM knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Identity {
     node: [u8; 16],
     /// Where its gossip listens.
@@ -89,13 +94,19 @@ impl Membership {
         }
     }
 
-    /// The members that are not down, this node among them.
-    pub(super) fn active(&self) -> Vec<foca::Member<Identity>> {
-        let me = foca::Member::alive(self.foca.identity().clone());
-        self.foca.iter_members().cloned().chain([me]).collect()
+    /// The members that are not down, this node among them: equal on nodes that agree.
+    pub(super) fn active(&self) -> BTreeSet<Identity> {
+        let me = self.foca.identity().clone();
+        self.foca.iter_members().map(|member| member.id().clone()).chain([me]).collect()
     }
 
-    /// Takes over another node's [`active`](Self::active) members.
+    /// All that is known of members, also of those that are down, and this node.
+    pub(super) fn known(&self) -> Vec<foca::Member<Identity>> {
+        let me = foca::Member::alive(self.foca.identity().clone());
+        self.foca.iter_membership_state().cloned().chain([me]).collect()
+    }
+
+    /// Takes over what another node [knows](Self::known). Nobody is told: a rumour of it is under way, or was.
     pub(super) fn adopt(&mut self, members: Vec<foca::Member<Identity>>) {
         if let Err(error) = self.foca.apply_many(members.into_iter(), false, &mut self.wants) {
             tracing::warn!(%error, "taking over a member list");
@@ -105,10 +116,12 @@ impl Membership {
 
 fn config(nodes: usize) -> foca::Config {
     let nodes = u32::try_from(nodes).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    let lan = foca::Config::new_lan(nodes);
     foca::Config {
         suspect_to_down_after: SUSPECT_TO_DOWN,
         max_packet_size: NonZeroUsize::new(MAX_SWIM).unwrap_or(NonZeroUsize::MIN),
+        max_transmissions: lan.max_transmissions.saturating_mul(RUMOUR_FACTOR),
         notify_down_members: true,
-        ..foca::Config::new_lan(nodes)
+        ..lan
     }
 }

@@ -5,6 +5,10 @@
 //! One UDP socket carries sealed datagrams, one TCP listener on the same port carries exchanges under mutual
 //! TLS. One task owns all state; nothing here takes a lock.
 //!
+//! Whoever holds the cluster key can read and write datagrams; exchanges also demand the certificate of a node that the
+//! intent knows. A node that was removed is out of everyone's view at once, and out of earshot when the cluster key is
+//! changed.
+//!
 //! | module | is |
 //! |---|---|
 //! | `node` | the state machine: all decisions, no socket, no clock |
@@ -19,6 +23,8 @@ mod membership;
 mod node;
 mod replay;
 mod seal;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -40,7 +46,8 @@ use driver::{Command, Driver};
 pub struct GossipConfig {
     /// This node.
     pub me: NodeId,
-    /// This boot: higher than at every boot before.
+    /// This boot: higher than at every boot before, and never the same twice. What a node says under a lower one is refused,
+    /// and two boots under the same one would seal different datagrams with the same nonces.
     pub generation: u64,
     /// Where to listen, UDP and TCP. Port 0 takes a free one.
     pub bind: SocketAddr,

@@ -8,55 +8,36 @@
 //! - **Anti-entropy**: exchanges with random members; the driver carries them out over TCP.
 //! - **Rejoining**: nodes of the intent that are not alive members are announced to for ever.
 
+mod anti_entropy;
+mod members;
+mod snapshots;
+mod spread;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foca::OwnedNotification;
-use overlay::facts::{Delta, NodeFact, Pull, Store, Version, View, differing};
+use overlay::facts::{Delta, NodeFact, Store, View};
 use overlay::model::{Endpoint, NodeId};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
+use self::spread::PULL_PERIOD;
 use super::membership::{Identity, Membership};
 use super::seal::{Opener, Refusal, Sealer};
 use super::timers::Timers;
-use super::wire::{MAX_DELTA, Payload};
+use super::wire::Payload;
 use super::{Counters, Peer, Snapshot};
 
 /// Changes of up to this many milliseconds travel together.
 const COALESCE_MS: std::ops::Range<u64> = 5..20;
-/// When a push is repeated, after it was sent.
-const REPEATS: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(180)];
-/// A push of more datagrams than this is repeated as an advert alone.
-const REPEATED_WHOLE: usize = 4;
-/// A change of more datagrams than this is not pushed but advertised, and a pull gets no more at a time.
-const BURST: usize = 32;
-/// A gap is not asked for before the rest of a burst had time to arrive, …
-const PULL_DELAY: Duration = Duration::from_millis(3);
-/// … and again this often.
-const PULL_PERIOD: Duration = Duration::from_millis(100);
-/// After so many pulls the gap's owner is synchronized with.
-const PULLS_BEFORE_SYNC: u32 = 3;
 const ANNOUNCE_MS: std::ops::Range<u64> = 1000..2000;
-const ANNOUNCE_FANOUT: usize = 3;
 const SYNC_MS: std::ops::Range<u64> = 5000..10_000;
-/// Until the first exchange succeeded, one is tried this often.
-const FIRST_SYNC_PERIOD: Duration = Duration::from_millis(500);
-const FIRST_SYNC_FANOUT: usize = 3;
 /// A node that could reach nobody for so long does not wait any more.
 const ALONE_AFTER: Duration = Duration::from_secs(5);
-/// After a member came up; those who come up together share one exchange.
-const SYNC_AFTER_UP_MS: std::ops::Range<u64> = 100..300;
-/// A member that was declared down keeps its facts for so long.
-const HOLD: Duration = Duration::from_secs(1);
 const EXPIRE_PERIOD: Duration = Duration::from_secs(60);
-/// Snapshots are at least this far apart, …
-const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
-/// … and those that only bring counters this far.
-const COUNT_PERIOD: Duration = Duration::from_secs(1);
 
 /// What the driver feeds.
 pub(super) enum Input {
@@ -66,8 +47,10 @@ pub(super) enum Input {
     State(NodeFact, Vec<Endpoint>),
     /// The nodes of the intent.
     Peers(Vec<Peer>),
-    /// Deltas and members from an exchange.
-    Merge(Vec<Delta>, Vec<foca::Member<Identity>>),
+    /// Deltas from an exchange.
+    Merge(Vec<Delta>),
+    /// What the other side of an exchange knows of members.
+    Members(Vec<foca::Member<Identity>>),
     /// The exchange with this node, asked for by [`Output::Sync`], is over.
     SyncEnded(NodeId, bool),
     /// An exchange that another node began succeeded.
@@ -102,6 +85,7 @@ enum Timer {
 /// One node's gossip.
 pub(super) struct Node {
     me: NodeId,
+    generation: u64,
     store: Store,
     membership: Membership,
     sealer: Sealer,
@@ -124,8 +108,9 @@ pub(super) struct Node {
     sync_after_up_set: bool,
     synced: bool,
     counters: Counters,
-    view_stale: bool,
-    publish_set: bool,
+    /// Whether the snapshot may not show the newest.
+    stale: bool,
+    publish_at: Option<Duration>,
     published_at: Option<Duration>,
     snapshot: Arc<Snapshot>,
 }
@@ -147,6 +132,7 @@ impl Node {
             Snapshot { view: Arc::new(View::default()), alive, synced: false, counters: Counters::default() };
         Self {
             me: node,
+            generation: me.generation,
             store: Store::new(node, me.generation),
             membership,
             sealer: Sealer::new(&cluster_key, node, me.generation),
@@ -165,8 +151,8 @@ impl Node {
             sync_after_up_set: false,
             synced: false,
             counters: Counters::default(),
-            view_stale: false,
-            publish_set: false,
+            stale: false,
+            publish_at: None,
             published_at: None,
             snapshot: Arc::new(snapshot),
         }
@@ -188,29 +174,29 @@ impl Node {
             Input::Datagram(datagram, from) => self.receive(datagram, from, now),
             Input::State(fact, endpoints) => {
                 if self.store.state(&fact, &endpoints).is_some() {
-                    self.view_stale = true;
+                    self.stale = true;
                     if !std::mem::replace(&mut self.flush_set, true) {
                         self.set_random(now, COALESCE_MS, Timer::Flush);
                     }
                 }
             }
             Input::Peers(peers) => self.set_intent(peers),
-            Input::Merge(deltas, members) => {
-                deltas.into_iter().for_each(|delta| self.merge(delta, now));
-                self.membership.adopt(members);
-            }
+            Input::Merge(deltas) => deltas.into_iter().for_each(|delta| self.merge(delta, now)),
+            Input::Members(members) => self.membership.adopt(members),
             Input::SyncEnded(peer, succeeded) => {
                 self.syncing.remove(&peer);
+                self.asked.remove(&peer);
+                self.set_pull(now + PULL_PERIOD);
                 if succeeded {
                     self.counters.syncs += 1;
-                    self.synced = true;
+                    self.set_synced();
                 } else {
                     self.counters.syncs_failed += 1;
                 }
             }
             Input::SyncServed => {
                 self.counters.syncs_served += 1;
-                self.synced = true;
+                self.set_synced();
             }
             Input::Wake => {}
         }
@@ -249,8 +235,11 @@ impl Node {
                 self.sync_after_up_set = false;
                 self.sync_with(peer);
             }
-            Timer::Alone => self.synced = true,
-            Timer::Hold => self.held.retain(|_, until| *until > now),
+            Timer::Alone => self.set_synced(),
+            Timer::Hold => {
+                self.held.retain(|_, until| *until > now);
+                self.stale = true;
+            }
             Timer::Expire => {
                 self.store.expire(now, &self.living());
                 self.timers.set(now + EXPIRE_PERIOD, Timer::Expire);
@@ -258,8 +247,6 @@ impl Node {
             Timer::Publish => self.publish(now),
         }
     }
-
-    // ---- Datagrams
 
     fn receive(&mut self, mut datagram: Vec<u8>, from: SocketAddr, now: Duration) {
         let (sender, payload) = match self.opener.open(&mut datagram) {
@@ -305,237 +292,6 @@ impl Node {
             self.outputs
                 .extend(receivers.map(|member| Output::Send { to: member.addr, datagram: datagram.clone() }));
             self.counters.pushes_sent += 1;
-        }
-    }
-
-    // ---- Facts
-
-    fn merge(&mut self, delta: Delta, now: Duration) {
-        let outcome = self.store.merge(delta);
-        self.view_stale |= outcome.changed;
-        if outcome.pull.is_some() && !std::mem::replace(&mut self.pull_set, true) {
-            self.timers.set(now + PULL_DELAY, Timer::Pull);
-        }
-    }
-
-    fn flush(&mut self, now: Duration) {
-        self.flush_set = false;
-        let head = self.store.head();
-        let mut payloads = self.own_payloads(self.pushed, head);
-        self.pushed = head;
-        if payloads.len() > BURST || payloads.is_empty() {
-            payloads = self.own_payloads(head, head);
-        }
-        self.push(None, payloads, now);
-    }
-
-    fn own_payloads(&self, from: u64, to: u64) -> Vec<Vec<u8>> {
-        let chunks = self.store.own_chunks(from, to, MAX_DELTA);
-        chunks.into_iter().map(|delta| Payload::Push(delta).encode()).collect()
-    }
-
-    fn push(&mut self, to: Option<NodeId>, payloads: Vec<Vec<u8>>, now: Duration) {
-        self.send_all(to, &payloads);
-        let head = self.store.head();
-        let repeated =
-            if payloads.len() <= REPEATED_WHOLE { payloads } else { self.own_payloads(head, head) };
-        let payloads: Arc<[_]> = repeated.into();
-        for after in REPEATS {
-            self.timers.set(now + after, Timer::Repeat { to, payloads: payloads.clone() });
-        }
-    }
-
-    fn pull(&mut self, now: Duration) {
-        self.pull_set = false;
-        let gaps: Vec<(Pull, SocketAddr)> = self
-            .store
-            .gaps()
-            .filter_map(|pull| self.up.get(&pull.owner).map(|member| (pull, member.addr)))
-            .collect();
-        self.asked.retain(|owner, _| gaps.iter().any(|(pull, _)| pull.owner == *owner));
-        for (pull, addr) in gaps {
-            let asked = self.asked.entry(pull.owner).or_insert((pull.from, 0));
-            *asked = if asked.0 == pull.from { (asked.0, asked.1 + 1) } else { (pull.from, 1) };
-            if asked.1 > PULLS_BEFORE_SYNC {
-                self.asked.remove(&pull.owner);
-                self.sync_with(pull.owner);
-            } else {
-                self.counters.pulls_sent += 1;
-                self.send(addr, &Payload::Pull(pull).encode());
-            }
-            if !std::mem::replace(&mut self.pull_set, true) {
-                self.timers.set(now + PULL_PERIOD, Timer::Pull);
-            }
-        }
-    }
-
-    fn answer(&mut self, pull: Pull, from: SocketAddr) {
-        if self
-            .store
-            .version(self.me)
-            .is_none_or(|own| own.owner != pull.owner || own.generation != pull.generation)
-        {
-            return;
-        }
-        self.counters.pulls_answered += 1;
-        for payload in self.own_payloads(pull.from, pull.to).into_iter().take(BURST) {
-            self.send(from, &payload);
-        }
-    }
-
-    // ---- Members
-
-    fn set_intent(&mut self, peers: Vec<Peer>) {
-        self.intent = peers.into_iter().map(|peer| (peer.node, peer.addr)).collect();
-        self.intent.remove(&self.me);
-        self.membership.resize(self.intent.len() + 1);
-        self.view_stale = true;
-    }
-
-    fn announce(&mut self) {
-        let away = self.intent.iter().filter(|(node, _)| !self.up.contains_key(node));
-        let chosen = away.map(|(node, addr)| (*node, *addr)).sample(&mut self.rng, ANNOUNCE_FANOUT);
-        for (node, addr) in chosen {
-            self.membership.announce(node, addr);
-        }
-    }
-
-    fn drain_membership(&mut self, now: Duration) {
-        while let Some((to, packet)) = self.membership.wants.to_send() {
-            self.send(to.addr, &Payload::Swim(&packet).encode());
-        }
-        while let Some((after, timer)) = self.membership.wants.to_schedule() {
-            self.timers.set(now + after, Timer::Swim(timer));
-        }
-        while let Some(notification) = self.membership.wants.to_notify() {
-            match notification {
-                OwnedNotification::MemberUp(member) => self.member_up(member, now),
-                OwnedNotification::Rename(_, member) if self.up.contains_key(&member.node()) => {
-                    self.member_up(member, now);
-                }
-                OwnedNotification::MemberDown(member) => self.member_down(&member, now),
-                OwnedNotification::Rejoin(_) => self.announce(),
-                _ => {}
-            }
-        }
-    }
-
-    fn member_up(&mut self, member: Identity, now: Duration) {
-        let node = member.node();
-        tracing::info!(%node, addr = %member.addr, generation = member.generation, "member is up");
-        self.held.remove(&node);
-        self.up.insert(node, member);
-        let head = self.store.head();
-        if head > 0 {
-            let advert = self.own_payloads(head, head);
-            self.push(Some(node), advert, now);
-        }
-        if !std::mem::replace(&mut self.sync_after_up_set, true) {
-            self.set_random(now, SYNC_AFTER_UP_MS, Timer::SyncWith(node));
-        }
-        if !std::mem::replace(&mut self.pull_set, true) {
-            self.timers.set(now + PULL_PERIOD, Timer::Pull);
-        }
-    }
-
-    fn member_down(&mut self, member: &Identity, now: Duration) {
-        let node = member.node();
-        tracing::info!(%node, "member is down");
-        if self.up.remove(&node).is_some() {
-            self.held.insert(node, now + HOLD);
-            self.timers.set(now + HOLD, Timer::Hold);
-        }
-    }
-
-    /// Members that are up or were a moment ago.
-    fn living(&self) -> BTreeSet<NodeId> {
-        self.up.keys().chain(self.held.keys()).copied().collect()
-    }
-
-    // ---- Anti-entropy
-
-    fn first_sync(&mut self, now: Duration) {
-        if self.intent.is_empty() {
-            self.synced = true;
-        }
-        if self.synced {
-            return;
-        }
-        let chosen = self.intent.keys().copied().sample(&mut self.rng, FIRST_SYNC_FANOUT);
-        chosen.into_iter().for_each(|peer| self.sync_with(peer));
-        self.timers.set(now + FIRST_SYNC_PERIOD, Timer::FirstSync);
-    }
-
-    fn sync_with(&mut self, node: NodeId) {
-        let addr = self.up.get(&node).map(|member| member.addr).or_else(|| self.intent.get(&node).copied());
-        if let Some(addr) = addr.filter(|_| self.syncing.insert(node)) {
-            self.outputs.push(Output::Sync(Peer { node, addr }));
-        }
-    }
-
-    /// What an exchange begins with: the bucket hashes, and whether the member list is wanted.
-    pub(super) fn digest(&self) -> (Vec<u64>, bool) {
-        (self.store.digest(&self.living()), !self.synced)
-    }
-
-    /// The buckets in which the peer differs, and how far this node is in those.
-    pub(super) fn compare(&self, theirs: &[u64]) -> (u64, Vec<Version>) {
-        let alive = self.living();
-        let buckets = differing(&self.store.digest(&alive), theirs);
-        (buckets, self.store.versions(buckets, &alive))
-    }
-
-    /// How far this node is in those buckets, and what a peer lacks that is so far.
-    pub(super) fn offer(&self, buckets: u64, theirs: &[Version]) -> (Vec<Version>, Vec<Delta>) {
-        let alive = self.living();
-        (self.store.versions(buckets, &alive), self.store.deltas(buckets, theirs, &alive))
-    }
-
-    /// The member list, for a peer that asks for it.
-    pub(super) fn members(&self) -> Vec<foca::Member<Identity>> {
-        self.membership.active()
-    }
-
-    // ---- Snapshots
-
-    fn plan_publishing(&mut self, now: Duration) {
-        let urgent =
-            self.view_stale || self.synced != self.snapshot.synced || self.shown() != self.snapshot.alive;
-        if self.publish_set && !urgent || !urgent && self.counters == self.snapshot.counters {
-            return;
-        }
-        let period = if urgent { PUBLISH_PERIOD } else { COUNT_PERIOD };
-        let at = self.published_at.map_or(now, |last| now.max(last + period));
-        if at <= now {
-            self.publish(now);
-        } else if !std::mem::replace(&mut self.publish_set, true) || urgent {
-            self.timers.set(at, Timer::Publish);
-        }
-    }
-
-    /// The living members that the intent knows, and this node.
-    fn shown(&self) -> BTreeSet<NodeId> {
-        let mut shown = self.living();
-        shown.retain(|node| self.intent.contains_key(node));
-        shown.insert(self.me);
-        shown
-    }
-
-    fn publish(&mut self, now: Duration) {
-        self.publish_set = false;
-        let alive = self.shown();
-        let mut view = self.snapshot.view.clone();
-        if std::mem::take(&mut self.view_stale) || alive != self.snapshot.alive {
-            let newest = self.store.view(&alive);
-            if newest != *view {
-                view = Arc::new(newest);
-            }
-        }
-        let snapshot = Snapshot { view, alive, synced: self.synced, counters: self.counters };
-        if snapshot != *self.snapshot {
-            self.snapshot = Arc::new(snapshot);
-            self.published_at = Some(now);
-            self.outputs.push(Output::Publish(self.snapshot.clone()));
         }
     }
 }

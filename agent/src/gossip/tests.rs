@@ -124,15 +124,15 @@ fn peer_node(certificate: &CertificateDer<'_>) -> Option<NodeId> {
     certificate.subject().iter_common_name().next()?.as_str().ok()?.parse().ok()
 }
 
-fn node(number: u8) -> NodeId {
+pub(super) fn node(number: u8) -> NodeId {
     NodeId::from_bytes([number; 16])
 }
 
-fn fact(number: u8) -> NodeFact {
+pub(super) fn fact(number: u8) -> NodeFact {
     NodeFact { vtep: Ipv4Addr::new(192, 0, 2, number).into(), underlay_mtu: 1500, version: "0.1.0".into() }
 }
 
-fn endpoint(number: u8) -> Endpoint {
+pub(super) fn endpoint(number: u8) -> Endpoint {
     Endpoint {
         id: EndpointId::from_bytes([number; 16]),
         network: NetworkId::from_bytes([1; 16]),
@@ -146,7 +146,7 @@ fn endpoint(number: u8) -> Endpoint {
 }
 
 /// The numbers of a node's endpoints that a snapshot shows.
-fn shown(snapshot: &Snapshot, owner: u8) -> Vec<u8> {
+pub(super) fn shown(snapshot: &Snapshot, owner: u8) -> Vec<u8> {
     let endpoints = snapshot.view.endpoints.keys().filter(|(it, _)| *it == node(owner));
     endpoints.map(|(_, id)| id.as_bytes()[0]).collect()
 }
@@ -304,4 +304,16 @@ async fn a_taken_port_is_named() {
     let addr = first.gossip.local_addr();
     let error = cluster.start_at(node(2), 1, addr).await.err().expect("the port is taken").to_string();
     assert!(error.contains(&format!("TCP {addr}")) && error.contains("hint: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_the_intent_does_not_know_is_refused_an_exchange() {
+    let cluster = Cluster::new();
+    let member = cluster.start(node(1), 1).await;
+    member.state(1, [10]);
+    let stranger = cluster.start_at(node(2), 1, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut snapshots = stranger.watch();
+    let refused = snapshots.wait_for(|snapshot| snapshot.counters.syncs_failed > 0);
+    let snapshot = timeout(PATIENCE, refused).await.unwrap().unwrap().clone();
+    assert_eq!(snapshot.counters.syncs, 0);
 }
