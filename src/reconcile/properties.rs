@@ -22,7 +22,8 @@ fn apply_links(links: &mut Links, action: LinkAction) {
         }
         LinkAction::CreateVeth(spec) => {
             let veth = Veth { mtu: spec.mtu, up: true };
-            assert_eq!(links.veths.insert(spec.host_ifname, veth), None);
+            let before = links.veths.insert(spec.host_ifname, veth);
+            assert!(before.is_none_or(|before| !before.up), "it is whole already");
         }
         LinkAction::SetMtu(spec) => links.veths.get_mut(&spec.host_ifname).unwrap().mtu = spec.mtu,
         LinkAction::SetUp(name) => match &mut links.vxlan {
@@ -37,29 +38,18 @@ fn apply_links(links: &mut Links, action: LinkAction) {
     }
 }
 
+/// [`Tables::apply`], but what is not there is not removed.
 fn apply_tables(tables: &mut Tables, action: TableAction) {
-    let there = match action {
-        TableAction::PutNode(node) => {
-            tables.node = Some(node);
-            true
-        }
-        TableAction::PutNetwork(vni, entry) => put(&mut tables.networks, vni, entry),
-        TableAction::PutFdb(vni, mac, to) => put(&mut tables.fdb, (vni, mac), to),
-        TableAction::PutNeighbour(vni, address, mac) => put(&mut tables.neighbours, (vni, address), mac),
-        TableAction::PutVtep(vtep, entry) => put(&mut tables.vteps, vtep, entry),
-        TableAction::PutSource(ifindex, source) => put(&mut tables.sources, ifindex, source),
-        TableAction::DeleteNetwork(vni) => tables.networks.remove(&vni).is_some(),
-        TableAction::DeleteFdb(vni, mac) => tables.fdb.remove(&(vni, mac)).is_some(),
-        TableAction::DeleteNeighbour(vni, address) => tables.neighbours.remove(&(vni, address)).is_some(),
-        TableAction::DeleteVtep(vtep) => tables.vteps.remove(&vtep).is_some(),
-        TableAction::DeleteSource(ifindex) => tables.sources.remove(&ifindex).is_some(),
+    let there = match &action {
+        TableAction::DeleteNetwork(vni) => tables.networks.contains_key(vni),
+        TableAction::DeleteFdb(vni, mac) => tables.fdb.contains_key(&(*vni, *mac)),
+        TableAction::DeleteNeighbour(vni, address) => tables.neighbours.contains_key(&(*vni, *address)),
+        TableAction::DeleteVtep(vtep) => tables.vteps.contains_key(vtep),
+        TableAction::DeleteSource(ifindex) => tables.sources.contains_key(ifindex),
+        _ => true,
     };
     assert!(there, "{action}: it is not there");
-}
-
-fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
-    table.insert(key, value);
-    true
+    tables.apply(&action);
 }
 
 fn vxlan() -> impl Strategy<Value = Vxlan> {
@@ -151,7 +141,7 @@ proptest! {
     #[test]
     fn a_links_plan_leads_to_what_is_desired(desired in desired_links(), observed in observed_links()) {
         let mut links = observed;
-        for action in plan_links(&desired, &links) {
+        for action in plan_links(&desired, &links, true) {
             apply_links(&mut links, action);
         }
         prop_assert_eq!(&links.vxlan, &desired.vxlan);
@@ -161,7 +151,13 @@ proptest! {
             .map(|(name, spec)| (name.clone(), Veth { mtu: spec.mtu, up: true }))
             .collect();
         prop_assert_eq!(&links.veths, &wanted);
-        prop_assert_eq!(plan_links(&desired, &links), []);
+        prop_assert_eq!(plan_links(&desired, &links, true), []);
+    }
+
+    #[test]
+    fn until_facts_are_complete_no_mtu_changes(desired in desired_links(), observed in observed_links()) {
+        let plan = plan_links(&desired, &observed, false);
+        prop_assert!(!plan.iter().any(|action| matches!(action, LinkAction::SetMtu(_))));
     }
 
     #[test]

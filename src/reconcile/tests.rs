@@ -218,7 +218,7 @@ fn a_links_plan_in_words() {
         veths: BTreeMap::from([("ovl00000000000".to_owned(), Veth { mtu: 1450, up: true })]),
     };
     let desired = super::desired::DesiredLinks { vxlan: Some(wanted), veths };
-    let mut plan = plan_links(&desired, &observed);
+    let mut plan = plan_links(&desired, &observed, true);
     plan.extend([LinkAction::SetMtu(spec.clone()), LinkAction::SetUp(spec.host_ifname)]);
     let plan: Vec<String> = plan.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(plan.join("\n"), @r"

@@ -28,7 +28,6 @@ pub fn attach_failed(cause: &str) -> ApiError {
 }
 
 /// The agent itself failed.
-#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 pub fn internal(error: impl Into<anyhow::Error>) -> ApiError {
     ApiError::new(ErrorCode::Internal, format!("{:#}", error.into())).hint("see the agent's log")
 }

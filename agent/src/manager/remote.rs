@@ -212,7 +212,7 @@ impl Shared {
             let ManagerLink { addr: manager, reachable, last_error } = &link;
             match last_error {
                 Some(cause) => {
-                    tracing::warn!(%manager, reachable, %cause, "trouble in following the manager")
+                    tracing::warn!(%manager, reachable, %cause, "trouble in following the manager");
                 }
                 None => tracing::info!(%manager, "the manager is followed"),
             }
