@@ -174,31 +174,22 @@ impl Shared {
     }
 
     /// Makes the manager's intent this node's. An older one too: a manager that came back from a backup is
-    /// still the one who knows.
+    /// still the one who knows. What is seen is on the disk already, unless the disk fails.
     async fn take(&self, addr: SocketAddr, intent: Arc<Intent>) {
-        let changed = self.intent.send_if_modified(|current| {
-            let changed = *current != intent;
-            if changed {
-                if intent.version < current.version {
-                    tracing::warn!(
-                        from = current.version,
-                        to = intent.version,
-                        "the manager's intent went back"
-                    );
-                }
-                *current = Arc::clone(&intent);
-            }
-            changed
-        });
+        let current = Arc::clone(&self.intent.borrow());
         let mut last_error = None;
-        if changed {
-            let store = self.store.clone();
-            let kept = tokio::task::spawn_blocking(move || store.put(Key::IntentCopy, &*intent)).await;
+        if intent != current {
+            if intent.version < current.version {
+                tracing::warn!(from = current.version, to = intent.version, "the manager's intent went back");
+            }
+            let (store, copy) = (self.store.clone(), Arc::clone(&intent));
+            let kept = tokio::task::spawn_blocking(move || store.put(Key::IntentCopy, &*copy)).await;
             last_error = match kept {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
+            self.intent.send_replace(intent);
         }
         self.set_link(ManagerLink { addr, reachable: true, last_error });
     }
@@ -211,11 +202,9 @@ impl Shared {
             }
             let ManagerLink { addr: manager, reachable, last_error } = &link;
             match last_error {
-                Some(cause) => {
-                    tracing::warn!(%manager, reachable, %cause, "trouble in following the manager");
-                }
+                Some(cause) => tracing::warn!(%manager, reachable, %cause, "trouble in following a manager"),
                 None => tracing::info!(%manager, "the manager is followed"),
-            }
+            };
             *current = link;
             true
         });
