@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use overlay::config::Config;
 use overlay::model::{Attachment, Node, NodeId};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +30,7 @@ const REQUESTS: usize = 64;
 /// What keeps it from starting; everything that comes later is retried and shown in `status`.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     checked(&config).await?;
+    raise_file_limit()?;
     let store = Store::open(&config.state_dir)?;
     bpf::ensure_bpffs(&config.bpf_dir)?;
     let data_path = DataPath::open(&config.bpf_dir).context("cannot load the data path")?;
@@ -65,6 +67,13 @@ async fn checked(config: &Config) -> anyhow::Result<()> {
         crate::report::print(&advice(problem.what, problem.hint));
     }
     Err(advice(last.what, last.hint))
+}
+
+/// Lets the agent have as many files open as it is allowed: a manager has a connection of every other node, and the
+/// data path holds its links.
+fn raise_file_limit() -> anyhow::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the limit of open files")
 }
 
 async fn terminated() -> anyhow::Result<()> {

@@ -47,7 +47,7 @@ fn what_is_left_out_is_chosen() {
     assert_eq!(attached.ifname, "eth1");
     assert_eq!(attached.endpoint.mac, MacAddr::local_from([7; 6]));
     assert_eq!(attached.endpoint.ip4, Some("10.2.8.7".parse().unwrap()));
-    assert_eq!(attached.endpoint.ip6, Some("fd00::8000:0:0:7".parse().unwrap()));
+    assert_eq!(attached.endpoint.ip6, Some("fd00::1:7".parse().unwrap()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, Reply};
-use crate::model::{Network, NetworkId, Node, Subnet, UnderlayFamily, Vni};
+use crate::model::{Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
 
 /// The lowest VNI that is chosen: lower ones, and with them all VLAN ids, are left to other VXLAN users.
 const FIRST_VNI: u32 = 4097;
@@ -25,6 +25,7 @@ pub fn apply(intent: &mut Intent, command: &Command) -> Result<Reply, IntentErro
         Command::InitCluster { cluster, node } => init_cluster(intent, cluster, node),
         _ if intent.cluster.is_none() => Err(IntentError::NotInitialized),
         Command::PutNode(node) => put_node(intent, node),
+        Command::RemoveNode { id } => remove_node(intent, *id),
         Command::CreateNetwork(request) => create_network(intent, request),
         Command::RemoveNetwork { id } => remove_network(intent, *id),
         Command::GrantBlock(request) => grant_block(intent, request),
@@ -73,6 +74,22 @@ fn put_node(intent: &mut Intent, node: &Node) -> Result<Reply, IntentError> {
         }
     }
     intent.nodes.insert(node.id, node.clone());
+    intent.version += 1;
+    Ok(Reply::Done)
+}
+
+fn remove_node(intent: &mut Intent, id: NodeId) -> Result<Reply, IntentError> {
+    match intent.nodes.get(&id) {
+        None => return Err(IntentError::NoSuchNode { node: id }),
+        Some(node) if node.manager => {
+            return Err(IntentError::ManagerStays { hostname: node.hostname.clone() });
+        }
+        Some(_) => {}
+    }
+    intent.nodes.remove(&id);
+    for grants in intent.grants.values_mut() {
+        grants.blocks.retain(|block| block.node != id);
+    }
     intent.version += 1;
     Ok(Reply::Done)
 }

@@ -1,8 +1,9 @@
 //! Blocks: which node may hand out which addresses. A manager grants a block once; from then on the node hands
 //! out its addresses alone, so that attaching needs no manager.
 //!
-//! Blocks are taken from the middle of the subnet upwards, and only then from its start: addresses that people
-//! pick by hand are mostly low ones, and so rarely fall in a block that some node holds already.
+//! Blocks are taken from the middle of the subnet upwards (in a large one, from its 65,536th address), and only then
+//! from its start: addresses that people pick by hand are mostly low ones, and so rarely fall in a block that some
+//! node holds already.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +17,9 @@ use crate::model::{NodeId, Subnet};
 const LARGEST: u128 = 64;
 /// A block is at most the subnet divided by this, so that small subnets serve several nodes too.
 const SHARES: u128 = 64;
+
+/// Where blocks start at the latest, in addresses from the subnet's first, so that IPv6 addresses stay short.
+const LATEST_START: u128 = 1 << 16;
 
 /// Some addresses of a subnet in a row, which one node may hand out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,11 +119,11 @@ impl Grants {
         block
     }
 
-    /// Where `size` free addresses start: aligned, from the middle upwards, then from the start upwards.
+    /// Where `size` free addresses start: aligned, from the middle or [`LATEST_START`] upwards, then from the start.
     fn free(&self, subnet: &Subnet, size: u128) -> Option<u128> {
         let start = number(subnet.net.network());
         let end = start + size_of(&subnet.net);
-        let middle = start + size_of(&subnet.net) / 2;
+        let middle = start + (size_of(&subnet.net) / 2).min(LATEST_START);
         self.free_between(subnet, size, middle, end)
             .or_else(|| self.free_between(subnet, size, start, middle))
     }

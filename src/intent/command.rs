@@ -20,6 +20,11 @@ pub enum Command {
     },
     /// Adds a node, or replaces what is known of it.
     PutNode(Node),
+    /// Removes a node and every block granted to it.
+    RemoveNode {
+        /// The node.
+        id: NodeId,
+    },
     /// Creates a network.
     CreateNetwork(CreateNetwork),
     /// Removes a network and every block granted of it.

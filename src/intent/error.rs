@@ -27,6 +27,9 @@ pub enum IntentError {
     /// No member has that id.
     #[error("no node of the cluster has the id {node}")]
     NoSuchNode { node: NodeId },
+    /// A manager cannot be removed: it holds the intent.
+    #[error("node {hostname} is a manager and cannot be removed")]
+    ManagerStays { hostname: String },
     /// A network of that name exists.
     #[error("a network called {name} exists already")]
     NetworkExists { name: Name },
@@ -107,6 +110,7 @@ impl IntentError {
             | Self::PoolExhausted { .. }
             | Self::MixedFamilies { .. }
             | Self::NodeAddressTaken { .. }
+            | Self::ManagerStays { .. }
             | Self::AddressGranted { .. }
             | Self::SubnetExhausted { .. } => ErrorCode::Conflict,
             Self::AmbiguousNetwork { .. }
@@ -130,6 +134,7 @@ impl IntentError {
             Self::NoSuchNetwork { .. } => "`overlayctl network ls` lists the networks",
             Self::AmbiguousNetwork { .. } => "give more digits of the id, or the network's name",
             Self::NoSuchNode { .. } => "`overlayctl node ls` lists the nodes",
+            Self::ManagerStays { .. } => "this version has one manager, which stays as long as the cluster",
             Self::NetworkExists { .. } => "choose another name; `overlayctl network ls` lists the networks",
             Self::NetworkOverlap { .. } => {
                 "choose another subnet, leave it out to have a free one chosen, or pass --allow-overlap if no container joins both networks"

@@ -26,6 +26,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => put_node(),
         4 => create_network(),
         1 => (0u8..6).prop_map(|n| Command::RemoveNetwork { id: NetworkId::from_bytes([n; 16]) }),
+        1 => (1u8..5).prop_map(|n| Command::RemoveNode { id: node(n).id }),
         12 => grant(),
     ]
 }

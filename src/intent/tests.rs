@@ -232,8 +232,8 @@ fn ipv6_blocks() {
     let mut intent = cluster(1);
     let mut mynet = network(&mut intent, create(1, "mynet", &["10.1.0.0/24", "fd00::/64"])).unwrap();
     mynet.subnets.remove(0);
-    assert_eq!(text(grant(&mut intent, &mynet, 1, None).unwrap()), "fd00::8000:0:0:0+64");
-    assert_eq!(text(grant(&mut intent, &mynet, 1, None).unwrap()), "fd00::8000:0:0:40+64");
+    assert_eq!(text(grant(&mut intent, &mynet, 1, None).unwrap()), "fd00::1:0+64");
+    assert_eq!(text(grant(&mut intent, &mynet, 1, None).unwrap()), "fd00::1:40+64");
     assert_eq!(text(grant(&mut intent, &mynet, 1, Some("fd00::2")).unwrap()), "fd00::2+1");
 }
 

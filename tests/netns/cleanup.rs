@@ -1,6 +1,8 @@
 //! What goes away, goes away whole.
 
 use anyhow::{Result, ensure};
+use overlay::api::NodeRow;
+use overlay_harness::lab::FORMING;
 use overlay_harness::{Lab, Node, Topology};
 
 use crate::steps::{all_list, attach_each, create_network, talk};
@@ -35,6 +37,28 @@ fn cleanup_leaves_nothing() {
         n1.start()?;
         ensure!(n1.status()?.node.is_none(), "after the cleanup, it is still a member: {:?}", n1.status()?);
         Ok(())
+    });
+}
+
+#[test]
+fn a_wiped_node_joins_again_in_its_own_place() {
+    Lab::run(Topology::of(2), |lab| {
+        let nodes: [&Node; 2] = lab.nodes();
+        let [n1, n2] = nodes;
+        let token = lab.form_cluster_of(&nodes)?;
+        create_network(n1, "blue", &[], &nodes)?;
+        let [a, _] = attach_each(lab, "blue", nodes)?;
+        n2.stop()?;
+        let (succeeded, said) = n2.run_agent(&["cleanup"])?;
+        ensure!(succeeded, "cleanup: {said}");
+        n2.start()?;
+        n2.join_cluster(&token, n1)?;
+        n2.wait_ready(FORMING)?;
+        let members: Vec<NodeRow> = n1.ctl_json(&["node", "ls"])?;
+        ensure!(members.len() == 2, "{members:?}");
+        let again = lab.attach(n2, "blue", "again", &[])?;
+        all_list(&nodes, &["blue/again", "blue/n1"])?;
+        talk(&a, &again)
     });
 }
 

@@ -1,6 +1,7 @@
 //! The manager API's requests, once TLS has told who asks.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,9 +28,14 @@ use super::wire::{
 use super::{IntentLog, ProposeError};
 use crate::identity::{Authority, Secret};
 
-/// The node whose certificate the client showed, if it showed one.
+/// Who asks.
 #[derive(Clone, Copy)]
-pub(super) struct Peer(pub(super) Option<NodeId>);
+pub(super) struct Peer {
+    /// The node whose certificate the client showed, if it showed one.
+    pub(super) node: Option<NodeId>,
+    /// The address that it asks from.
+    pub(super) addr: IpAddr,
+}
 
 /// What the requests work on.
 #[derive(Clone)]
@@ -69,11 +75,11 @@ async fn in_time(request: Request, next: Next) -> Response {
 /// Refuses all but members before a byte of the body is read.
 async fn members_only(
     State(context): State<Context>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(node) = peer else {
+    let Some(node) = peer.node else {
         return (StatusCode::FORBIDDEN, "only members may do this, and no certificate was shown")
             .into_response();
     };
@@ -87,14 +93,14 @@ async fn members_only(
 
 async fn propose(
     State(context): State<Context>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let command: Command = decode(&body)?;
-    if !may_propose(&context.log.watch().borrow(), peer, &command) {
+    if !may_propose(&context.log.watch().borrow(), peer.node, &command) {
         return Err((
             StatusCode::FORBIDDEN,
-            "a node describes itself alone, and is not made a manager so".to_owned(),
+            "a node describes itself alone, is not made a manager so, and removes no other".to_owned(),
         ));
     }
     let outcome = match context.log.propose(command).await {
@@ -108,7 +114,7 @@ async fn propose(
 /// Any member may change what the cluster has in common, but no other node's description.
 fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool {
     match command {
-        Command::InitCluster { .. } => false,
+        Command::InitCluster { .. } | Command::RemoveNode { .. } => false,
         Command::PutNode(node) => {
             peer == Some(node.id)
                 && intent.nodes.get(&node.id).is_some_and(|known| known.manager == node.manager)
@@ -131,10 +137,14 @@ async fn follow(State(context): State<Context>) -> Response {
     ([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response()
 }
 
-async fn join(State(context): State<Context>, body: Bytes) -> Result<Response, Refusal> {
+async fn join(
+    State(context): State<Context>,
+    Extension(peer): Extension<Peer>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
     let request: JoinRequest = decode(&body)?;
     let node = request.node.id;
-    let outcome = admit(&context, request).await?;
+    let outcome = admit(&context, peer.addr, request).await?;
     match &outcome {
         Ok(_) => tracing::info!(%node, "a node joined"),
         Err(refusal) => tracing::warn!(%node, ?refusal, "a node was not let in"),
@@ -142,7 +152,11 @@ async fn join(State(context): State<Context>, body: Bytes) -> Result<Response, R
     encode(&outcome)
 }
 
-async fn admit(context: &Context, request: JoinRequest) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
+async fn admit(
+    context: &Context,
+    from: IpAddr,
+    request: JoinRequest,
+) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
     let intent = Arc::clone(&context.log.watch().borrow());
     let Some(cluster) = &intent.cluster else {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "there is no cluster here yet".to_owned()));
@@ -163,7 +177,15 @@ async fn admit(context: &Context, request: JoinRequest) -> Result<Result<JoinAns
         Ok(chain) => chain,
         Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
     };
-    match context.log.propose(Command::PutNode(node)).await {
+    let forgotten = match forgotten(&intent, from, &node) {
+        Some(id) => context.log.propose(Command::RemoveNode { id }).await.map(drop),
+        None => Ok(()),
+    };
+    let put = match forgotten {
+        Ok(()) => context.log.propose(Command::PutNode(node)).await,
+        Err(error) => Err(error),
+    };
+    match put {
         Ok(_) => {}
         Err(ProposeError::Refused(error)) => return Ok(Err(JoinRefusal::Refused(error))),
         Err(error) => return Err(failed(&error)),
@@ -171,6 +193,16 @@ async fn admit(context: &Context, request: JoinRequest) -> Result<Result<JoinAns
     signed.insert(id, request.csr);
     let intent = Intent::clone(&context.log.watch().borrow());
     Ok(Ok(JoinAnswer { chain, ca: context.authority.cert().to_owned(), intent }))
+}
+
+/// The member that a newcomer was before its state was wiped: who asks from the address that it wants to
+/// advertise has that address, and two agents cannot share its gossip port.
+fn forgotten(intent: &Intent, from: IpAddr, newcomer: &Node) -> Option<NodeId> {
+    let same_place = |node: &&Node| {
+        (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port) && !node.manager
+    };
+    let known = intent.nodes.values().filter(|node| node.id != newcomer.id).find(same_place)?;
+    (from == newcomer.addr).then_some(known.id)
 }
 
 fn failed(error: &ProposeError) -> Refusal {

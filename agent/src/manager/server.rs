@@ -163,12 +163,13 @@ async fn accept(listener: TcpListener, mut serving: Serving) {
 }
 
 async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
+    let addr = stream.peer_addr()?.ip();
     SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
     stream.set_nodelay(true)?;
     let stream = timeout(HANDSHAKE_TIMEOUT, serving.tls.accept(stream)).await??;
     let certificates = stream.get_ref().1.peer_certificates();
-    let peer = certificates.and_then(|chain| chain.first()).and_then(node_of);
-    let router = serving.router.layer(Extension(Peer(peer)));
+    let node = certificates.and_then(|chain| chain.first()).and_then(node_of);
+    let router = serving.router.layer(Extension(Peer { node, addr }));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
