@@ -46,6 +46,17 @@ inside() {
 # address web2 ip4: what the agent gave it.
 address() { on n1 overlayctl endpoint inspect "mynet/$1" | sed -n "s/^ *\"$2\": \"\(.*\)\",*$/\1/p"; }
 
+# Waits until a listing on n1 has three rows that match: news takes a moment from node to node.
+three() {
+    local pattern=$1
+    shift
+    for _ in $(seq 50); do
+        [ "$(on n1 "$@" | grep -c "$pattern")" = 3 ] && return
+        sleep 0.1
+    done
+    die "not three of $pattern in: $*" "the agents' logs tell more"
+}
+
 # Waits until an endpoint reaches an address, for the news of it is still on its way.
 reaches() {
     for _ in $(seq 50); do
@@ -70,6 +81,7 @@ for node in n2 n3; do
     show "$node" overlayctl cluster join --token "$token" "$(node_addr n1):2377" --advertise-addr "$(node_addr "$node")"
 done
 for node in "${NODES[@]}"; do on "$node" overlayctl status --wait --timeout 30 >/dev/null; done
+three Ready overlayctl node ls
 show n1 overlayctl node ls
 
 say "A network, created once, is on every node"
@@ -87,6 +99,7 @@ for node in "${NODES[@]}"; do
     add_netns "web${node#n}"
     show "$node" overlayctl endpoint attach --netns "$(netns "web${node#n}")" --network mynet --name "web${node#n}"
 done
+three mynet overlayctl endpoint ls
 show n1 overlayctl endpoint ls
 
 say "They reach each other from node to node, by IPv4 and by IPv6"

@@ -84,6 +84,8 @@ TOML
     nsenter --net="/run/netns/$(netns "$node")" -- setsid "$OVERLAY_BIN_DIR/overlayd" --config "$dir/overlayd.toml" \
         </dev/null >>"$dir/overlayd.log" 2>&1 &
     echo $! >"$dir/overlayd.pid"
+    # It is ended by lab_down; bash need not report that.
+    disown
     for _ in $(seq 100); do
         on "$node" overlayctl status >/dev/null 2>&1 && return
         kill -0 "$(cat "$dir/overlayd.pid")" 2>/dev/null || break

@@ -96,7 +96,12 @@ fn frames_are_checked() {
             group([0x33, 0x33, 0, 0, 0, 0x16], &report),
             DropReason::MulticastListener,
         ),
-        drops("unknown MAC", sent(9, &to(9, false, 20)), DropReason::UnknownDestination),
+        drops("unknown MAC, unknown address", sent(9, &to(9, false, 20)), DropReason::UnknownDestination),
+        drops(
+            "unknown MAC, the gateway's address",
+            sent(9, &Ip::udp(own(false), ip("10.1.0.1"), 53, b"x")),
+            DropReason::UnknownDestination,
+        ),
     ];
     Bench::new(false).check(Program::TcEndpoint, &cases);
 }
@@ -294,6 +299,17 @@ fn encapsulated(inner: &[u8], ecn: u8, v6: bool) -> Expect {
     let udp = frames::udp(0xc000, DATA_PORT, &vxlan(8, VNI, inner));
     let outer = Ip::new(vtep(1, v6), vtep(2, v6), 17, &udp).with(|ip| ip.ecn = ecn);
     Expect::Redirect(frame(NONE, NONE, &outer), MARK)
+}
+
+#[test]
+fn an_address_that_moved_is_reached_through_a_stale_neighbour_entry() {
+    let mut cases = Vec::new();
+    for v6 in [false, true] {
+        let (here, away) = (to(1, v6, 20), to(2, v6, 20));
+        cases.push(answers("to an endpoint here", sent(9, &here), sent(1, &here)));
+        cases.push(Case::new("to a peer", "ep0", sent(9, &away), encapsulated(&sent(2, &away), 0, false)));
+    }
+    Bench::new(false).check(Program::TcEndpoint, &cases);
 }
 
 #[test]

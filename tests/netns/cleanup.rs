@@ -63,6 +63,27 @@ fn a_wiped_node_joins_again_in_its_own_place() {
 }
 
 #[test]
+fn an_address_may_move_to_another_endpoint_at_once() {
+    Lab::run(Topology::of(2), |lab| {
+        let nodes: [&Node; 2] = lab.nodes();
+        let [n1, n2] = nodes;
+        lab.form_cluster()?;
+        create_network(n1, "blue", &[], &nodes)?;
+        let [a, _] = attach_each(lab, "blue", nodes)?;
+        let address = ["--ip", "10.77.0.50", "--ip6", "fd77::50"];
+        // The one that talks to it keeps its neighbour entry for half a minute, wherever the address went.
+        for (round, node) in [n2, n2].into_iter().enumerate() {
+            let name = format!("mover{round}");
+            let mover = lab.attach(node, "blue", &name, &address)?;
+            talk(&a, &mover)?;
+            node.ctl(&["endpoint", "detach", &name])?;
+            all_list(&nodes, &["blue/n1", "blue/n2"])?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn an_endpoint_goes_with_its_namespace() {
     Lab::run(Topology::of(2), |lab| {
         let nodes: [&Node; 2] = lab.nodes();

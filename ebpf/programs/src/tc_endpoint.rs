@@ -2,7 +2,7 @@
 //! the gateway, delivered here or sent to the peer's node. Nothing is flooded, and nothing goes up the host's stack.
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::{DropReason, Source, gateway_mac};
+use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome};
@@ -12,7 +12,7 @@ use crate::{encap, extension, gateway, maps, neighbour};
 pub fn run(ctx: &TcContext) -> Outcome {
     let ifindex = frame::skb(ctx).ifindex;
     let source = maps::source(ifindex).ok_or(DropReason::UnknownSource)?;
-    let header = frame::ethernet_at(ctx, 0)?;
+    let mut header = frame::ethernet_at(ctx, 0)?;
     if header.source != source.mac {
         return Err(DropReason::SpoofedMac);
     }
@@ -48,8 +48,10 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if header.destination == gateway_mac(source.vni) {
         return gateway::answer_echo(ctx, source, &header, &packet);
     }
-    let destination =
-        maps::destination(source.vni, header.destination).ok_or(DropReason::UnknownDestination)?;
+    let destination = match maps::destination(source.vni, header.destination) {
+        Some(destination) => destination,
+        None => moved(ctx, source.vni, &mut header, &packet)?,
+    };
     match destination.ifindex {
         0 => {
             let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
@@ -62,6 +64,22 @@ pub fn run(ctx: &TcContext) -> Outcome {
         // No look at the size: the kernel already held it against the host end's MTU, which is the network's.
         local => Ok(frame::deliver_to(ctx, local)),
     }
+}
+
+/// An address that went from one endpoint to another has a new MAC address, which the sender's neighbour table
+/// learns only once its old entry ages (half a minute, `base_reachable_time_ms`). Until then the frame is readdressed.
+#[inline(never)]
+fn moved(
+    ctx: &TcContext,
+    vni: u32,
+    header: &mut ethernet::Header,
+    packet: &ip::Header,
+) -> Result<&'static Destination, DropReason> {
+    let mac = maps::neighbour(vni, packet.destination()).ok_or(DropReason::UnknownDestination)?;
+    let destination = maps::destination(vni, *mac).ok_or(DropReason::UnknownDestination)?;
+    header.destination = *mac;
+    frame::store(ctx, 0, mac)?;
+    Ok(destination)
 }
 
 /// Neighbour Discovery behind extension headers would reach the peer's kernel unchecked (RFC 7113). Multicast

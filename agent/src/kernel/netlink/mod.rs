@@ -25,7 +25,7 @@ use std::io;
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage};
-use overlay::model::NetnsRef;
+use overlay::model::{Attachment, NetnsRef};
 use overlay::reconcile::links::{LinkAction, Links, Veth, Vxlan};
 use rtnetlink::{Handle, LinkUnspec};
 
@@ -76,7 +76,7 @@ impl Netlink {
             if device.name == vxlan_device {
                 let port = device.our_vxlan_port()?;
                 observed.links.vxlan = Some(Vxlan { name: device.name.clone(), port, up: device.up });
-            } else if device.name.starts_with(veth_prefix) && device.is_veth() {
+            } else if device.is_veth() && Attachment::is_host_ifname(&device.name, veth_prefix) {
                 observed.links.veths.insert(device.name.clone(), Veth { mtu: device.mtu16(), up: device.up });
             } else {
                 continue;

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute};
+use overlay::model::Attachment;
 use overlay::reconcile::links::Underlay;
 use rtnetlink::RouteMessageBuilder;
 
@@ -76,7 +77,7 @@ impl Netlink {
     /// # Errors
     /// The kernel fails.
     pub async fn interface_subnets(&self, vxlan_device: &str, veth_prefix: &str) -> Result<Vec<IpNet>> {
-        let ours = |name: &str| name == vxlan_device || name.starts_with(veth_prefix);
+        let ours = |name: &str| name == vxlan_device || Attachment::is_host_ifname(name, veth_prefix);
         let foreign: BTreeSet<u32> = self
             .devices()
             .await?

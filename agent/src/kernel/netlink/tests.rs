@@ -17,7 +17,7 @@ fn vxlan() -> Vxlan {
 
 fn spec(netns: &Netns, number: u8) -> VethSpec {
     VethSpec {
-        host_ifname: format!("ovl{number}"),
+        host_ifname: format!("ovl{number:011}"),
         netns: netns.reference(),
         ifname: "eth1".into(),
         mac: MacAddr::new([2, 0, 0, 0, 0, number]).unwrap(),
@@ -99,16 +99,19 @@ fn a_veth_pair_is_made_found_and_removed() {
         for _ in 0..2 {
             netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
             let links = observe(&netlink).await;
-            assert_eq!(links.veths, BTreeMap::from([("ovl1".into(), Veth { mtu: 1450, up: true })]));
+            assert_eq!(
+                links.veths,
+                BTreeMap::from([("ovl00000000001".into(), Veth { mtu: 1450, up: true })])
+            );
         }
-        assert!(ip("-details link show ovl1").contains("addrgenmode none"));
-        assert!(!ip("address show ovl1").contains("inet"));
+        assert!(ip("-details link show ovl00000000001").contains("addrgenmode none"));
+        assert!(!ip("address show ovl00000000001").contains("inet"));
         let far = netns.ip("address show eth1").await;
         for property in ["UP", "mtu 1450", "02:00:00:00:00:01", "inet 10.1.0.1/24", "inet6 fd00::1/64"] {
             assert!(far.contains(property), "{property}: {far}");
         }
         for _ in 0..2 {
-            netlink.apply(&LinkAction::Delete("ovl1".into())).await.unwrap();
+            netlink.apply(&LinkAction::Delete("ovl00000000001".into())).await.unwrap();
             assert_eq!(observe(&netlink).await, Links::default());
         }
         assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
@@ -148,7 +151,7 @@ fn ipv6_is_on_where_it_is_wanted_only() {
         assert!(netns.ip("address show eth1").await.contains("inet6 fd00::1/64"));
         let accept_ra = || Ok(std::fs::read_to_string("/proc/sys/net/ipv6/conf/eth1/accept_ra")?);
         assert_eq!(netns::inside(&netns.reference(), accept_ra).await.unwrap().trim(), "0");
-        netlink.apply(&LinkAction::Delete("ovl1".into())).await.unwrap();
+        netlink.apply(&LinkAction::Delete("ovl00000000001".into())).await.unwrap();
         let mut spec = spec(&netns, 1);
         spec.addresses.pop();
         netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
@@ -161,12 +164,12 @@ fn a_veth_pair_that_was_left_half_made_is_completed_and_not_replaced() {
     in_own_netns(async || {
         let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
         netlink.add_veth(&spec(&netns, 1)).await.unwrap();
-        let index = netlink.observe("overlay0", "ovl").await.unwrap().ifindexes["ovl1"];
-        assert!(!observe(&netlink).await.veths["ovl1"].up);
+        let index = netlink.observe("overlay0", "ovl").await.unwrap().ifindexes["ovl00000000001"];
+        assert!(!observe(&netlink).await.veths["ovl00000000001"].up);
         netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
         let observed = netlink.observe("overlay0", "ovl").await.unwrap();
-        assert_eq!(observed.ifindexes["ovl1"], index);
-        assert!(observed.links.veths["ovl1"].up);
+        assert_eq!(observed.ifindexes["ovl00000000001"], index);
+        assert!(observed.links.veths["ovl00000000001"].up);
         assert!(netns.ip("address show eth1").await.contains("inet6 fd00::1/64"));
     });
 }
@@ -190,7 +193,7 @@ fn the_mtu_changes_at_both_ends() {
         netlink.apply(&LinkAction::CreateVeth(spec.clone())).await.unwrap();
         spec.mtu = 1400;
         netlink.apply(&LinkAction::SetMtu(spec)).await.unwrap();
-        assert_eq!(observe(&netlink).await.veths["ovl1"].mtu, 1400);
+        assert_eq!(observe(&netlink).await.veths["ovl00000000001"].mtu, 1400);
         assert!(netns.ip("link show eth1").await.contains("mtu 1400"));
     });
 }
@@ -200,10 +203,10 @@ fn a_device_is_taken_up() {
     in_own_netns(async || {
         let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
         netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
-        ip("link set ovl1 down");
-        assert!(!observe(&netlink).await.veths["ovl1"].up);
-        netlink.apply(&LinkAction::SetUp("ovl1".into())).await.unwrap();
-        assert!(observe(&netlink).await.veths["ovl1"].up);
+        ip("link set ovl00000000001 down");
+        assert!(!observe(&netlink).await.veths["ovl00000000001"].up);
+        netlink.apply(&LinkAction::SetUp("ovl00000000001".into())).await.unwrap();
+        assert!(observe(&netlink).await.veths["ovl00000000001"].up);
     });
 }
 
@@ -273,8 +276,8 @@ fn the_underlay_and_the_sources_are_what_routing_says() {
 fn subnets_are_those_of_others() {
     in_own_netns(async || {
         uplink();
-        ip("link add ovl1 type bridge");
-        ip("address add 10.1.0.1/24 dev ovl1");
+        ip("link add ovl00000000001 type bridge");
+        ip("address add 10.1.0.1/24 dev ovl00000000001");
         let subnets = Netlink::open().unwrap().interface_subnets("overlay0", "ovl").await.unwrap();
         let expected: Vec<ipnet::IpNet> =
             vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()];
