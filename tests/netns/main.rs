@@ -5,6 +5,7 @@ mod cleanup;
 mod errors;
 mod forwarding;
 mod guard;
+mod hostile;
 mod lab;
 #[cfg(feature = "long")]
 mod long;
@@ -14,3 +15,4 @@ mod repair;
 mod restart;
 mod scripts;
 mod steps;
+mod underlay;

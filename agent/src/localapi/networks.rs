@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use overlay::api::{ApiError, EndpointRow, ErrorCode, NetworkCreate, NetworkDetail};
 use overlay::intent::{Command, CreateNetwork, Intent, Reply};
 use overlay::model::{Network, NetworkId};
 use overlay::reconcile::desired;
 
-use super::{Answer, Context, Json, internal, parse};
+use super::{Answer, Body, Context, Json, internal, parse};
 use crate::state::MemberHandle;
 
 /// How long a request waits for intent that a manager has, or should have, to be seen here.
@@ -25,7 +24,7 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Network>>
     Ok(Json(networks))
 }
 
-pub(super) async fn create(State(context): State<Context>, body: Bytes) -> Answer<Network> {
+pub(super) async fn create(State(context): State<Context>, body: Body) -> Answer<Network> {
     let wish: NetworkCreate = parse(&body)?;
     let member = context.member()?;
     let command = Command::CreateNetwork(CreateNetwork {
