@@ -1,3 +1,4 @@
 //! What takes more than half a minute: `make test-long`.
 
+mod partition;
 mod upgrade;
