@@ -40,7 +40,7 @@ bench: build ## Measures the overlay beside the bare underlay, as ratios in one 
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features overlay-netns/long -- -D warnings
 	shellcheck -x $(SCRIPTS)
 	scripts/check-deps
 
