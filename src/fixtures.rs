@@ -116,6 +116,7 @@ pub(crate) struct World {
     pub(crate) view: View,
     pub(crate) attachments: BTreeMap<EndpointId, Attachment>,
     pub(crate) ifnames: BTreeSet<String>,
+    pub(crate) released: BTreeSet<(NetworkId, IpAddr)>,
 }
 
 impl World {
@@ -129,6 +130,7 @@ impl World {
             view: View::default(),
             attachments: BTreeMap::new(),
             ifnames: BTreeSet::from(["lo".to_owned()]),
+            released: BTreeSet::new(),
         }
     }
 
@@ -153,6 +155,7 @@ impl World {
             view: &self.view,
             attachments: &self.attachments,
             ifnames_taken: &self.ifnames,
+            released: &self.released,
         }
     }
 }

@@ -72,6 +72,11 @@ impl Member {
         self.addr
     }
 
+    /// Whether a manager is reached now.
+    pub fn reaches_manager(&self) -> bool {
+        self.log.status().borrow().reachable
+    }
+
     /// How facts travel.
     pub const fn gossip(&self) -> &Gossip {
         &self.gossip
