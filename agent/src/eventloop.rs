@@ -97,19 +97,22 @@ impl EventLoop {
         )
     }
 
-    /// Until `requests` ends. The data path stays.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut kernel: mpsc::Receiver<()>) {
+    /// Until the other end of `ended` is dropped. The data path stays.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut kernel: mpsc::Receiver<()>,
+        mut ended: oneshot::Receiver<()>,
+    ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                request = requests.recv() => match request {
-                    Some(request) => {
-                        self.handle(request).await;
-                        continue;
-                    }
-                    None => break,
-                },
+                _ = &mut ended => break,
+                Some(request) = requests.recv() => {
+                    self.handle(request).await;
+                    continue;
+                }
                 () = changed(self.member.as_mut()) => {}
                 Some(()) = kernel.recv() => {}
                 _ = tick.tick() => {

@@ -272,7 +272,8 @@ impl Node {
         self.folder.join("overlayd.toml")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// The local API's socket.
+    pub fn socket(&self) -> PathBuf {
         self.folder.join("overlayd.sock")
     }
 
