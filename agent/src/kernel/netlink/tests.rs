@@ -125,8 +125,10 @@ fn an_endpoint_can_use_its_addresses_at_once() {
         ip("link add bridge type bridge mcast_snooping 0");
         ip("link set bridge up");
         for (number, netns) in [(1, &one), (2, &other)] {
-            netlink.apply(&LinkAction::CreateVeth(spec(netns, number))).await.unwrap();
-            ip(&format!("link set ovl{number} master bridge"));
+            let spec = spec(netns, number);
+            let host_ifname = spec.host_ifname.clone();
+            netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
+            ip(&format!("link set {host_ifname} master bridge"));
         }
         for address in ["10.1.0.1:0", "[fd00::1]:0"] {
             let listen = move || Ok(TcpListener::bind(address.parse::<SocketAddr>()?)?);
