@@ -1,13 +1,12 @@
 //! One agent from start to end: preflight, what an earlier run left, the event loop, the local API, SIGTERM.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use overlay::config::Config;
-use overlay::model::{Attachment, Node, NodeId};
+use overlay::model::Attachment;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
@@ -102,27 +101,4 @@ fn guard_mark(store: &Store) -> anyhow::Result<u32> {
     let mark = rand::random::<u32>().max(1);
     store.put(Key::GuardMark, &mark)?;
     Ok(mark)
-}
-
-/// The node's name for people.
-pub fn hostname(config: &Config) -> String {
-    let own = || {
-        nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into())
-    };
-    config.hostname.clone().unwrap_or_else(own)
-}
-
-/// What this node tells the managers of itself.
-pub async fn describe(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> anyhow::Result<Node> {
-    let netlink = Netlink::open()?;
-    Ok(Node {
-        id,
-        hostname: hostname(config),
-        addr,
-        gossip_port: config.gossip_port,
-        api_port: config.api_port,
-        manager,
-        underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
 }

@@ -142,7 +142,7 @@ impl EventLoop {
 
     async fn join(&mut self, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
         if self.member.is_some() {
-            return Err(crate::localapi::already_member());
+            return Err(crate::refusal::already_member());
         }
         self.member = Member::start(&self.config, &self.store, seeds).await?;
         self.reconcile().await;
@@ -150,7 +150,7 @@ impl EventLoop {
     }
 
     async fn attach(&mut self, wish: AttachRequest) -> Result<Attached, ApiError> {
-        let Some(member) = &self.member else { return Err(crate::localapi::not_member()) };
+        let Some(member) = &self.member else { return Err(crate::refusal::not_member()) };
         let (intent, snapshot) = (member.intent(), member.snapshot());
         let situation = attach::Situation {
             me: member.node(),
@@ -176,12 +176,12 @@ impl EventLoop {
         self.save()?;
         self.reconcile().await;
         let cause = cause.map_or_else(|| "the interface did not appear".to_owned(), |failure| failure.cause);
-        Err(crate::localapi::attach_failed(&cause))
+        Err(crate::refusal::attach_failed(&cause))
     }
 
     async fn detach(&mut self, id: EndpointId) -> Result<Endpoint, ApiError> {
         let Some(attachment) = self.attachments.remove(&id) else {
-            return Err(crate::localapi::not_local(id));
+            return Err(crate::refusal::not_local(id));
         };
         self.save()?;
         self.reconcile().await;

@@ -10,11 +10,12 @@ use overlay::api::{
 };
 use overlay::model::{Node, NodeId};
 
-use super::{Answer, Context, Json, already_member, internal, parse};
+use super::{Answer, Context, Json, parse};
 use crate::eventloop::Request;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
 use crate::manager;
+use crate::refusal::{already_member, internal};
 use crate::store::Key;
 
 /// How long a node that just joined may take to be known as alive by gossip.
@@ -111,5 +112,5 @@ async fn advertised(
 }
 
 async fn describe(context: &Context, id: NodeId, addr: IpAddr, manager: bool) -> Result<Node, ApiError> {
-    crate::agent::describe(&context.config, id, addr, manager).await.map_err(internal)
+    crate::describe::node(&context.config, id, addr, manager).await.map_err(internal)
 }

@@ -10,9 +10,10 @@ use overlay::attach::{self, Random};
 use overlay::intent::{Command, GrantBlock, Reply};
 use overlay::model::{Attachment, Endpoint, NetnsRef, NodeId};
 
-use super::{Answer, Context, Json, internal, networks, parse};
+use super::{Answer, Context, Json, networks, parse};
 use crate::eventloop::{AttachRequest, Attached, Request};
 use crate::kernel::netns;
+use crate::refusal::internal;
 use crate::state::{MemberHandle, Shared};
 
 /// One block for each address family, and one more try for a block that somebody else emptied meanwhile.

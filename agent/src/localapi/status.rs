@@ -23,7 +23,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: member.map(|member| member.node),
-        hostname: crate::agent::hostname(&context.config),
+        hostname: crate::describe::hostname(&context.config),
         ready: waiting_for.is_empty(),
         waiting_for,
         manager: member.map(|member| {
