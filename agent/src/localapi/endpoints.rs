@@ -12,6 +12,7 @@ use overlay::model::{Attachment, Endpoint, NetnsRef, NodeId};
 
 use super::{Answer, Context, Json, networks, parse};
 use crate::eventloop::{AttachRequest, Attached, Request};
+use crate::kernel::netlink::Netlink;
 use crate::kernel::netns;
 use crate::refusal::internal;
 use crate::state::{MemberHandle, Shared};
@@ -122,7 +123,7 @@ fn row(
 }
 
 async fn wish(request: &EndpointAttach, netns: &NetnsRef) -> Result<AttachRequest, ApiError> {
-    let ifnames: BTreeSet<_> = netns::interfaces(netns).await.map_err(internal)?;
+    let ifnames: BTreeSet<_> = Netlink::interfaces_in(netns).await.map_err(internal)?;
     let random = Random { id: rand::random(), mac: rand::random() };
     Ok(AttachRequest { request: request.clone(), netns: netns.clone(), ifnames, random })
 }

@@ -114,7 +114,7 @@ fn a_veth_pair_is_made_found_and_removed() {
             netlink.apply(&LinkAction::Delete("ovl00000000001".into())).await.unwrap();
             assert_eq!(observe(&netlink).await, Links::default());
         }
-        assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
+        assert_eq!(Netlink::interfaces_in(&netns.reference()).await.unwrap().len(), 1);
     });
 }
 
@@ -182,8 +182,8 @@ fn a_veth_pair_that_leads_elsewhere_is_made_anew() {
         let (netlink, old, new) = (Netlink::open().unwrap(), Netns::new(), Netns::new());
         netlink.apply(&LinkAction::CreateVeth(spec(&old, 1))).await.unwrap();
         netlink.apply(&LinkAction::CreateVeth(spec(&new, 1))).await.unwrap();
-        assert!(!netns::interfaces(&old.reference()).await.unwrap().contains("eth1"));
-        assert!(netns::interfaces(&new.reference()).await.unwrap().contains("eth1"));
+        assert!(!Netlink::interfaces_in(&old.reference()).await.unwrap().contains("eth1"));
+        assert!(Netlink::interfaces_in(&new.reference()).await.unwrap().contains("eth1"));
     });
 }
 
@@ -222,7 +222,7 @@ fn a_veth_pair_that_cannot_be_configured_is_removed() {
         let error = netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap_err();
         assert!(format!("{error:#}").contains("adding ff02::1/64 to eth1"), "{error:#}");
         assert_eq!(observe(&netlink).await, Links::default());
-        assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
+        assert_eq!(Netlink::interfaces_in(&netns.reference()).await.unwrap().len(), 1);
     });
 }
 
