@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench clean
+.PHONY: help setup build demo test test-long check bench clean
 
 # Debug builds: the demo and the tests start seconds after a change.
 export OVERLAY_BIN_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
@@ -17,7 +17,7 @@ endif
 SCRIPTS := .ci/run netns-scripts/demo.sh netns-scripts/lab.sh netns-scripts/lib.sh scripts/setup scripts/check-deps
 
 help: ## Lists the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
 setup: ## Installs what building and testing need (quick when nothing is missing)
 	@scripts/setup
@@ -30,6 +30,10 @@ demo: build ## Shows three nodes on this machine, one network, and traffic betwe
 
 test: build ## Runs all tests, with labs of network namespaces (needs root)
 	cargo test --no-fail-fast
+
+test-long: build ## Runs the tests that take more than half a minute each (needs root)
+	cargo build -p overlayd --features next-abi --bin overlayd-next
+	cargo test --no-fail-fast -p overlay-netns --features long -- long::
 
 bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
 	cargo run --quiet -p overlay-bench

@@ -23,6 +23,7 @@ fn main() -> Result<()> {
         [Package {
             name: "overlay-programs",
             root_dir: programs.to_str().context("the checkout's path is not UTF-8")?,
+            features: if cfg!(feature = "next-abi") { &["next-abi"] } else { &[] },
             ..Package::default()
         }],
         Toolchain::Custom(toolchain),

@@ -91,7 +91,7 @@ fn read(file: &Path) -> anyhow::Result<Config> {
     Config::from_toml(&text).with_context(|| format!("in {}", file.display()))
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -141,14 +141,23 @@ impl Reconciler {
         Ok(())
     }
 
+    /// A hook that an earlier agent's program serves keeps it until the facts are complete: that program may read
+    /// maps of another layout, which hold the peers' entries when ours do not yet.
     fn hooks(&mut self, wanted: &Wanted<'_>, links: &Links, pass: &mut Pass) -> anyhow::Result<()> {
         let desired = desired::hooks(&self.host(wanted), links);
+        let mut earlier = false;
         for (program, ifname) in &desired {
             if self.data_path.attached(*program, ifname).unwrap_or(false) {
                 continue;
             }
+            if !wanted.complete && self.data_path.attached_earlier(*program, ifname).unwrap_or(false) {
+                earlier = true;
+                continue;
+            }
             info!(%program, ifname, "attach");
-            pass.record(&format!("attach {program} to {ifname}"), self.data_path.attach(*program, ifname));
+            let attached = self.data_path.attach(*program, ifname);
+            earlier |= attached.is_err();
+            pass.record(&format!("attach {program} to {ifname}"), attached);
         }
         for (program, ifname) in self.data_path.links().context("cannot list the pinned links")? {
             if !desired.contains(&(program, ifname.clone())) {
@@ -157,6 +166,11 @@ impl Reconciler {
                     &format!("detach {program} from {ifname}"),
                     self.data_path.detach(program, &ifname),
                 );
+            }
+        }
+        if !earlier {
+            for version in self.data_path.remove_other_versions()? {
+                info!(version, "no program reads the maps of this layout any more; unpinned");
             }
         }
         Ok(())

@@ -6,6 +6,8 @@ mod errors;
 mod forwarding;
 mod guard;
 mod lab;
+#[cfg(feature = "long")]
+mod long;
 mod manager;
 mod membership;
 mod repair;

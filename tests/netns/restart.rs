@@ -3,48 +3,33 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use overlay_harness::lab::FORMING;
-use overlay_harness::probe::{TcpProbe, UdpProbe};
-use overlay_harness::traffic::Responder;
-use overlay_harness::{Lab, Node, Topology};
+use overlay_harness::traffic::{Ping, tcp_transfer};
+use overlay_harness::{Lab, Mesh, Node, Topology};
 
-use crate::steps::{attach_each, create_network};
-
-/// Enough of each to span what happens at a start.
-const ANSWERS: u64 = 300;
-const BYTES: u64 = 1 << 20;
+use crate::steps::{attach_each, create_network, talk};
 
 #[test]
 fn nothing_is_lost_when_agents_restart() {
-    Lab::run(Topology::of(2), |lab| {
-        let nodes: [&Node; 2] = lab.nodes();
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
         lab.form_cluster()?;
         create_network(nodes[0], "blue", &[], &nodes)?;
-        let [a, b] = attach_each(lab, "blue", nodes)?;
-        let _responder = Responder::start(&b.netns, "b")?;
-        let (udp4, udp6) = (UdpProbe::start(&a.netns, b.ip4())?, UdpProbe::start(&a.netns, b.ip6())?);
-        let tcp = TcpProbe::start(&a.netns, &b.netns, b.ip4())?;
-        let flows = || {
-            udp4.wait_for_more(ANSWERS)?;
-            udp6.wait_for_more(ANSWERS)?;
-            tcp.wait_for_more(BYTES)
-        };
+        let [a, b, c] = attach_each(lab, "blue", nodes)?;
+        let beside = lab.attach(nodes[0], "blue", "beside", &[])?;
+        [&a, &b, &c].into_iter().try_for_each(|other| talk(&beside, other))?;
+        let mesh = Mesh::start(&[&a, &b, &c, &beside])?;
         for end in [Node::kill as fn(&Node) -> Result<()>, Node::stop] {
             for node in nodes {
                 end(node)?;
-                flows()?;
+                mesh.flows()?;
                 node.start()?;
                 node.wait_ready(FORMING)?;
-                flows()?;
+                mesh.flows()?;
             }
         }
-        for (udp, family) in [(udp4, "IPv4"), (udp6, "IPv6")] {
-            let report = udp.stop()?;
-            ensure!(report.lost == 0, "over {family}: {report:?}");
-        }
-        tcp.stop()?;
-        Ok(())
+        mesh.stop_without_loss()
     });
 }
 
@@ -58,9 +43,9 @@ fn traffic_flows_while_no_agent_runs() {
         nodes.iter().try_for_each(|node| node.stop())?;
         for (from, to) in [(&a, &b), (&b, &a)] {
             for address in [to.ip4(), to.ip6()] {
-                overlay_harness::traffic::Ping::to(address).all_answered(&from.netns)?;
+                Ping::to(address).all_answered(&from.netns)?;
                 // A new connection, not one that was there.
-                overlay_harness::traffic::tcp_transfer(&from.netns, &to.netns, address, 500_000)?;
+                tcp_transfer(&from.netns, &to.netns, address, 500_000)?;
             }
         }
         Ok(())

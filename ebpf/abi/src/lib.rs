@@ -11,7 +11,7 @@ pub use drop_reason::DropReason;
 pub use overlay_packet::{Address, Mac};
 
 /// The version of these layouts; the pins' directory is named after it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 1 + cfg!(feature = "next-abi") as u32;
 
 /// The programs' names.
 pub mod program {
@@ -124,14 +124,6 @@ shared! {
         padding: [u8; 2] = 10,
     }
 
-    /// Where an endpoint is.
-    Destination: 20 {
-        /// The host's end of its veth pair, when it is here; 0 when it is on a peer.
-        ifindex: u32 = 0,
-        /// The peer's VTEP; none when it is here.
-        vtep: Address = 4,
-    }
-
     /// An address in a network.
     NeighbourKey: 20 {
         /// The network.
@@ -174,6 +166,43 @@ shared! {
         ip4: Address = 12,
         /// Its IPv6 address, or none.
         ip6: Address = 28,
+    }
+}
+
+#[cfg(not(feature = "next-abi"))]
+shared! {
+    /// Where an endpoint is.
+    Destination: 20 {
+        /// The host's end of its veth pair, when it is here; 0 when it is on a peer.
+        ifindex: u32 = 0,
+        /// The peer's VTEP; none when it is here.
+        vtep: Address = 4,
+    }
+}
+
+#[cfg(feature = "next-abi")]
+shared! {
+    /// Where an endpoint is, as a later release might lay it out: nothing is where it is now.
+    Destination: 24 {
+        /// What no program of the present layout could take for an interface.
+        added: u32 = 0,
+        /// The host's end of its veth pair, when it is here; 0 when it is on a peer.
+        ifindex: u32 = 4,
+        /// The peer's VTEP; none when it is here.
+        vtep: Address = 8,
+    }
+}
+
+impl Destination {
+    /// Here, or on a peer: the host's end of a veth pair and no VTEP, or 0 and the peer's VTEP.
+    #[inline(always)]
+    pub const fn new(ifindex: u32, vtep: Address) -> Self {
+        Self {
+            #[cfg(feature = "next-abi")]
+            added: u32::MAX,
+            ifindex,
+            vtep,
+        }
     }
 }
 

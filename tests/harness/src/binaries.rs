@@ -8,12 +8,29 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::command;
 
+const NEXT: &str = "overlayd-next";
+
 /// The agent.
 ///
 /// # Errors
 /// It does not build.
 pub fn overlayd() -> Result<PathBuf> {
     Ok(directory()?.join("overlayd"))
+}
+
+/// The agent of an imagined next release, whose maps have another layout. It is built only when it is asked for.
+///
+/// # Errors
+/// It does not build.
+pub fn overlayd_next() -> Result<PathBuf> {
+    static BUILT: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+        build(&["--package", "overlayd", "--features", "next-abi", "--bin", NEXT])
+            .map_err(|error| format!("{error:#}"))
+    });
+    match std::env::var_os("OVERLAY_BIN_DIR") {
+        Some(directory) => Ok(Path::new(&directory).join(NEXT)),
+        None => BUILT.clone().map(|directory| directory.join(NEXT)).map_err(|error| anyhow!("{error}")),
+    }
 }
 
 /// The command line.
@@ -41,7 +58,7 @@ pub(crate) fn target() -> Result<PathBuf> {
 /// `OVERLAY_BIN_DIR` names a folder with programs that are there already, to test those.
 fn directory() -> Result<PathBuf> {
     static BUILT: LazyLock<Result<PathBuf, String>> =
-        LazyLock::new(|| build().map_err(|error| format!("{error:#}")));
+        LazyLock::new(|| build(&[]).map_err(|error| format!("{error:#}")));
     match std::env::var_os("OVERLAY_BIN_DIR") {
         Some(directory) => Ok(directory.into()),
         None => {
@@ -50,10 +67,10 @@ fn directory() -> Result<PathBuf> {
     }
 }
 
-fn build() -> Result<PathBuf> {
+fn build(what: &[&str]) -> Result<PathBuf> {
     let (profile, flags) =
         if cfg!(debug_assertions) { ("debug", None) } else { ("release", Some("--release")) };
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command::output(cargo.args(["build", "--quiet"]).args(flags).current_dir(workspace()))?;
+    command::output(cargo.args(["build", "--quiet"]).args(what).args(flags).current_dir(workspace()))?;
     Ok(target()?.join(profile))
 }

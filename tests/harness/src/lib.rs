@@ -11,6 +11,7 @@
 //! | [`netns`] | [`Netns`]: a namespace, and how to act inside |
 //! | [`traffic`] | one-off traffic that checks what arrives: ping, UDP, TCP |
 //! | [`probe`] | traffic that goes on while a test breaks something, and counts what is lost |
+//! | [`mesh`] | such traffic between all pairs of some endpoints |
 //! | [`capture`] | what passes on the wire |
 //! | [`wait`] | [`eventually`]: wait for a condition, never for a time |
 
@@ -19,6 +20,7 @@ pub mod capture;
 pub mod command;
 mod evidence;
 pub mod lab;
+pub mod mesh;
 pub mod netns;
 pub mod node;
 pub mod probe;
@@ -29,6 +31,7 @@ pub mod wait;
 
 pub use capture::Capture;
 pub use lab::{Attached, Lab, Topology};
+pub use mesh::Mesh;
 pub use netns::Netns;
 pub use node::Node;
 pub use sweep::sweep;

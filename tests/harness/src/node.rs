@@ -30,12 +30,13 @@ pub struct Node {
     netns: Netns,
     addr: IpAddr,
     folder: PathBuf,
+    program: Mutex<Option<PathBuf>>,
     agent: Mutex<Option<Child>>,
 }
 
 impl Node {
     pub(crate) fn new(name: String, netns: Netns, addr: IpAddr, folder: PathBuf) -> Result<Self> {
-        let node = Self { name, netns, addr, folder, agent: Mutex::default() };
+        let node = Self { name, netns, addr, folder, program: Mutex::default(), agent: Mutex::default() };
         std::fs::create_dir_all(node.bpf_dir()).with_context(|| node.bpf_dir().display().to_string())?;
         // Mounted before the agent starts and outside of it, so that what it pins outlives it.
         mount(Some("bpf"), &node.bpf_dir(), Some("bpf"), MsFlags::empty(), None::<&str>)
@@ -104,6 +105,22 @@ impl Node {
             .map(drop)
     }
 
+    /// Installs another agent: from the next start on, it is what runs.
+    ///
+    /// # Panics
+    /// A test panicked in the middle of this.
+    pub fn install(&self, program: PathBuf) {
+        *self.program.lock().expect("no test panics while it holds this") = Some(program);
+    }
+
+    /// The process id of the agent.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.agent().as_ref().context("no agent runs")?.id())
+    }
+
     /// Runs the agent where it is expected to end by itself, and hands back what it said (both exit codes
     /// are fine) with whether it succeeded.
     ///
@@ -140,7 +157,7 @@ impl Node {
     /// # Errors
     /// It does not end, or not with success.
     pub fn stop(&self) -> Result<()> {
-        let pid = self.agent().as_ref().context("no agent to stop")?.id();
+        let pid = self.pid()?;
         kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM)?;
         let status = eventually("the agent ends after SIGTERM", START_OR_STOP, || {
             self.exited()?.context("it runs on")
@@ -255,7 +272,8 @@ impl Node {
     }
 
     fn overlayd(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binaries::overlayd()?);
+        let installed = self.program.lock().expect("no test panics while it holds this").clone();
+        let mut command = Command::new(installed.map_or_else(binaries::overlayd, Ok)?);
         command.args(arguments).arg("--config").arg(self.config());
         Ok(command)
     }
@@ -268,11 +286,12 @@ impl Node {
         self.agent.lock().expect("no test panics while it holds this")
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
         self.folder.join("overlayd.toml")
     }
 
-    /// The local API's socket.
+    /// The Unix socket of its local API.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("overlayd.sock")
     }

@@ -14,6 +14,9 @@ use crate::netns::Netns;
 use crate::traffic::{PATIENCE, Pattern, Responder, connect, read_full, udp_to};
 use crate::wait::eventually;
 
+/// What a stream is written in, in bytes.
+const PIECE: usize = 8 * 1024;
+
 const TICK: Duration = Duration::from_millis(1);
 
 /// A question every millisecond to the [`Responder`] at an address.
@@ -68,8 +71,15 @@ impl UdpProbe {
     /// # Errors
     /// They are not, for many times as long as it takes.
     pub fn wait_for_more(&self, answers: u64) -> Result<()> {
-        let goal = self.answered() + answers;
-        eventually(&format!("{answers} more answers"), PATIENCE * 2, || {
+        self.wait_for(self.answered() + answers)
+    }
+
+    /// Waits until that many questions are answered, of all since the start.
+    ///
+    /// # Errors
+    /// They are not, for many times as long as it takes.
+    pub fn wait_for(&self, goal: u64) -> Result<()> {
+        eventually("more answers", PATIENCE * 2, || {
             ensure!(self.answered() >= goal, "{} of {goal} came", self.answered());
             Ok(())
         })
@@ -161,9 +171,21 @@ impl TcpProbe {
     /// # Errors
     /// The stream stands still, or is broken.
     pub fn wait_for_more(&self, bytes: u64) -> Result<()> {
-        let goal = self.received.load(Ordering::Relaxed) + bytes;
-        eventually(&format!("{bytes} more bytes of the stream"), PATIENCE * 2, || {
-            let received = self.received.load(Ordering::Relaxed);
+        self.wait_for(self.received() + bytes)
+    }
+
+    /// How many bytes have arrived so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Waits until that many bytes have arrived, of all since the start.
+    ///
+    /// # Errors
+    /// The stream stands still, or is broken.
+    pub fn wait_for(&self, goal: u64) -> Result<()> {
+        eventually("more bytes of the stream", PATIENCE * 2, || {
+            let received = self.received();
             ensure!(received >= goal, "{received} of {goal} bytes came");
             Ok(())
         })
@@ -183,13 +205,15 @@ impl TcpProbe {
     }
 }
 
-/// A chunk every two milliseconds: always some on their way, and the machine left with time for others.
+/// Some of a chunk every two milliseconds: always some on their way, and the machine left with time for others.
 fn stream_out(mut stream: std::net::TcpStream, done: &AtomicBool) -> Result<u64> {
     let (mut pattern, mut sent) = (Pattern::default(), 0);
     while !done.load(Ordering::Relaxed) {
-        stream.write_all(&pattern.chunk()).context("the stream broke")?;
+        for some in pattern.chunk().chunks(PIECE) {
+            stream.write_all(some).context("the stream broke")?;
+            std::thread::sleep(TICK * 2);
+        }
         sent += Pattern::CHUNK as u64;
-        std::thread::sleep(TICK * 2);
     }
     stream.shutdown(Shutdown::Write)?;
     Ok(sent)

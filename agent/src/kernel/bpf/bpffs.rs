@@ -11,6 +11,11 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 /// The folder of the links' pins.
 pub(super) const LINKS: &str = "links";
 
+/// The folder of what is pinned in one version of the layouts.
+pub(super) fn version(abi: u32) -> String {
+    format!("v{abi}")
+}
+
 /// Makes `dir` a folder on a bpffs. Where it is on another file system, a bpffs is mounted on it; below `/sys`,
 /// where folders can't be made, on its parent.
 ///
@@ -57,6 +62,21 @@ pub fn remove(dir: &Path) -> Result<()> {
         }
         result => result.with_context(|| format!("removing {}", dir.display())),
     }
+}
+
+/// Removes what is pinned below `dir` in other versions of the layouts than this one, and names the folders.
+pub(super) fn remove_other_versions(dir: &Path, abi: u32) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let is_version = name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
+        if is_version && name != version(abi) {
+            remove_folder(&entry.path())?;
+            removed.push(name);
+        }
+    }
+    Ok(removed)
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {

@@ -104,8 +104,8 @@ impl Encode for Destination {
 
     fn encode(&self) -> abi::Destination {
         match *self {
-            Self::Local { ifindex } => abi::Destination { ifindex, vtep: Address::NONE },
-            Self::Remote { vtep } => abi::Destination { ifindex: 0, vtep: vtep.encode() },
+            Self::Local { ifindex } => abi::Destination::new(ifindex, Address::NONE),
+            Self::Remote { vtep } => abi::Destination::new(0, vtep.encode()),
         }
     }
 

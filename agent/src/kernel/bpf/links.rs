@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use overlay::reconcile::tables::Program;
@@ -21,14 +21,19 @@ impl DataPath {
     /// # Errors
     /// When the kernel does not answer.
     pub fn attached(&self, program: Program, ifname: &str) -> Result<bool> {
-        if if_nametoindex(ifname).is_err() {
-            return Ok(false);
-        }
         let loaded = self.ebpf.program(name(program)).context("a program of the object")?;
         let id = <&SchedClassifier>::try_from(loaded)?.info()?.id();
-        let (_, running) = SchedClassifier::query_tcx(ifname, hook(program))
-            .with_context(|| format!("asking which programs run on {ifname}"))?;
-        Ok(running.iter().any(|info| info.id() == id))
+        Ok(running(program, ifname)?.iter().any(|info| info.id() == id))
+    }
+
+    /// Whether the program of an earlier agent runs at that hook, whatever its version.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn attached_earlier(&self, program: Program, ifname: &str) -> Result<bool> {
+        let others = running(program, ifname)?;
+        Ok(others.iter().any(|info| info.name_as_str() == Some(name(program)))
+            && !self.attached(program, ifname)?)
     }
 
     /// Attaches the program, or replaces, in one step, the program in the link that an earlier run pinned. A
@@ -108,6 +113,16 @@ impl DataPath {
     fn pin(&self, program: Program, ifname: &str) -> PathBuf {
         self.links.join(pin_name(program, ifname))
     }
+}
+
+/// The programs at that hook of a device; none where there is no device.
+fn running(program: Program, ifname: &str) -> Result<Vec<ProgramInfo>> {
+    if if_nametoindex(ifname).is_err() {
+        return Ok(Vec::new());
+    }
+    let (_, running) = SchedClassifier::query_tcx(ifname, hook(program))
+        .with_context(|| format!("asking which programs run on {ifname}"))?;
+    Ok(running)
 }
 
 /// Takes a link out of aya's hands, which would detach it when they open.

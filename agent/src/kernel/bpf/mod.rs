@@ -43,6 +43,7 @@ pub const fn name(program: Program) -> &'static str {
 /// attached nowhere, which go.
 pub struct DataPath {
     ebpf: Ebpf,
+    dir: PathBuf,
     maps: PathBuf,
     links: PathBuf,
 }
@@ -54,7 +55,7 @@ impl DataPath {
     /// # Errors
     /// When `dir` is not on a bpffs, see [`ensure_bpffs`]; when the kernel refuses a map or a program.
     pub fn open(dir: &Path) -> Result<Self> {
-        let maps = dir.join(format!("v{ABI_VERSION}")).join("maps");
+        let maps = dir.join(bpffs::version(ABI_VERSION)).join("maps");
         let links = dir.join(bpffs::LINKS);
         for path in [&maps, &links] {
             fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
@@ -68,7 +69,7 @@ impl DataPath {
                 format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program))
             })?;
         }
-        Ok(Self { ebpf, maps, links })
+        Ok(Self { ebpf, dir: dir.to_owned(), maps, links })
     }
 
     /// Everything that the tables hold.
@@ -125,6 +126,15 @@ impl DataPath {
             missing.push(name.to_owned());
         }
         Ok(missing)
+    }
+
+    /// Removes the pins of maps in other layouts, and names their folders: to be called once no hook runs a
+    /// program that reads them.
+    ///
+    /// # Errors
+    /// When they can't be listed or removed.
+    pub fn remove_other_versions(&self) -> Result<Vec<String>> {
+        bpffs::remove_other_versions(&self.dir, ABI_VERSION)
     }
 
     /// What the kernel says of a loaded program.

@@ -1,0 +1,3 @@
+//! What takes more than half a minute: `make test-long`.
+
+mod upgrade;
