@@ -144,8 +144,9 @@ impl World {
 
     /// Another node holds it.
     pub(crate) fn elsewhere(&mut self, n: u8, attachment: Attachment) {
-        self.view.nodes.insert(node_id(n), fact(n, 1500));
-        self.view.endpoints.insert((node_id(n), attachment.endpoint.id), attachment.endpoint);
+        let part = self.view.part_mut(node_id(n));
+        part.fact = Some(fact(n, 1500));
+        part.endpoints.insert(attachment.endpoint.id, attachment.endpoint);
     }
 
     pub(crate) fn situation(&self) -> Situation<'_> {

@@ -246,7 +246,7 @@ fn endpoints<'a>(
     attachments: &'a BTreeMap<EndpointId, Attachment>,
 ) -> impl Iterator<Item = (NodeId, &'a Endpoint)> {
     let local = attachments.values().map(move |attachment| (me, &attachment.endpoint));
-    let remote = view.endpoints.iter().map(|((owner, _), endpoint)| (*owner, endpoint));
+    let remote = view.endpoints();
     local.chain(remote.filter(move |(owner, _)| *owner != me))
 }
 

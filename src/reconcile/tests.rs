@@ -109,14 +109,14 @@ fn the_mtu_follows_the_smallest_underlay() {
     assert_eq!(effective_mtu(&mynet, &world.view, None), 1450);
     let own = underlay(9000);
     assert_eq!(effective_mtu(&mynet, &world.view, Some(&own)), 8950);
-    world.view.nodes.insert(node_id(2), fact(2, 1400));
+    world.view.part_mut(node_id(2)).fact = Some(fact(2, 1400));
     assert_eq!(effective_mtu(&mynet, &world.view, Some(&own)), 1350);
     mynet.mtu = Some(1300);
     assert_eq!(effective_mtu(&mynet, &world.view, Some(&own)), 1300);
     mynet.mtu = Some(9000);
     assert_eq!(effective_mtu(&mynet, &world.view, Some(&own)), 1350);
     // No peer makes a network unusable by what it says.
-    world.view.nodes.insert(node_id(3), fact(3, 0));
+    world.view.part_mut(node_id(3)).fact = Some(fact(3, 0));
     assert_eq!(effective_mtu(&mynet, &world.view, Some(&own)), 576);
 
     let own = Underlay { vtep: "2001:db8::1".parse().unwrap(), ..underlay(1500) };
@@ -126,9 +126,9 @@ fn the_mtu_follows_the_smallest_underlay() {
 #[test]
 fn a_peers_mtu_is_the_smaller_of_both() {
     let mut world = World::new();
-    world.view.nodes.insert(node_id(1), fact(1, 9000));
-    world.view.nodes.insert(node_id(2), fact(2, 1400));
-    world.view.nodes.insert(node_id(3), fact(3, 9000));
+    world.view.part_mut(node_id(1)).fact = Some(fact(1, 9000));
+    world.view.part_mut(node_id(2)).fact = Some(fact(2, 1400));
+    world.view.part_mut(node_id(3)).fact = Some(fact(3, 9000));
     let peer = |n| IpAddr::from([192, 0, 2, n]);
     let wanted =
         |third| BTreeMap::from([(peer(2), VtepEntry { mtu: 1350 }), (peer(3), VtepEntry { mtu: third })]);
@@ -139,12 +139,12 @@ fn a_peers_mtu_is_the_smaller_of_both() {
 #[test]
 fn unreachable_peers_are_left_out() {
     let mut world = two_nodes();
-    world.view.nodes.get_mut(&node_id(2)).unwrap().vtep = "2001:db8::2".parse().unwrap();
+    world.view.part_mut(node_id(2)).fact.as_mut().unwrap().vtep = "2001:db8::2".parse().unwrap();
     let tables = desired(&world, Some(&underlay(1500)));
     assert_eq!(tables.vteps, BTreeMap::new());
     assert!(tables.fdb.values().all(|to| matches!(to, Destination::Local { .. })));
     // This host, as it was before it joined anew.
-    world.view.nodes.get_mut(&node_id(2)).unwrap().vtep = underlay(1500).vtep;
+    world.view.part_mut(node_id(2)).fact.as_mut().unwrap().vtep = underlay(1500).vtep;
     assert_eq!(desired(&world, Some(&underlay(1500))).vteps, BTreeMap::new());
 }
 
@@ -269,10 +269,9 @@ fn a_restart_keeps_what_leads_to_others() {
 fn an_endpoint_that_moves_is_replaced() {
     let mut world = two_nodes();
     let before = desired(&world, Some(&underlay(1500)));
-    let (claim, endpoint) = world.view.endpoints.pop_first().unwrap();
-    assert_eq!(claim.0, node_id(2));
-    world.view.nodes.insert(node_id(3), fact(3, 1500));
-    world.view.endpoints.insert((node_id(3), claim.1), endpoint.clone());
+    let (_, endpoint) = world.view.part_mut(node_id(2)).endpoints.pop_first().unwrap();
+    world.view.part_mut(node_id(3)).fact = Some(fact(3, 1500));
+    world.view.part_mut(node_id(3)).endpoints.insert(endpoint.id, endpoint.clone());
     let after = desired(&world, Some(&underlay(1500)));
     let vtep = IpAddr::from([192, 0, 2, 3]);
     let vni = Vni::new(4097).unwrap();

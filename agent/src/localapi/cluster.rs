@@ -68,7 +68,7 @@ pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>
         status: if snapshot.alive.contains(&node.id) { NodeStatus::Ready } else { NodeStatus::Down },
         manager: node.manager,
         addr: node.addr,
-        version: snapshot.view.nodes.get(&node.id).map_or(&node.version, |fact| &fact.version).clone(),
+        version: snapshot.view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),
     };
     let mut rows: Vec<_> = intent.nodes.values().map(row).collect();
     rows.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));

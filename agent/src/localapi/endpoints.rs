@@ -76,8 +76,8 @@ pub(super) fn rows(context: &Context, member: &MemberHandle) -> Vec<EndpointRow>
     let shared = context.shared();
     let local = shared.attachments.values().map(|attachment| (member.node, attachment.endpoint.clone()));
     let remote = member.snapshot();
-    let remote = remote.view.endpoints.iter().filter(|((node, _), _)| *node != member.node);
-    let all = local.chain(remote.map(|((node, _), endpoint)| (*node, endpoint.clone())));
+    let remote = remote.view.endpoints().filter(|(node, _)| *node != member.node);
+    let all = local.chain(remote.map(|(node, endpoint)| (node, endpoint.clone())));
     // An endpoint whose network is gone has no row: it is about to be detached.
     let mut rows: Vec<_> =
         all.filter_map(|(node, endpoint)| row(context, member, node, endpoint).ok()).collect();

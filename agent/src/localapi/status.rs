@@ -19,7 +19,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     };
     let waiting_for = waiting_for(member, &shared.local);
     let remote =
-        snapshot.view.endpoints.keys().filter(|(node, _)| Some(*node) != member.map(|member| member.node));
+        snapshot.view.endpoints().filter(|(node, _)| Some(*node) != member.map(|member| member.node));
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: member.map(|member| member.node),

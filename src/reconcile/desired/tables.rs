@@ -89,10 +89,9 @@ fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, IpAddr> {
         host.underlay
             .is_none_or(|own| vtep != own.vtep && UnderlayFamily::of(vtep) == UnderlayFamily::of(own.vtep))
     };
-    view.nodes
-        .iter()
-        .filter(|(node, fact)| **node != host.me && reachable(fact.vtep))
-        .map(|(node, fact)| (*node, fact.vtep))
+    view.nodes()
+        .filter(|(node, fact)| *node != host.me && reachable(fact.vtep))
+        .map(|(node, fact)| (node, fact.vtep))
         .collect()
 }
 
@@ -100,7 +99,7 @@ fn vteps(host: &Host<'_>, view: &View, peers: &BTreeMap<NodeId, IpAddr>) -> BTre
     let own = host.underlay.map_or(u16::MAX, |underlay| underlay.mtu);
     let mut vteps: BTreeMap<IpAddr, VtepEntry> = BTreeMap::new();
     for (node, vtep) in peers {
-        let Some(fact) = view.nodes.get(node) else { continue };
+        let Some(fact) = view.node(*node) else { continue };
         let mtu = own.min(fact.underlay_mtu).saturating_sub(UnderlayFamily::of(*vtep).overhead());
         // A host that joined anew shares its address with its former self until that is known to be dead.
         let entry = vteps.entry(*vtep).or_insert(VtepEntry { mtu });
@@ -116,9 +115,9 @@ fn remote<'a>(
     view: &'a View,
     peers: &'a BTreeMap<NodeId, IpAddr>,
 ) -> impl Iterator<Item = ((NodeId, EndpointId), Vni, IpAddr, &'a Endpoint)> {
-    view.endpoints.iter().filter(move |((owner, _), _)| *owner != me).filter_map(|(claim, endpoint)| {
+    view.endpoints().filter(move |(owner, _)| *owner != me).filter_map(|(owner, endpoint)| {
         let network = networks.get(&endpoint.network)?;
-        Some((*claim, network.vni, *peers.get(&claim.0)?, endpoint))
+        Some(((owner, endpoint.id), network.vni, *peers.get(&owner)?, endpoint))
     })
 }
 
