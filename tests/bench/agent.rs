@@ -107,7 +107,7 @@ fn echoing<T>(endpoints: &[Attached], body: impl FnOnce() -> Result<T>) -> Resul
 
 fn print_idle(node: &Node, effort: &Effort) -> Result<()> {
     progress("watching an idle agent");
-    let pid = node.pid().context("no agent")?;
+    let pid = node.pid()?;
     let before = cpu_time(pid)?;
     std::thread::sleep(effort.idle);
     let used = cpu_time(pid)?.saturating_sub(before);

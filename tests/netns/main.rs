@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod errors;
+mod forwarders;
 mod forwarding;
 mod guard;
 mod lab;

@@ -36,7 +36,7 @@ fn check_tunnel(vni: u32, peer: &Address) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The peer has the endpoint with this MAC address, and that endpoint has this address.
+/// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.
 #[inline(never)]
 fn check_source(
     vni: u32,
@@ -45,7 +45,11 @@ fn check_source(
     packet: &ip::Header,
 ) -> Result<(), DropReason> {
     match maps::destination(vni, header.source) {
-        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {}
+        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {
+            if owner.forward != 0 {
+                return Ok(());
+            }
+        }
         _ => return Err(DropReason::NotOwner),
     }
     match maps::neighbour(vni, packet.source()) {

@@ -60,11 +60,6 @@ impl Node {
         self.addr
     }
 
-    /// Its running agent's process id.
-    pub fn pid(&self) -> Option<u32> {
-        self.agent().as_ref().map(Child::id)
-    }
-
     /// The bpffs that the agent pins to.
     pub fn bpf_dir(&self) -> PathBuf {
         self.folder.join("bpf")
