@@ -236,7 +236,7 @@ impl EventLoop {
                 me: member.node(),
                 intent: &intent,
                 view: &snapshot.view,
-                complete: snapshot.synced,
+                complete: snapshot.settled,
                 attachments: &self.attachments,
                 underlay: self.underlay.as_ref(),
             };

@@ -144,6 +144,11 @@ impl Store {
         Some(Version { owner, generation: *generation, mark: held.mark() })
     }
 
+    /// Whether all that an owner stated up to some moment of its present boot, or an earlier one, is held.
+    pub fn knows(&self, owner: NodeId) -> bool {
+        self.owners.get(&owner).is_some_and(|generations| generations.values().any(Generation::is_whole))
+    }
+
     /// The hashes of the buckets, over the owners in `alive` and this node. Those who went away are left out:
     /// else two nodes that forget them at different times would hand them back to each other forever.
     pub fn digest(&self, alive: &BTreeSet<NodeId>) -> Vec<u64> {

@@ -30,6 +30,7 @@ fn the_next_agent_takes_over_tables_and_links() {
         for program in PROGRAMS {
             assert!(!first.attached(program, "dev0.5").unwrap());
             first.attach(program, "dev0.5").unwrap();
+            assert!(!first.attached_earlier(program, "dev0.5").unwrap());
         }
         let ids = PROGRAMS.map(|program| first.info(program).unwrap().id());
         drop(first);
@@ -39,8 +40,10 @@ fn the_next_agent_takes_over_tables_and_links() {
         assert_eq!(second.links().unwrap(), PROGRAMS.map(|program| (program, "dev0.5".to_owned())));
         for (program, old) in PROGRAMS.into_iter().zip(ids) {
             assert!(!second.attached(program, "dev0.5").unwrap(), "the first agent's {program:?} runs");
+            assert!(second.attached_earlier(program, "dev0.5").unwrap());
             second.attach(program, "dev0.5").unwrap();
             assert!(second.attached(program, "dev0.5").unwrap());
+            assert!(!second.attached_earlier(program, "dev0.5").unwrap());
             assert_ne!(second.info(program).unwrap().id(), old);
             assert_eq!(running(program, "dev0.5"), 1, "{program:?} replaced, not added");
         }
@@ -51,6 +54,30 @@ fn the_next_agent_takes_over_tables_and_links() {
         bpf::remove(&bpffs.dir()).unwrap();
         bpf::remove(&bpffs.dir()).unwrap();
         eventually("removed", || running(Program::TcEndpoint, "dev0.5") == 0);
+    });
+}
+
+#[test]
+fn only_the_maps_of_other_layouts_are_unpinned() {
+    let (netns, bpffs) = (Netns::new(), Bpffs::new());
+    netns.enter(|| {
+        let data_path = DataPath::open(&bpffs.dir()).unwrap();
+        let folders = || {
+            let entries = fs::read_dir(bpffs.dir()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let own = folders();
+        for other in ["v0", "v999", "vault"] {
+            fs::create_dir_all(bpffs.dir().join(other).join("maps")).unwrap();
+        }
+        let mut removed = data_path.remove_other_versions().unwrap();
+        removed.sort();
+        assert_eq!(removed, ["v0", "v999"]);
+        fs::remove_dir_all(bpffs.dir().join("vault")).unwrap();
+        assert_eq!(folders(), own);
+        assert!(data_path.remove_other_versions().unwrap().is_empty());
     });
 }
 

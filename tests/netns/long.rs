@@ -1,3 +1,5 @@
 //! What takes more than half a minute: `make test-long`.
 
+mod churn;
+mod partition;
 mod upgrade;

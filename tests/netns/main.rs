@@ -6,6 +6,7 @@ mod errors;
 mod forwarders;
 mod forwarding;
 mod guard;
+mod hostile;
 mod lab;
 #[cfg(feature = "long")]
 mod long;
@@ -15,3 +16,4 @@ mod repair;
 mod restart;
 mod scripts;
 mod steps;
+mod underlay;

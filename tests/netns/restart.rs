@@ -34,6 +34,27 @@ fn nothing_is_lost_when_agents_restart() {
 }
 
 #[test]
+fn nothing_is_lost_when_all_agents_restart_at_once() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        lab.form_cluster()?;
+        create_network(nodes[0], "blue", &[], &nodes)?;
+        let [a, b, c] = attach_each(lab, "blue", nodes)?;
+        let mesh = Mesh::start(&[&a, &b, &c])?;
+        nodes.iter().try_for_each(|node| node.kill())?;
+        mesh.flows()?;
+        // One after the other: the first hears of no other for a while.
+        for node in nodes {
+            node.start()?;
+            mesh.flows()?;
+        }
+        nodes.iter().try_for_each(|node| node.wait_ready(FORMING))?;
+        mesh.flows()?;
+        mesh.stop_without_loss()
+    });
+}
+
+#[test]
 fn traffic_flows_while_no_agent_runs() {
     Lab::run(Topology::of(2), |lab| {
         let nodes: [&Node; 2] = lab.nodes();

@@ -84,6 +84,9 @@ pub struct Snapshot {
     /// Whether the view is as good as it gets for now: facts were exchanged with another node, or there is no other, or
     /// none was reached in the first five seconds.
     pub synced: bool,
+    /// Whether what the view lacks is gone: it is synced, and every other node of the intent was heard of since the
+    /// start, or has had time enough to be. Nodes that restart together know nothing of one another at first.
+    pub settled: bool,
     /// What was counted since the start.
     pub counters: Counters,
 }

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlay::facts::{Delta, NodeFact, Store, View};
+use overlay::facts::{Delta, NodeFact, Store};
 use overlay::model::{Endpoint, NodeId};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
@@ -37,6 +37,8 @@ const ANNOUNCE_MS: std::ops::Range<u64> = 1000..2000;
 const SYNC_MS: std::ops::Range<u64> = 5000..10_000;
 /// A node that could reach nobody for so long does not wait any more.
 const ALONE_AFTER: Duration = Duration::from_secs(5);
+/// Who was not heard of by then is taken for dead: more than twice as long as it takes to find a known member dead.
+const SETTLED_AFTER: Duration = Duration::from_secs(15);
 const EXPIRE_PERIOD: Duration = Duration::from_secs(60);
 
 /// What the driver feeds.
@@ -77,6 +79,7 @@ enum Timer {
     Sync,
     SyncWith(NodeId),
     Alone,
+    Settle,
     Hold,
     Expire,
     Publish,
@@ -107,6 +110,7 @@ pub(super) struct Node {
     syncing: BTreeSet<NodeId>,
     sync_after_up_set: bool,
     synced: bool,
+    settled: bool,
     counters: Counters,
     /// Whether the snapshot may not show the newest.
     stale: bool,
@@ -126,10 +130,10 @@ impl Node {
         timers.set(Duration::ZERO, Timer::Announce);
         timers.set(Duration::from_millis(rng.random_range(SYNC_MS)), Timer::Sync);
         timers.set(ALONE_AFTER, Timer::Alone);
+        timers.set(SETTLED_AFTER, Timer::Settle);
         timers.set(EXPIRE_PERIOD, Timer::Expire);
         let alive = BTreeSet::from([node]);
-        let snapshot =
-            Snapshot { view: Arc::new(View::default()), alive, synced: false, counters: Counters::default() };
+        let snapshot = Snapshot { alive, ..Snapshot::default() };
         Self {
             me: node,
             generation: me.generation,
@@ -150,6 +154,7 @@ impl Node {
             syncing: BTreeSet::new(),
             sync_after_up_set: false,
             synced: false,
+            settled: false,
             counters: Counters::default(),
             stale: false,
             publish_at: None,
@@ -236,6 +241,10 @@ impl Node {
                 self.sync_with(peer);
             }
             Timer::Alone => self.set_synced(),
+            Timer::Settle => {
+                self.stale |= !self.settled;
+                self.settled = true;
+            }
             Timer::Hold => {
                 self.held.retain(|_, until| *until > now);
                 self.stale = true;

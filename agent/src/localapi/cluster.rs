@@ -3,14 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use overlay::api::{
     ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ErrorCode, NodeRow, NodeStatus,
 };
 use overlay::model::{Node, NodeId};
 
-use super::{Answer, Context, Json, parse};
+use super::{Answer, Body, Context, Json, parse};
 use crate::eventloop::Request;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
@@ -21,7 +20,7 @@ use crate::store::Key;
 /// How long a node that just joined may take to be known as alive by gossip.
 const SETTLES: Duration = Duration::from_secs(2);
 
-pub(super) async fn init(State(context): State<Context>, body: Bytes) -> Answer<ClusterInitialized> {
+pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {
     let wish: ClusterInit = parse(&body)?;
     if context.member().is_ok() {
         return Err(already_member().into());
@@ -37,7 +36,7 @@ pub(super) async fn init(State(context): State<Context>, body: Bytes) -> Answer<
     Ok(Json(ClusterInitialized { node: id, join_token: token, manager }))
 }
 
-pub(super) async fn join(State(context): State<Context>, body: Bytes) -> Answer<ClusterJoined> {
+pub(super) async fn join(State(context): State<Context>, body: Body) -> Answer<ClusterJoined> {
     let wish: ClusterJoin = parse(&body)?;
     if context.member().is_ok() {
         return Err(already_member().into());

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use overlay::api::{ApiError, EndpointAttach, EndpointLocal, EndpointRow, ErrorCode};
 use overlay::attach::{self, Random};
 use overlay::intent::{Command, GrantBlock, Reply};
 use overlay::model::{Attachment, Endpoint, NetnsRef, NodeId};
 
-use super::{Answer, Context, Json, networks, parse};
+use super::{Answer, Body, Context, Json, networks, parse};
 use crate::eventloop::{AttachRequest, Attached, Request};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns;
@@ -28,7 +27,7 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<EndpointR
     Ok(Json(rows(&context, &member)))
 }
 
-pub(super) async fn attach(State(context): State<Context>, body: Bytes) -> Answer<EndpointRow> {
+pub(super) async fn attach(State(context): State<Context>, body: Body) -> Answer<EndpointRow> {
     let request: EndpointAttach = parse(&body)?;
     let member = context.member()?;
     networks::find(&member, &request.network).await?;

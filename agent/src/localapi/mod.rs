@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -75,9 +76,16 @@ fn respond<T: Serialize>(status: StatusCode, value: &T) -> Response {
     }
 }
 
+/// A request's body, or why it could not be read.
+type Body = Result<Bytes, BytesRejection>;
+
 /// Reads a request's body; an empty one stands for `{}`.
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    let body = if body.is_empty() { b"{}".as_slice() } else { body };
+fn parse<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
+    let body = body.as_ref().map_err(|error| {
+        ApiError::new(ErrorCode::Invalid, format!("the request's body cannot be read: {error}"))
+            .hint(format!("no request of overlayctl is near {BODY_LIMIT} bytes"))
+    })?;
+    let body = if body.is_empty() { b"{}".as_slice() } else { body.as_ref() };
     serde_json::from_slice(body).map_err(|error| {
         ApiError::new(ErrorCode::Invalid, format!("the request's body is not what this path takes: {error}"))
             .hint(

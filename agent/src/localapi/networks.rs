@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use overlay::api::{ApiError, EndpointRow, ErrorCode, NetworkCreate, NetworkDetail};
 use overlay::intent::{Command, CreateNetwork, Intent, Reply};
 use overlay::model::{Network, NetworkId};
 use overlay::reconcile::desired;
 
-use super::{Answer, Context, Json, parse};
+use super::{Answer, Body, Context, Json, parse};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 
@@ -26,7 +25,7 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Network>>
     Ok(Json(networks))
 }
 
-pub(super) async fn create(State(context): State<Context>, body: Bytes) -> Answer<Network> {
+pub(super) async fn create(State(context): State<Context>, body: Body) -> Answer<Network> {
     let wish: NetworkCreate = parse(&body)?;
     let member = context.member()?;
     let command = Command::CreateNetwork(CreateNetwork {

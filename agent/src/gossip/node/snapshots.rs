@@ -51,7 +51,9 @@ impl Node {
                 view = Arc::new(newest);
             }
         }
-        let snapshot = Snapshot { view, alive, synced: self.synced, counters: self.counters };
+        self.settled |= self.synced && self.intent.keys().all(|node| self.store.knows(*node));
+        let (synced, settled) = (self.synced, self.settled);
+        let snapshot = Snapshot { view, alive, synced, settled, counters: self.counters };
         if snapshot != *self.snapshot {
             self.snapshot = Arc::new(snapshot);
             self.published_at = Some(now);
