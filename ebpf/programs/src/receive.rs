@@ -1,6 +1,8 @@
 //! What both ways in from the underlay check alike: the sending node is a live peer, it owns the inner source,
 //! and the inner destination is here.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, ip};
@@ -20,20 +22,28 @@ pub struct Inner {
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
 #[inline(always)]
 pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
-    check_tunnel(vni, peer)?;
-    let header = frame::ethernet_at(ctx, offset)?;
-    let mut packet = ip::Header::EMPTY;
-    frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut packet)?;
-    check_source(vni, peer, &header, &packet)?;
-    let ifindex = destination(vni, &header, &packet)?;
-    Ok(Inner { ifindex, header, ecn: packet.ecn() })
+    maps::vtep(*peer).ok_or_else(|| tunnel_fault(vni))?;
+    // A network that is not known has no endpoint here, so the tables of those that are known are asked first.
+    check_inner(ctx, offset, vni, peer).map_err(|reason| match maps::network(vni) {
+        Some(_) => reason,
+        None => DropReason::UnknownNetwork,
+    })
 }
 
+/// What is wrong with a tunnel from nobody.
 #[inline(never)]
-fn check_tunnel(vni: u32, peer: &Address) -> Result<(), DropReason> {
-    maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
-    maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
-    Ok(())
+fn tunnel_fault(vni: u32) -> DropReason {
+    maps::network(vni).map_or(DropReason::UnknownNetwork, |_| DropReason::UnknownVtep)
+}
+
+#[inline(always)]
+fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
+    let header = frame::ethernet_at(ctx, offset)?;
+    let mut space = MaybeUninit::uninit();
+    let packet = frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut space)?;
+    check_source(vni, peer, &header, packet)?;
+    let ifindex = destination(vni, &header, packet)?;
+    Ok(Inner { ifindex, header, ecn: packet.ecn() })
 }
 
 /// The peer has the endpoint with this MAC address, and that endpoint has this address.
