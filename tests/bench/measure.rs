@@ -69,7 +69,7 @@ fn receive(mut stream: TcpStream) -> Result<u64> {
 /// Millions of small UDP packets a second that arrive, one way, as many as one core sends.
 pub(crate) fn flood(path: &Path, duration: Duration) -> Result<Vec<f64>> {
     let socket = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20))?;
+    setsockopt(&socket, sockopt::RcvBufForce, &(1 << 20))?;
     let target = socket.local_addr()?;
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {

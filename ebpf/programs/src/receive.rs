@@ -20,20 +20,24 @@ pub struct Inner {
 }
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
+///
+/// The tables name only networks that have an endpoint here, and only peers that are alive (a plan writes and removes
+/// their entries in the order that keeps it so), so a frame whose source
+/// and destination they know is of such a network and from such a peer. Which of it fails is looked up only then.
 #[inline(always)]
 pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
-    maps::vtep(*peer).ok_or_else(|| tunnel_fault(vni))?;
-    // A network that is not known has no endpoint here, so the tables of those that are known are asked first.
-    check_inner(ctx, offset, vni, peer).map_err(|reason| match maps::network(vni) {
-        Some(_) => reason,
-        None => DropReason::UnknownNetwork,
-    })
+    check_inner(ctx, offset, vni, peer).map_err(|reason| explain(vni, peer, reason))
 }
 
-/// What is wrong with a tunnel from nobody.
 #[inline(never)]
-fn tunnel_fault(vni: u32) -> DropReason {
-    maps::network(vni).map_or(DropReason::UnknownNetwork, |_| DropReason::UnknownVtep)
+fn explain(vni: u32, peer: &Address, reason: DropReason) -> DropReason {
+    if maps::network(vni).is_none() {
+        DropReason::UnknownNetwork
+    } else if maps::vtep(*peer).is_none() {
+        DropReason::UnknownVtep
+    } else {
+        reason
+    }
 }
 
 #[inline(always)]
