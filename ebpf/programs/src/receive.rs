@@ -21,9 +21,9 @@ pub struct Inner {
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
 ///
-/// The tables name only networks that have an endpoint here, and only peers that are alive (a plan writes and removes
-/// their entries in the order that keeps it so), so a frame whose source
-/// and destination they know is of such a network and from such a peer. Which of it fails is looked up only then.
+/// The tables name only networks that have an endpoint here, and only peers that are alive: a plan writes and
+/// removes their entries in the order that keeps it so. A frame whose source and destination they know is thus of
+/// such a network and from such a peer; which of it fails is looked up only then.
 #[inline(always)]
 pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
     check_inner(ctx, offset, vni, peer).map_err(|reason| explain(vni, peer, reason))
