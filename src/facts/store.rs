@@ -146,7 +146,7 @@ impl Store {
 
     /// Whether all that an owner stated up to some moment of its present boot, or an earlier one, is held.
     pub fn knows(&self, owner: NodeId) -> bool {
-        self.owners.get(&owner).is_some_and(|generations| generations.values().any(Generation::is_whole))
+        self.owners.get(&owner).is_some_and(|owner| owner.generations.values().any(Generation::is_whole))
     }
 
     /// The hashes of the buckets, over the owners in `alive` and this node. Those who went away are left out:

@@ -1,8 +1,10 @@
 //! One round of each measurement. Who sends is on the first core, and with it the whole data path, since a veth
 //! pair's packets stay on the core that sent them.
 
+use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
@@ -23,7 +25,7 @@ const SMALL: usize = 64;
 
 /// Gbit/s that arrive, over that many streams together.
 pub(crate) fn streams(path: &Path, streams: usize, duration: Duration) -> Result<Vec<f64>> {
-    let listener = path.to.run(|| Ok(TcpListener::bind((path.address, 0))?))?;
+    let listener = listening(path)?;
     let target = listener.local_addr()?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -46,7 +48,7 @@ pub(crate) fn streams(path: &Path, streams: usize, duration: Duration) -> Result
 
 fn send(target: SocketAddr, stop: &AtomicBool) -> Result<()> {
     on_core(0)?;
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE).context("no connection")?;
+    let mut stream = connected(target)?;
     let chunk = [0x5a; 128 * 1024];
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(&chunk)?;
@@ -69,7 +71,7 @@ fn receive(mut stream: TcpStream) -> Result<u64> {
 /// Millions of small UDP packets a second that arrive, one way, as many as one core sends.
 pub(crate) fn flood(path: &Path, duration: Duration) -> Result<Vec<f64>> {
     let socket = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20))?;
+    setsockopt(&socket, sockopt::RcvBufForce, &(1 << 20))?;
     let target = socket.local_addr()?;
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -141,7 +143,7 @@ pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
 
 /// The same over TCP, on one connection.
 pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
-    let listener = path.to.run(|| Ok(TcpListener::bind((path.address, 0))?))?;
+    let listener = listening(path)?;
     let target = listener.local_addr()?;
     std::thread::scope(|scope| {
         let answering = scope.spawn(move || {
@@ -156,8 +158,7 @@ pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
         });
         let times = path.from.run(|| {
             on_core(0)?;
-            let connected = TcpStream::connect_timeout(&target, PATIENCE).context("no connection")?;
-            let mut stream = prepared(connected)?;
+            let mut stream = prepared(connected(target)?)?;
             let mut buffer = [0; SMALL];
             times(count, || {
                 stream.write_all(&buffer)?;
@@ -167,6 +168,25 @@ pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
         joined(answering)?;
         Ok(summary(&times?))
     })
+}
+
+fn listening(path: &Path) -> Result<TcpListener> {
+    path.to.run(|| {
+        let listener = TcpListener::bind((path.address, 0))?;
+        without_pacing(&listener)?;
+        Ok(listener)
+    })
+}
+
+fn connected(target: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&target, PATIENCE).context("no connection")?;
+    without_pacing(&stream)?;
+    Ok(stream)
+}
+
+/// Sends as fast as the path takes it, whatever the machine's default is: BBR's timers would be measured otherwise.
+fn without_pacing(socket: &impl AsFd) -> Result<()> {
+    Ok(setsockopt(socket, sockopt::TcpCongestion, &OsString::from("reno"))?)
 }
 
 /// A stream whose small messages leave at once, and that does not wait forever.

@@ -31,32 +31,49 @@ pub fn send(
     packet: &ip::Header,
 ) -> Outcome {
     let node = maps::node().ok_or(DropReason::NoNode)?;
-    let v4 = node.vtep.is_v4();
-    let outer_len = if v4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
     let outer = vxlan::Outer {
         source: node.vtep,
         destination: *peer,
-        // SAFETY: the context is valid.
-        source_port: vxlan::source_port(unsafe { bpf_get_hash_recalc(ctx.skb.skb) }),
+        source_port: vxlan::source_port(flow_hash(ctx)),
         destination_port: node.data_port,
         vni: source.vni,
         ecn: packet.ecn(),
         inner: ctx.len() as usize,
     };
-    let family = if v4 { BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 } else { BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 };
-    if grow(ctx, outer_len, family as u64).is_err() {
+    let v4 = node.vtep.is_v4();
+    let (len, family) = if v4 {
+        (vxlan::OUTER4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
+    } else {
+        (vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
+    };
+    if grow(ctx, len, family as u64).is_err() {
         return hand_to_device(ctx, node, source.vni, peer);
     }
     if v4 {
-        frame::store(ctx, 0, &outer.v4())?;
+        frame::store(ctx, 0, &outer.v4(header))?;
     } else {
-        frame::store(ctx, 0, &outer.v6())?;
+        store6(ctx, &outer, header)?;
     }
-    frame::store(ctx, outer_len, &header.bytes())?;
     ctx.set_mark(node.mark);
     // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the outer destination.
     unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
     Ok(Verdict::Redirect)
+}
+
+/// A function of its own, so that the stack has room for one family's headers at a time.
+#[inline(never)]
+fn store6(ctx: &TcContext, outer: &vxlan::Outer, header: &ethernet::Header) -> Result<(), DropReason> {
+    frame::store(ctx, 0, &outer.v6(header))
+}
+
+/// The kernel's hash of the flow; a connected socket's packets bring it along.
+#[inline(always)]
+fn flow_hash(ctx: &TcContext) -> u32 {
+    match frame::skb(ctx).hash {
+        // SAFETY: the context is valid.
+        0 => unsafe { bpf_get_hash_recalc(ctx.skb.skb) },
+        known => known,
+    }
 }
 
 #[inline(always)]
@@ -80,8 +97,8 @@ fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Out
         key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(peer.last4());
         key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(node.vtep.last4());
     } else {
-        key.__bindgen_anon_1.remote_ipv6 = peer.words();
-        key.__bindgen_anon_3.local_ipv6 = node.vtep.words();
+        key.__bindgen_anon_1.remote_ipv6 = *peer.quads();
+        key.__bindgen_anon_3.local_ipv6 = *node.vtep.quads();
         flags |= u64::from(BPF_F_TUNINFO_IPV6);
     }
     // SAFETY: the context is valid, and the key has the size that is told.
