@@ -13,3 +13,4 @@ mod repair;
 mod restart;
 mod scripts;
 mod steps;
+mod wire;
