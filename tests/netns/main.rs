@@ -17,3 +17,4 @@ mod restart;
 mod scripts;
 mod steps;
 mod underlay;
+mod wire;
