@@ -87,6 +87,7 @@ pub(crate) fn attach_request(network: &str, name: &str) -> EndpointAttach {
         ifname: None,
         aliases: Vec::new(),
         labels: BTreeMap::new(),
+        forward: false,
     }
 }
 
@@ -102,6 +103,7 @@ pub(crate) fn attachment(n: u8, network: &Network, ip4: [u8; 4]) -> Attachment {
             ip6: None,
             aliases: Vec::new(),
             labels: BTreeMap::new(),
+            forward: false,
         },
         netns: netns(n.into()),
         ifname: "eth0".to_owned(),
@@ -116,6 +118,7 @@ pub(crate) struct World {
     pub(crate) view: View,
     pub(crate) attachments: BTreeMap<EndpointId, Attachment>,
     pub(crate) ifnames: BTreeSet<String>,
+    pub(crate) released: BTreeSet<(NetworkId, IpAddr)>,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
             view: View::default(),
             attachments: BTreeMap::new(),
             ifnames: BTreeSet::from(["lo".to_owned()]),
+            released: BTreeSet::new(),
         }
     }
 
@@ -142,8 +146,9 @@ impl World {
 
     /// Another node holds it.
     pub(crate) fn elsewhere(&mut self, n: u8, attachment: Attachment) {
-        self.view.nodes.insert(node_id(n), fact(n, 1500));
-        self.view.endpoints.insert((node_id(n), attachment.endpoint.id), attachment.endpoint);
+        let part = self.view.part_mut(node_id(n));
+        part.fact = Some(fact(n, 1500));
+        part.endpoints.insert(attachment.endpoint.id, attachment.endpoint);
     }
 
     pub(crate) fn situation(&self) -> Situation<'_> {
@@ -153,6 +158,7 @@ impl World {
             view: &self.view,
             attachments: &self.attachments,
             ifnames_taken: &self.ifnames,
+            released: &self.released,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | [`intent`] | what users asked for: commands, `apply()`, allocation |
 //! | [`attach`] | attaching an endpoint: every check, and the choice of what the user left out |
 //! | [`facts`] | what each node alone knows, its encoding and its merge rule |
+//! | [`hex`] | hexadecimal digits |
 //! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod api;
 pub mod attach;
 pub mod config;
 pub mod facts;
+pub mod hex;
 pub mod intent;
 pub mod model;
 pub mod reconcile;

@@ -1,14 +1,14 @@
 //! One agent from start to end: preflight, what an earlier run left, the event loop, the local API, SIGTERM.
 
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use overlay::config::Config;
-use overlay::model::{Attachment, Node, NodeId};
+use overlay::model::Attachment;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
 use crate::eventloop::EventLoop;
@@ -23,6 +23,9 @@ use crate::store::{Key, Store};
 
 /// Requests that wait for the event loop.
 const REQUESTS: usize = 64;
+
+/// How long requests under way may take when the agent stops.
+const STOPPING: Duration = Duration::from_secs(5);
 
 /// Runs the agent until SIGTERM or SIGINT. The data path stays in place.
 ///
@@ -46,16 +49,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (events, shared) = EventLoop::new(config.clone(), store.clone(), reconciler, member, attachments);
     info!(version = env!("CARGO_PKG_VERSION"), socket = %config.socket.display(), "started");
 
-    let (stop, stopped) = watch::channel(false);
-    let mut ended = stopped.clone();
-    let until = async move { drop(ended.wait_for(|stop| *stop).await) };
-    let events = tokio::spawn(events.run(queue, Netlink::monitor()?));
-    let api = tokio::spawn(api.serve(Arc::new(config), store, shared, requests, until));
+    let (stop, mut stopped) = watch::channel(false);
+    let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
+    let (end, ended) = oneshot::channel();
+    let events = tokio::spawn(events.run(queue, Netlink::monitor()?, ended));
+    let mut api = tokio::spawn(api.serve(Arc::new(config), store, shared, requests, until));
     terminated().await?;
     info!("stopping; the data path stays");
     stop.send_replace(true);
-    // The event loop ends once the API has let go of its end of the queue.
-    api.await.context("the local API panicked")??;
+    match tokio::time::timeout(STOPPING, &mut api).await {
+        Ok(served) => served.context("the local API panicked")??,
+        Err(_) => api.abort(),
+    }
+    // Last, since the requests under way are answered by the event loop.
+    drop(end);
     events.await.context("the event loop panicked")
 }
 
@@ -94,27 +101,4 @@ fn guard_mark(store: &Store) -> anyhow::Result<u32> {
     let mark = rand::random::<u32>().max(1);
     store.put(Key::GuardMark, &mark)?;
     Ok(mark)
-}
-
-/// The node's name for people.
-pub fn hostname(config: &Config) -> String {
-    let own = || {
-        nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into())
-    };
-    config.hostname.clone().unwrap_or_else(own)
-}
-
-/// What this node tells the managers of itself.
-pub async fn describe(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> anyhow::Result<Node> {
-    let netlink = Netlink::open()?;
-    Ok(Node {
-        id,
-        hostname: hostname(config),
-        addr,
-        gossip_port: config.gossip_port,
-        api_port: config.api_port,
-        manager,
-        underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
 }

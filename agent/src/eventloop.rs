@@ -10,12 +10,13 @@ use overlay::api::ApiError;
 use overlay::attach;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::intent::{GrantBlock, Intent};
+use overlay::intent::{Command, GrantBlock, Intent};
 use overlay::model::{Attachment, Endpoint, EndpointId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::kernel::netns;
 use crate::member::Member;
@@ -26,6 +27,9 @@ use crate::store::{Key, Store};
 /// How often everything is read from the kernel and compared, whether or not anything was heard of: foreign
 /// changes to the tables, which raise no event, and steps that failed wait at most this long.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long after a manager could not take a command it is proposed again.
+const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the local API asks of the loop.
 pub enum Request {
@@ -69,6 +73,9 @@ pub struct EventLoop {
     reconciler: Reconciler,
     member: Option<Member>,
     attachments: BTreeMap<EndpointId, Attachment>,
+    /// Addresses on their way back to the managers.
+    release: attach::Release,
+    proposing: JoinSet<()>,
     underlay: Option<Underlay>,
     shared: watch::Sender<Arc<Shared>>,
 }
@@ -83,25 +90,35 @@ impl EventLoop {
         attachments: BTreeMap<EndpointId, Attachment>,
     ) -> (Self, watch::Receiver<Arc<Shared>>) {
         let (shared, receiver) = watch::channel(Arc::default());
-        (Self { config, store, reconciler, member, attachments, underlay: None, shared }, receiver)
+        let (release, proposing, underlay) = Default::default();
+        (
+            Self { config, store, reconciler, member, attachments, release, proposing, underlay, shared },
+            receiver,
+        )
     }
 
-    /// Until `requests` ends. The data path stays.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut kernel: mpsc::Receiver<()>) {
+    /// Until the other end of `ended` is dropped. The data path stays.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut kernel: mpsc::Receiver<()>,
+        mut ended: oneshot::Receiver<()>,
+    ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                request = requests.recv() => match request {
-                    Some(request) => {
-                        self.handle(request).await;
-                        continue;
-                    }
-                    None => break,
-                },
+                _ = &mut ended => break,
+                Some(request) = requests.recv() => {
+                    self.handle(request).await;
+                    continue;
+                }
                 () = changed(self.member.as_mut()) => {}
                 Some(()) = kernel.recv() => {}
-                _ = tick.tick() => self.reconciler.forget(),
+                _ = tick.tick() => {
+                    self.reconciler.forget();
+                    self.release_idle();
+                }
             }
             self.reconcile().await;
         }
@@ -125,7 +142,7 @@ impl EventLoop {
 
     async fn join(&mut self, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
         if self.member.is_some() {
-            return Err(crate::localapi::already_member());
+            return Err(crate::refusal::already_member());
         }
         self.member = Member::start(&self.config, &self.store, seeds).await?;
         self.reconcile().await;
@@ -133,7 +150,7 @@ impl EventLoop {
     }
 
     async fn attach(&mut self, wish: AttachRequest) -> Result<Attached, ApiError> {
-        let Some(member) = &self.member else { return Err(crate::localapi::not_member()) };
+        let Some(member) = &self.member else { return Err(crate::refusal::not_member()) };
         let (intent, snapshot) = (member.intent(), member.snapshot());
         let situation = attach::Situation {
             me: member.node(),
@@ -141,6 +158,7 @@ impl EventLoop {
             view: &snapshot.view,
             attachments: &self.attachments,
             ifnames_taken: &wish.ifnames,
+            released: self.release.pending(),
         };
         let attachment = match attach::plan(&wish.request, wish.netns, &situation, wish.random)? {
             attach::Outcome::NeedsBlock(grant) => return Ok(Attached::NeedsBlock(grant)),
@@ -158,16 +176,43 @@ impl EventLoop {
         self.save()?;
         self.reconcile().await;
         let cause = cause.map_or_else(|| "the interface did not appear".to_owned(), |failure| failure.cause);
-        Err(crate::localapi::attach_failed(&cause))
+        Err(crate::refusal::attach_failed(&cause))
     }
 
     async fn detach(&mut self, id: EndpointId) -> Result<Endpoint, ApiError> {
         let Some(attachment) = self.attachments.remove(&id) else {
-            return Err(crate::localapi::not_local(id));
+            return Err(crate::refusal::not_local(id));
         };
         self.save()?;
         self.reconcile().await;
+        if let Some(member) = self.member.as_ref().filter(|member| member.reaches_manager()) {
+            let commands = self.release.detached(member.node(), &member.intent(), &attachment.endpoint);
+            self.propose(commands);
+        }
         Ok(attachment.endpoint)
+    }
+
+    /// Gives back what nobody here has had for a while; a detach without a manager left it.
+    fn release_idle(&mut self) {
+        if let Some(member) = self.member.as_ref().filter(|member| member.reaches_manager()) {
+            let commands = self.release.looked(member.node(), &member.intent(), &self.attachments);
+            self.propose(commands);
+        }
+        while self.proposing.try_join_next().is_some() {}
+    }
+
+    /// Proposes until a manager has answered: a command whose answer was lost may have been carried out.
+    fn propose(&mut self, commands: Vec<Command>) {
+        let Some(member) = &self.member else { return };
+        for command in commands {
+            let log = member.handle().log;
+            self.proposing.spawn(async move {
+                while let Err(error) = log.propose(command.clone()).await {
+                    debug!(%error, ?command, "not taken yet");
+                    tokio::time::sleep(PROPOSE_AGAIN).await;
+                }
+            });
+        }
     }
 
     fn save(&self) -> Result<(), ApiError> {
@@ -186,6 +231,7 @@ impl EventLoop {
                 }
             };
             let (intent, snapshot) = (member.intent(), member.snapshot());
+            self.release.arrived(member.node(), &intent);
             let wanted = Wanted {
                 me: member.node(),
                 intent: &intent,

@@ -6,6 +6,7 @@
 //! | [`eventloop`] | the one loop where events meet the core; [`state`] is what it shows |
 //! | [`localapi`] | the local API, on a Unix socket |
 //! | [`member`] | a membership in effect: the following three together |
+//! | [`describe`] | how this node describes itself |
 //! | [`identity`] | the cluster's CA, the node's certificate, the join token, TLS settings |
 //! | [`manager`] | where intent lives: the log, its server for other nodes, and the client that follows it |
 //! | [`gossip`] | how facts travel |
@@ -13,10 +14,12 @@
 //! | [`kernel`] | the only place that touches the kernel: devices (netlink) and the data path (BPF) |
 //! | [`store`] | what survives a restart |
 //! | [`cleanup`] | removes everything that the agent made |
+//! | [`refusal`] | what the local API refuses, where several requests do |
 //! | [`report`] | how an error that ends the agent is shown |
 
 pub mod agent;
 pub mod cleanup;
+pub mod describe;
 pub mod eventloop;
 pub mod gossip;
 pub mod identity;
@@ -25,6 +28,7 @@ pub mod localapi;
 pub mod manager;
 pub mod member;
 pub mod reconciler;
+pub mod refusal;
 pub mod report;
 pub mod state;
 pub mod store;

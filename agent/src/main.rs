@@ -1,5 +1,6 @@
 //! `overlayd`: reads flags and the configuration file, sets up logging, and runs the agent until SIGTERM.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -105,7 +106,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let config = cli.settings.config()?;
     let filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("{:?} is not a log filter like info or overlayd=debug", config.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     match cli.command {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlay::api::ApiError;
 use overlay::config::Config;
+use overlay::hex;
 use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use tokio::sync::watch;
@@ -13,9 +14,9 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
-use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name, unhex};
-use crate::localapi::internal;
+use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name};
 use crate::manager::{IntentLog, Local, Remote, Server};
+use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store};
 
@@ -70,6 +71,11 @@ impl Member {
     /// The address that it advertises.
     pub const fn addr(&self) -> IpAddr {
         self.addr
+    }
+
+    /// Whether a manager is reached now.
+    pub fn reaches_manager(&self) -> bool {
+        self.log.status().borrow().reachable
     }
 
     /// How facts travel.
@@ -159,7 +165,7 @@ async fn gossip(
     intent: &Intent,
     peers: watch::Receiver<Vec<Peer>>,
 ) -> Result<Gossip, ApiError> {
-    let key = intent.cluster.as_ref().and_then(|cluster| unhex(&cluster.gossip_key));
+    let key = intent.cluster.as_ref().and_then(|cluster| hex::decode(&cluster.gossip_key));
     let cluster_key =
         key.ok_or_else(|| internal(anyhow::anyhow!("the stored intent holds no gossip key")))?;
     let listen = SocketAddr::new(addr, config.gossip_port);
@@ -201,7 +207,7 @@ async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn
         tick.tick().await;
         let intent = Arc::clone(&log.watch().borrow());
         let Some(known) = intent.nodes.get(&node) else { continue };
-        let now = match crate::agent::describe(&config, node, addr, known.manager).await {
+        let now = match crate::describe::node(&config, node, addr, known.manager).await {
             Ok(now) => now,
             Err(error) => {
                 warn!(error = format!("{error:#}"), "cannot describe this node");

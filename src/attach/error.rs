@@ -44,6 +44,9 @@ pub enum AttachError {
         "the address {address} is taken in the network {network}, by the endpoint {endpoint} on {hostname}"
     )]
     AddressTaken { address: IpAddr, network: Name, endpoint: Name, hostname: String },
+    /// An address that this node is giving back to the managers.
+    #[error("the address {address} of the network {network} is being given back to the managers")]
+    AddressReleased { address: IpAddr, network: Name },
     /// An interface name that the kernel does not take.
     #[error("{what}")]
     InterfaceName { what: String },
@@ -75,6 +78,7 @@ impl AttachError {
             | Self::InterfaceName { .. }
             | Self::AmbiguousEndpoint { .. } => ErrorCode::Invalid,
             Self::NoSuchEndpoint { .. } => ErrorCode::NotFound,
+            Self::AddressReleased { .. } => ErrorCode::Unavailable,
         }
     }
 
@@ -93,6 +97,7 @@ impl AttachError {
                 "leave the MAC address out to have a free one chosen"
             }
             Self::AddressTaken { .. } => "choose another address, or leave it out to have a free one chosen",
+            Self::AddressReleased { .. } => "try again in a moment",
             Self::InterfaceTaken { .. } => "choose another name, or leave it out to have a free one chosen",
             Self::NoSuchEndpoint { .. } => "`overlayctl endpoint ls` lists the endpoints",
             Self::AmbiguousEndpoint { .. } => "give NETWORK/NAME, or more digits of the id",

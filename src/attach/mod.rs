@@ -2,6 +2,7 @@
 //! Nothing is made here; the agent remembers the [`Attachment`] first, and the reconciler makes its devices.
 
 mod error;
+mod release;
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +12,12 @@ use crate::api;
 use crate::facts::View;
 use crate::intent::{GrantBlock, Grants, Intent};
 use crate::model::{
-    Attachment, Endpoint, EndpointId, MacAddr, Name, NetnsRef, Network, NodeId, Subnet, check_ifname,
+    Attachment, Endpoint, EndpointId, MacAddr, Name, NetnsRef, Network, NetworkId, NodeId, Subnet,
+    check_ifname,
 };
 
 pub use error::AttachError;
+pub use release::Release;
 pub use resolve::{Found, resolve_endpoint};
 
 /// What this node knows when it is asked to attach.
@@ -30,6 +33,8 @@ pub struct Situation<'a> {
     pub attachments: &'a BTreeMap<EndpointId, Attachment>,
     /// The interfaces inside the namespace.
     pub ifnames_taken: &'a BTreeSet<String>,
+    /// The addresses that are on their way back to the managers, as in [`Release::pending`].
+    pub released: &'a BTreeSet<(NetworkId, IpAddr)>,
 }
 
 /// Random bits, drawn by the caller for one endpoint.
@@ -93,6 +98,7 @@ pub fn plan(
         }),
         aliases: request.aliases.clone(),
         labels: request.labels.clone(),
+        forward: request.forward,
     };
     Ok(Outcome::Ready(Attachment { endpoint, netns, ifname }))
 }
@@ -204,6 +210,9 @@ impl<'a> Situation<'a> {
                 hostname: self.intent.hostname(owner),
             });
         }
+        if self.released.contains(&(network.id, address)) {
+            return Err(AttachError::AddressReleased { address, network: network.name.clone() });
+        }
         Ok(self.intent.check_address(network, subnet, address, self.me)?)
     }
 
@@ -224,7 +233,9 @@ impl<'a> Situation<'a> {
 
     fn pick(&self, network: &Network, subnet: &Subnet, random: [u8; 16]) -> Option<IpAddr> {
         let grants: &Grants = self.intent.grants.get(&network.id)?;
-        let used = self.in_network(network).flat_map(|(_, endpoint)| endpoint.addresses()).collect();
+        let released = self.released.iter().filter(|(id, _)| *id == network.id).map(|(_, address)| *address);
+        let used = self.in_network(network).flat_map(|(_, endpoint)| endpoint.addresses());
+        let used = used.chain(released).collect();
         grants.pick(self.me, subnet, &used, random)
     }
 }
@@ -236,7 +247,7 @@ fn endpoints<'a>(
     attachments: &'a BTreeMap<EndpointId, Attachment>,
 ) -> impl Iterator<Item = (NodeId, &'a Endpoint)> {
     let local = attachments.values().map(move |attachment| (me, &attachment.endpoint));
-    let remote = view.endpoints.iter().map(|((owner, _), endpoint)| (*owner, endpoint));
+    let remote = view.endpoints();
     local.chain(remote.filter(move |(owner, _)| *owner != me))
 }
 

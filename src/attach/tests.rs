@@ -268,3 +268,44 @@ proptest! {
         }
     }
 }
+
+fn asks_for_nine() -> api::EndpointAttach {
+    api::EndpointAttach { ip: Some("10.1.0.9".parse().unwrap()), ..attach_request("mynet", "web1") }
+}
+
+#[test]
+fn single_addresses_go_back_once_nobody_has_them() {
+    let mut world = World::new();
+    let attachment = attach(&mut world, &asks_for_nine(), 1).unwrap();
+    let mut release = Release::default();
+    for _ in 0..3 {
+        assert_eq!(release.looked(world.me, &world.intent, &world.attachments), [], "it is in use");
+    }
+    world.attachments.clear();
+    let commands = release.detached(world.me, &world.intent, &attachment.endpoint);
+    let [command] = commands.as_slice() else { panic!("{commands:?}") };
+    assert_eq!(release.detached(world.me, &world.intent, &attachment.endpoint), [], "it is on its way");
+
+    world.released = release.pending().clone();
+    assert_eq!(
+        refused(&world, &asks_for_nine()),
+        "the address 10.1.0.9 of the network mynet is being given back to the managers"
+    );
+
+    apply(&mut world.intent, command).unwrap();
+    release.arrived(world.me, &world.intent);
+    world.released = release.pending().clone();
+    world.me = node_id(2);
+    assert_eq!(attach(&mut world, &asks_for_nine(), 3).unwrap().endpoint.ip4, asks_for_nine().ip);
+}
+
+#[test]
+fn an_address_that_lies_idle_goes_back_at_the_second_look() {
+    let mut world = World::new();
+    attach(&mut world, &asks_for_nine(), 1).unwrap();
+    world.attachments.clear();
+    let mut release = Release::default();
+    assert_eq!(release.looked(world.me, &world.intent, &world.attachments), [], "it may be about to be used");
+    assert_eq!(release.looked(world.me, &world.intent, &world.attachments).len(), 1);
+    assert_eq!(release.looked(world.me, &world.intent, &world.attachments), [], "it is on its way");
+}

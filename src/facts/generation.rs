@@ -49,6 +49,14 @@ impl Generation {
         (self.mark < end).then_some((self.mark, end))
     }
 
+    /// Whether a sound delta of this generation says anything that was not known.
+    pub(super) fn is_news(&self, delta: &Delta) -> bool {
+        let is_newer = |record: &Record| {
+            record.version > self.records.get(&record.key).map_or(self.floor, |slot| slot.version)
+        };
+        delta.to > self.mark || delta.head > self.head || delta.records.iter().any(is_newer)
+    }
+
     /// Takes over a sound delta of this generation; true if a record changed.
     pub(super) fn merge(&mut self, delta: Delta) -> bool {
         let mut changed = false;

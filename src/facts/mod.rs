@@ -46,43 +46,13 @@ mod record;
 mod store;
 #[cfg(test)]
 mod tests;
-
-use std::collections::BTreeMap;
+mod view;
 
 pub use digest::{BUCKETS, Version, differing, fnv1a};
 pub use node::NodeFact;
 pub use record::{Delta, Key, Pull, Record};
 pub use store::{KEEP, Outcome, Store};
-
-use crate::model::{Endpoint, EndpointId, NodeId};
-
-/// The facts of the nodes that are alive, decoded: what the rest of the agent sees.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct View {
-    /// By node.
-    pub nodes: BTreeMap<NodeId, NodeFact>,
-    /// By owner and endpoint.
-    pub endpoints: BTreeMap<(NodeId, EndpointId), Endpoint>,
-}
-
-impl View {
-    /// Adds one record; a type that this version does not know, or a body that does not decode, is skipped.
-    fn show(&mut self, owner: NodeId, key: &Key, body: &[u8]) {
-        match key.kind {
-            node::KIND => {
-                if let Some(fact) = node::decode(body) {
-                    self.nodes.insert(owner, fact);
-                }
-            }
-            endpoint::KIND => {
-                if let Some(endpoint) = endpoint::decode(key, body) {
-                    self.endpoints.insert((owner, endpoint.id), endpoint);
-                }
-            }
-            _ => {}
-        }
-    }
-}
+pub use view::{Part, View};
 
 /// A body that one of this module's own types can't fail to encode into.
 fn encode(body: &impl serde::Serialize) -> Vec<u8> {

@@ -1,11 +1,12 @@
 //! All facts that a node holds: its own, which it states, and the others', which it merges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::digest::{self, Version};
 use super::generation::Generation;
-use super::{Delta, NodeFact, Pull, View, endpoint, node};
+use super::{Delta, NodeFact, Part, Pull, View, endpoint, node};
 use crate::model::{Endpoint, NodeId};
 
 /// How long a tombstone and the facts of a node that went away are kept.
@@ -25,10 +26,42 @@ pub struct Outcome {
 pub struct Store {
     me: NodeId,
     generation: u64,
-    /// By owner, then by generation. Below the highest there are others only until that one is whole.
-    owners: BTreeMap<NodeId, BTreeMap<u64, Generation>>,
+    owners: BTreeMap<NodeId, Owner>,
     /// Since when an owner that is held has not been alive.
     absent: BTreeMap<NodeId, Duration>,
+}
+
+/// What is held of one owner. It is shared with clones until one of them changes.
+#[derive(Debug, Clone, Default)]
+struct Owner {
+    /// Below the highest there are others only until that one is whole.
+    generations: Arc<BTreeMap<u64, Generation>>,
+    /// What of it is in a view, once one was taken.
+    part: OnceLock<Arc<Part>>,
+}
+
+impl Owner {
+    /// To be changed.
+    fn generations_mut(&mut self) -> &mut BTreeMap<u64, Generation> {
+        Arc::make_mut(&mut self.generations)
+    }
+
+    fn newest(&self) -> Option<(&u64, &Generation)> {
+        self.generations.last_key_value()
+    }
+
+    fn part(&self) -> &Arc<Part> {
+        self.part.get_or_init(|| {
+            let mut part = Part::default();
+            let newest: BTreeMap<_, _> = self.generations.values().flat_map(Generation::records).collect();
+            for (key, body) in newest {
+                if let Some(body) = body {
+                    part.add(key, body);
+                }
+            }
+            Arc::new(part)
+        })
+    }
 }
 
 impl Store {
@@ -41,9 +74,14 @@ impl Store {
     pub fn state(&mut self, fact: &NodeFact, endpoints: &[Endpoint]) -> Option<Delta> {
         let mut wanted = BTreeMap::from([(node::KEY, node::encode(fact))]);
         wanted.extend(endpoints.iter().map(|it| (endpoint::key(it.id), endpoint::encode(it))));
-        let own = self.owners.entry(self.me).or_default().entry(self.generation).or_default();
+        let owner = self.owners.entry(self.me).or_default();
+        let own = owner.generations_mut().entry(self.generation).or_default();
         let before = own.mark();
-        own.restate(wanted).then(|| own.since(self.me, self.generation, before))
+        let delta = own.restate(wanted).then(|| own.since(self.me, self.generation, before));
+        if delta.is_some() {
+            owner.part.take();
+        }
+        delta
     }
 
     /// The number of this node's last change; 0 before its first statement.
@@ -59,7 +97,7 @@ impl Store {
     }
 
     fn own(&self) -> Option<&Generation> {
-        self.owners.get(&self.me)?.get(&self.generation)
+        self.owners.get(&self.me)?.generations.get(&self.generation)
     }
 
     /// Takes over what another owner stated, from whomever it came. What this node states itself is never
@@ -69,16 +107,23 @@ impl Store {
         if owner == self.me || !delta.is_sound() {
             return Outcome::default();
         }
-        let generations = self.owners.entry(owner).or_default();
-        if generations.iter().any(|(held, state)| *held > generation && state.is_whole()) {
+        let held = self.owners.entry(owner).or_default();
+        if held.generations.iter().any(|(held, state)| *held > generation && state.is_whole()) {
             return Outcome::default();
         }
-        let held = generations.entry(generation).or_default();
-        let mut changed = held.merge(delta);
-        if held.is_whole() {
+        if held.generations.get(&generation).is_some_and(|held| !held.is_news(&delta)) {
+            return Outcome { changed: false, pull: self.gap(owner) };
+        }
+        let generations = held.generations_mut();
+        let state = generations.entry(generation).or_default();
+        let mut changed = state.merge(delta);
+        if state.is_whole() {
             let newer = generations.split_off(&generation);
             changed |= !generations.is_empty();
             *generations = newer;
+        }
+        if changed {
+            held.part.take();
         }
         Outcome { changed, pull: self.gap(owner) }
     }
@@ -89,19 +134,19 @@ impl Store {
     }
 
     fn gap(&self, owner: NodeId) -> Option<Pull> {
-        let (generation, held) = self.owners.get(&owner)?.last_key_value()?;
+        let (generation, held) = self.owners.get(&owner)?.newest()?;
         held.gap().map(|(from, to)| Pull { owner, generation: *generation, from, to })
     }
 
     /// How far this store is with an owner.
     pub fn version(&self, owner: NodeId) -> Option<Version> {
-        let (generation, held) = self.owners.get(&owner)?.last_key_value()?;
+        let (generation, held) = self.owners.get(&owner)?.newest()?;
         Some(Version { owner, generation: *generation, mark: held.mark() })
     }
 
     /// Whether all that an owner stated up to some moment of its present boot, or an earlier one, is held.
     pub fn knows(&self, owner: NodeId) -> bool {
-        self.owners.get(&owner).is_some_and(|generations| generations.values().any(Generation::is_whole))
+        self.owners.get(&owner).is_some_and(|owner| owner.generations.values().any(Generation::is_whole))
     }
 
     /// The hashes of the buckets, over the owners in `alive` and this node. Those who went away are left out:
@@ -131,7 +176,7 @@ impl Store {
             .flat_map(|mine| {
                 let their =
                     theirs.get(&mine.owner).map_or((0, 0), |version| (version.generation, version.mark));
-                self.owners[&mine.owner].iter().filter_map(move |(generation, held)| {
+                self.owners[&mine.owner].generations.iter().filter_map(move |(generation, held)| {
                     let from = match generation.cmp(&their.0) {
                         std::cmp::Ordering::Less => return None,
                         std::cmp::Ordering::Equal => their.1,
@@ -143,27 +188,27 @@ impl Store {
             .collect()
     }
 
-    /// The facts of the nodes in `alive`, and of this node.
+    /// The facts of the nodes in `alive`, and of this node. Only what changed since the last time is decoded.
     pub fn view(&self, alive: &BTreeSet<NodeId>) -> View {
         let mut view = View::default();
-        for (owner, generations) in &self.owners {
-            if *owner != self.me && !alive.contains(owner) {
-                continue;
-            }
-            let newest: BTreeMap<_, _> = generations.values().flat_map(Generation::records).collect();
-            for (key, body) in newest {
-                if let Some(body) = body {
-                    view.show(*owner, key, body);
-                }
-            }
+        let shown = |owner: &NodeId| *owner == self.me || alive.contains(owner);
+        for (id, owner) in self.owners.iter().filter(|(id, _)| shown(id)) {
+            view.show(*id, Arc::clone(owner.part()));
         }
         view
+    }
+
+    /// Takes over what another store in this process holds of others, sharing the memory: how a simulation starts a node that
+    /// exchanges would have brought there.
+    pub fn share(&mut self, other: &Self) {
+        let others = other.owners.iter().filter(|(owner, _)| **owner != self.me);
+        self.owners.extend(others.map(|(owner, held)| (*owner, held.clone())));
     }
 
     /// Drops the tombstones and the absent owners that were kept for [`KEEP`]. `now` counts from any fixed moment;
     /// call it about once a minute.
     pub fn expire(&mut self, now: Duration, alive: &BTreeSet<NodeId>) {
-        for generation in self.owners.values_mut().flat_map(BTreeMap::values_mut) {
+        for generation in self.owners.values_mut().flat_map(|owner| owner.generations_mut().values_mut()) {
             generation.expire(now, KEEP);
         }
         let me = self.me;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::model::{Labels, MacAddr, NetworkId};
+use crate::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId, NodeId};
 
 const OWNER: NodeId = NodeId::from_bytes([1; 16]);
 const HOLDERS: usize = 3;
@@ -39,6 +39,7 @@ fn endpoint(id: u8, content: u32) -> Endpoint {
         ip6: None,
         aliases: vec![],
         labels: Labels::new(),
+        forward: false,
     }
 }
 
@@ -181,7 +182,7 @@ impl World {
             let Some(version) = holder.version(OWNER) else { continue };
             let view = holder.view(&alive());
             let shown: BTreeMap<u8, u32> =
-                view.endpoints.values().map(|it| (it.id.as_bytes()[0], content(it))).collect();
+                view.endpoints().map(|(_, it)| (it.id.as_bytes()[0], content(it))).collect();
             seen.extend(ALWAYS.into_iter().filter(|id| shown.contains_key(id)));
             prop_assert!(seen.iter().all(|id| shown.contains_key(id)), "flap: {:?}, had {:?}", shown, seen);
             let history = &self.history[&version.generation];
@@ -265,7 +266,7 @@ fn a_gap_is_named_and_its_answer_fills_it() {
     assert_eq!(other.merge(first.clone()), Outcome { changed: true, pull: None });
     let pull = Pull { owner: OWNER, generation: 1, from: first.to, to: third.from };
     assert_eq!(other.merge(third), Outcome { changed: true, pull: Some(pull) });
-    assert_eq!(other.view(&alive()).endpoints.len(), 2, "what lies beyond the gap is shown");
+    assert_eq!(other.view(&alive()).endpoint_count(), 2, "what lies beyond the gap is shown");
     assert_eq!(other.merge(last).pull, Some(pull));
     let answer = owner.own_chunks(pull.from, pull.to, LIMIT);
     assert_eq!(answer, [Delta { head: owner.head(), ..lost }]);
@@ -320,7 +321,7 @@ fn an_oversized_record_leaves_a_gap_that_an_exchange_fills() {
     let outcomes: Vec<Outcome> = chunks.into_iter().map(|chunk| other.merge(chunk)).collect();
     let gap = outcomes.last().unwrap().pull.unwrap();
     assert_eq!((gap.from, gap.to), (2, 3));
-    assert_eq!(other.view(&alive()).endpoints.len(), 2);
+    assert_eq!(other.view(&alive()).endpoint_count(), 2);
     exchange(&mut other, &mut owner);
     assert_eq!(other.view(&alive()), owner.view(&alive()));
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, Reply};
+use super::{Block, Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply};
 use crate::model::{Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
 
 /// The lowest VNI that is chosen: lower ones, and with them all VLAN ids, are left to other VXLAN users.
@@ -29,6 +29,7 @@ pub fn apply(intent: &mut Intent, command: &Command) -> Result<Reply, IntentErro
         Command::CreateNetwork(request) => create_network(intent, request),
         Command::RemoveNetwork { id } => remove_network(intent, *id),
         Command::GrantBlock(request) => grant_block(intent, request),
+        Command::ReleaseBlock(request) => Ok(release_block(intent, request)),
     }
 }
 
@@ -159,6 +160,17 @@ fn grant_block(intent: &mut Intent, request: &GrantBlock) -> Result<Reply, Inten
     intent.grants.insert(request.network, grants);
     intent.version += 1;
     Ok(Reply::Block(block))
+}
+
+fn release_block(intent: &mut Intent, request: &ReleaseBlock) -> Reply {
+    let held = |block: &Block| (block.node, block.first) == (request.node, request.first);
+    if let Some(grants) = intent.grants.get_mut(&request.network)
+        && grants.blocks.iter().any(held)
+    {
+        grants.blocks.retain(|block| !held(block));
+        intent.version += 1;
+    }
+    Reply::Done
 }
 
 fn free_vni(intent: &Intent) -> Result<Vni, IntentError> {

@@ -34,6 +34,8 @@ pub enum Command {
     },
     /// Grants a node addresses of a network.
     GrantBlock(GrantBlock),
+    /// Takes a block back; one that is not there is no error.
+    ReleaseBlock(ReleaseBlock),
 }
 
 /// What [`Command::CreateNetwork`] takes; what is left out, `apply` chooses.
@@ -68,6 +70,17 @@ pub struct GrantBlock {
     pub subnet: IpNet,
     /// One address that the block must hold, because a user asked for it: the block is that address alone.
     pub address: Option<IpAddr>,
+}
+
+/// What [`Command::ReleaseBlock`] takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseBlock {
+    /// The network.
+    pub network: NetworkId,
+    /// The node that held the block, and hands nothing of it out any more.
+    pub node: NodeId,
+    /// The block's first address.
+    pub first: IpAddr,
 }
 
 /// What a command came to.

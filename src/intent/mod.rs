@@ -15,7 +15,7 @@ use crate::model::{Name, Network, NetworkId, Node, NodeId, Subnet};
 
 pub use apply::apply;
 pub use blocks::{Block, Grants};
-pub use command::{Command, CreateNetwork, GrantBlock, Reply};
+pub use command::{Command, CreateNetwork, GrantBlock, ReleaseBlock, Reply};
 pub use error::IntentError;
 
 /// Everything that users asked for, at one version.

@@ -27,6 +27,7 @@ fn command() -> impl Strategy<Value = Command> {
         4 => create_network(),
         1 => (0u8..6).prop_map(|n| Command::RemoveNetwork { id: NetworkId::from_bytes([n; 16]) }),
         1 => (1u8..5).prop_map(|n| Command::RemoveNode { id: node(n).id }),
+        2 => release(),
         12 => grant(),
     ]
 }
@@ -46,6 +47,17 @@ fn create_network() -> impl Strategy<Value = Command> {
         .prop_map(|(n, name, subnets, allow_overlap, mtu)| {
             Command::CreateNetwork(CreateNetwork { allow_overlap, mtu, ..create(n, name, &subnets) })
         })
+}
+
+fn release() -> impl Strategy<Value = Command> {
+    (0u8..6, 1u8..5, select(&NETS[..]), 0u8..9).prop_map(|(network, n, subnet, offset)| {
+        let first = match subnet.parse::<ipnet::IpNet>().unwrap().network() {
+            IpAddr::V4(first) => IpAddr::V4((first.to_bits() + u32::from(offset)).into()),
+            IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(offset)).into()),
+        };
+        let network = NetworkId::from_bytes([network; 16]);
+        Command::ReleaseBlock(ReleaseBlock { network, node: node(n).id, first })
+    })
 }
 
 fn grant() -> impl Strategy<Value = Command> {

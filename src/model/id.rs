@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Invalid, serde_as_text};
+use crate::hex;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -32,7 +33,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(&hex::encode(&self.0))
             }
         }
 
@@ -46,7 +47,7 @@ macro_rules! id {
             type Err = Invalid;
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
-                parse_hex(text).map(Self).ok_or_else(|| Invalid::new(format!("{text:?} is not an id of 32 hexadecimal digits")))
+                hex::decode(text).map(Self).ok_or_else(|| Invalid::new(format!("{text:?} is not an id of 32 hexadecimal digits")))
             }
         }
 
@@ -66,17 +67,6 @@ id!(
     /// An endpoint: one network namespace's interface in one network.
     EndpointId
 );
-
-fn parse_hex(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; 16];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
-}
 
 #[cfg(test)]
 mod tests {

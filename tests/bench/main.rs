@@ -1,76 +1,163 @@
-//! `make bench`: the overlay beside the bare underlay, on the same two nodes, turn by turn in one run.
+//! `make bench`: the overlay beside the bare underlay and the classic layout, on the same two nodes, turn by turn in
+//! one run.
 //!
-//! Figures on such a machine mean nothing alone; the ratios do. Each is the median of seven rounds.
+//! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
+//! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
+//! name contains it, and leaves out the rest.
 
+mod agent;
 mod measure;
+mod paths;
+mod programs;
+mod report;
 
-use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use overlay_harness::{Lab, Netns, Topology};
+use overlay_harness::{Lab, Topology};
 
-/// Odd, so that a median is one of the rounds.
-const ROUNDS: usize = 7;
+use crate::paths::{Path, Paths};
+use crate::report::Row;
 
-/// Two namespaces, and the address of the second.
-struct Path<'a> {
-    from: &'a Netns,
-    to: &'a Netns,
-    address: IpAddr,
+/// How much is measured.
+struct Effort {
+    /// Odd, so that a median is one of the rounds.
+    rounds: usize,
+    /// Of one stream or flood.
+    duration: Duration,
+    /// In one round of request and response.
+    round_trips: usize,
+    attaches: usize,
+    idle: Duration,
+}
+
+impl Effort {
+    fn asked_for() -> Self {
+        if std::env::var_os("BENCH_QUICK").is_some_and(|value| !value.is_empty()) {
+            let duration = Duration::from_millis(150);
+            Self { rounds: 3, duration, round_trips: 1_000, attaches: 5, idle: Duration::from_secs(2) }
+        } else {
+            let duration = Duration::from_millis(500);
+            Self { rounds: 9, duration, round_trips: 5_000, attaches: 100, idle: Duration::from_secs(10) }
+        }
+    }
 }
 
 /// One thing that is measured on each path.
 struct Measurement {
     name: &'static str,
     unit: &'static str,
-    run: fn(&Path<'_>) -> Result<f64>,
+    /// What each of the run's results is called, and the overlay's goal, as a ratio to the bare underlay's.
+    figures: &'static [(&'static str, Option<f64>)],
+    run: fn(&Path, &Effort) -> Result<Vec<f64>>,
 }
 
-const MEASUREMENTS: [Measurement; 4] = [
-    Measurement { name: "TCP, 1 stream", unit: "Gbit/s", run: |path| measure::tcp_throughput(path, 1) },
-    Measurement { name: "TCP, 4 streams", unit: "Gbit/s", run: |path| measure::tcp_throughput(path, 4) },
+/// Of packets that never fill a frame, so how large frames may become does not matter.
+const SMALL: [Measurement; 3] = [
     Measurement {
-        name: "UDP, 64 B request/response, p50",
+        name: "TCP request/response",
         unit: "us",
-        run: |path| measure::round_trip(path, 50),
+        figures: &[("p50", Some(1.15)), ("p99", None)],
+        run: |path, effort| measure::tcp_round_trips(path, effort.round_trips),
     },
     Measurement {
-        name: "UDP, 64 B request/response, p99",
+        name: "UDP request/response",
         unit: "us",
-        run: |path| measure::round_trip(path, 99),
+        figures: &[("p50", Some(1.15)), ("p99", None)],
+        run: |path, effort| measure::udp_round_trips(path, effort.round_trips),
+    },
+    Measurement {
+        name: "64 B UDP packets",
+        unit: "M/s",
+        figures: &[("", Some(0.80))],
+        run: |path, effort| measure::flood(path, effort.duration),
+    },
+];
+
+/// 64 KB frames cross the underlay, as between two ends of a veth pair or over a NIC that segments tunnels.
+const LARGE: [Measurement; 2] = [
+    Measurement {
+        name: "TCP, 64 KB frames, 1 stream",
+        unit: "Gbit/s",
+        figures: &[("", Some(0.75))],
+        run: |path, effort| measure::streams(path, 1, effort.duration),
+    },
+    Measurement {
+        name: "TCP, 64 KB frames, 4 streams",
+        unit: "Gbit/s",
+        figures: &[("", Some(0.75))],
+        run: |path, effort| measure::streams(path, 4, effort.duration),
+    },
+];
+
+/// At most 1500 B cross it.
+const WIRE: [Measurement; 2] = [
+    Measurement {
+        name: "TCP, wire, 1 stream",
+        unit: "Gbit/s",
+        figures: &[("", Some(0.98))],
+        run: |path, effort| measure::streams(path, 1, effort.duration),
+    },
+    Measurement {
+        name: "TCP, wire, 4 streams",
+        unit: "Gbit/s",
+        figures: &[("", Some(0.98))],
+        run: |path, effort| measure::streams(path, 4, effort.duration),
     },
 ];
 
 fn main() -> Result<()> {
-    let lab = Lab::new(Topology::of(2))?;
-    lab.form_cluster()?;
-    let [one, two] = lab.nodes();
-    one.ctl(&["network", "create", "bench"])?;
-    let (near, far) = (lab.attach(one, "bench", "near", &[])?, lab.attach(two, "bench", "far", &[])?);
-    let bare = Path { from: one.netns(), to: two.netns(), address: two.addr() };
-    let ours = Path { from: &near.netns, to: &far.netns, address: far.ip4() };
-
-    println!("{:<34}{:>10}{:>10}{:>10}", "median of 7 rounds", "bare", "overlay", "ratio");
-    for Measurement { name, unit, run } in MEASUREMENTS {
-        let (bare, ours) = rounds(run, &bare, &ours).with_context(|| format!("measuring {name}"))?;
-        println!("{:<34}{bare:>10.2}{ours:>10.2}{:>10.2}", format!("{name}, {unit}"), ours / bare);
+    let effort = Effort::asked_for();
+    let chosen = std::env::args().nth(1).unwrap_or_default();
+    {
+        let lab = Lab::new(Topology::cabled())?;
+        let paths = Paths::build(&lab)?;
+        report::heading(effort.rounds);
+        let small = measure_all(&SMALL, &chosen, &paths, &effort)?;
+        measure_all(&LARGE, &chosen, &paths, &effort)?;
+        paths.as_on_a_wire()?;
+        measure_all(&WIRE, &chosen, &paths, &effort)?;
+        paths.as_made()?;
+        if let Some(round_trip) = small.iter().find(|row| row.is("UDP request/response", "p50")) {
+            programs::print(&paths, &effort, round_trip)?;
+        }
     }
-    Ok(())
+    if chosen.is_empty() { agent::print(&effort) } else { Ok(()) }
 }
 
-/// Both medians; the paths take turns, so that what else the machine does hits both.
-fn rounds(run: fn(&Path<'_>) -> Result<f64>, bare: &Path<'_>, ours: &Path<'_>) -> Result<(f64, f64)> {
-    let (mut bares, mut ourss) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        eprint!("\rround {} of {ROUNDS} ", round + 1);
-        bares.push(run(bare)?);
-        ourss.push(run(ours)?);
+/// Measures what is chosen, prints it, and hands back what was printed.
+fn measure_all(
+    measurements: &[Measurement],
+    chosen: &str,
+    paths: &Paths,
+    effort: &Effort,
+) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for measurement in measurements.iter().filter(|measurement| measurement.name.contains(chosen)) {
+        let name = measurement.name;
+        for row in rounds(measurement, paths, effort).with_context(|| format!("measuring {name}"))? {
+            row.print();
+            rows.push(row);
+        }
     }
-    eprint!("\r                \r");
-    Ok((median(bares), median(ourss)))
+    Ok(rows)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The paths take turns, so that what else the machine does hits all.
+fn rounds(measurement: &Measurement, paths: &Paths, effort: &Effort) -> Result<Vec<Row>> {
+    let mut rows: Vec<_> =
+        measurement.figures.iter().map(|(figure, goal)| Row::new(measurement, figure, *goal)).collect();
+    for round in 0..effort.rounds {
+        report::progress(&format!("{}: round {} of {}", measurement.name, round + 1, effort.rounds));
+        let results = paths.all().map(|path| {
+            (measurement.run)(path, effort).with_context(|| format!("over the {} path", path.name))
+        });
+        for (path, values) in results.into_iter().enumerate() {
+            for (row, value) in rows.iter_mut().zip(values?) {
+                row.rounds[path].push(value);
+            }
+        }
+    }
+    report::progress("");
+    Ok(rows)
 }

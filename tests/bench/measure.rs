@@ -1,55 +1,54 @@
-//! One round of each measurement.
+//! One round of each measurement. Who sends is on the first core, and with it the whole data path, since a veth
+//! pair's packets stay on the core that sent them.
 
+use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
-use crate::Path;
-
-/// How long one round of a stream takes.
-const STREAMING: Duration = Duration::from_millis(700);
-
-/// Round trips in one round.
-const ROUND_TRIPS: usize = 5_000;
+use crate::paths::Path;
+use crate::report::percentile;
 
 /// What no answer within this time means: lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The bytes of a small packet's payload.
+const SMALL: usize = 64;
+
 /// Gbit/s that arrive, over that many streams together.
-pub(crate) fn tcp_throughput(path: &Path<'_>, streams: usize) -> Result<f64> {
-    let listener = path.to.run(|| Ok(TcpListener::bind((path.address, 0))?))?;
+pub(crate) fn streams(path: &Path, streams: usize, duration: Duration) -> Result<Vec<f64>> {
+    let listener = listening(path)?;
     let target = listener.local_addr()?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let senders: Vec<_> =
             (0..streams).map(|_| scope.spawn(|| path.from.run(|| send(target, &stop)))).collect();
-        let started = Instant::now();
         let receivers = (0..streams).map(|_| {
             let (stream, _) = listener.accept()?;
             Ok(scope.spawn(move || receive(stream)))
         });
         let receivers = receivers.collect::<Result<Vec<_>>>()?;
-        std::thread::sleep(STREAMING);
+        let started = Instant::now();
+        std::thread::sleep(duration);
         stop.store(true, Ordering::Relaxed);
-        let mut bytes = 0;
-        for receiver in receivers {
-            bytes += receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
+        let bytes: u64 = receivers.into_iter().map(joined).sum::<Result<_>>()?;
         let seconds = started.elapsed().as_secs_f64();
-        for sender in senders {
-            sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        Ok(bytes as f64 * 8.0 / seconds / 1e9)
+        senders.into_iter().try_for_each(joined)?;
+        Ok(vec![bytes as f64 * 8.0 / seconds / 1e9])
     })
 }
 
 fn send(target: SocketAddr, stop: &AtomicBool) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE).context("no connection")?;
+    on_core(0)?;
+    let mut stream = connected(target)?;
     let chunk = [0x5a; 128 * 1024];
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(&chunk)?;
@@ -58,6 +57,7 @@ fn send(target: SocketAddr, stop: &AtomicBool) -> Result<()> {
 }
 
 fn receive(mut stream: TcpStream) -> Result<u64> {
+    on_core(1)?;
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {
@@ -68,54 +68,162 @@ fn receive(mut stream: TcpStream) -> Result<u64> {
     }
 }
 
-/// The given percentile of the round-trip time in microseconds, both ends on one core: a wake-up across cores
-/// costs more than the data path.
-pub(crate) fn round_trip(path: &Path<'_>, percentile: usize) -> Result<f64> {
+/// Millions of small UDP packets a second that arrive, one way, as many as one core sends.
+pub(crate) fn flood(path: &Path, duration: Duration) -> Result<Vec<f64>> {
+    let socket = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
+    setsockopt(&socket, sockopt::RcvBufForce, &(1 << 20))?;
+    let target = socket.local_addr()?;
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let counting = scope.spawn(|| count(&socket, &ended));
+        let sent = path.from.run(|| {
+            on_core(0)?;
+            let socket = UdpSocket::bind(any(target))?;
+            socket.connect(target)?;
+            let started = Instant::now();
+            while started.elapsed() < duration {
+                for _ in 0..64 {
+                    socket.send(&[0; SMALL])?;
+                }
+            }
+            Ok(started.elapsed())
+        });
+        ended.store(true, Ordering::Relaxed);
+        let count = joined(counting)?;
+        Ok(vec![count as f64 / sent?.as_secs_f64() / 1e6])
+    })
+}
+
+fn count(socket: &UdpSocket, ended: &AtomicBool) -> Result<u64> {
+    on_core(1)?;
+    socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+    let mut count = 0;
+    loop {
+        match socket.recv(&mut [0; SMALL]) {
+            Ok(_) => count += 1,
+            Err(_) if ended.load(Ordering::Relaxed) => return Ok(count),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The round-trip time over UDP in microseconds: the median, and the 99th percentile. Both ends are on one core:
+/// a wake-up across cores costs more than the data path.
+pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
     let echo = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
     echo.set_read_timeout(Some(PATIENCE))?;
     let target = echo.local_addr()?;
     std::thread::scope(|scope| {
-        let answering = scope.spawn(move || answer(&echo));
-        let times = path.from.run(|| ask(target));
-        let answered = answering.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let mut times = times?;
-        answered?;
-        times.sort();
-        Ok(times[times.len() * percentile / 100].as_nanos() as f64 / 1e3)
+        let answering = scope.spawn(move || {
+            on_core(0)?;
+            let mut buffer = [0; SMALL];
+            for _ in 0..count {
+                let (length, from) = echo.recv_from(&mut buffer).context("nobody asks any more")?;
+                echo.send_to(&buffer[..length], from)?;
+            }
+            Ok(())
+        });
+        let times = path.from.run(|| {
+            on_core(0)?;
+            let socket = UdpSocket::bind(any(target))?;
+            socket.connect(target)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            let mut buffer = [0; SMALL];
+            times(count, || {
+                socket.send(&buffer)?;
+                let length = socket.recv(&mut buffer).context("no answer")?;
+                ensure!(length == SMALL, "{length} bytes came back");
+                Ok(())
+            })
+        });
+        joined(answering)?;
+        Ok(summary(&times?))
     })
 }
 
-fn answer(socket: &UdpSocket) -> Result<()> {
-    on_first_core()?;
-    let mut buffer = [0; 64];
-    for _ in 0..ROUND_TRIPS {
-        let (length, from) = socket.recv_from(&mut buffer).context("nobody asks any more")?;
-        socket.send_to(&buffer[..length], from)?;
-    }
-    Ok(())
+/// The same over TCP, on one connection.
+pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
+    let listener = listening(path)?;
+    let target = listener.local_addr()?;
+    std::thread::scope(|scope| {
+        let answering = scope.spawn(move || {
+            on_core(0)?;
+            let mut stream = prepared(listener.accept()?.0)?;
+            let mut buffer = [0; SMALL];
+            for _ in 0..count {
+                stream.read_exact(&mut buffer).context("nobody asks any more")?;
+                stream.write_all(&buffer)?;
+            }
+            Ok(())
+        });
+        let times = path.from.run(|| {
+            on_core(0)?;
+            let mut stream = prepared(connected(target)?)?;
+            let mut buffer = [0; SMALL];
+            times(count, || {
+                stream.write_all(&buffer)?;
+                stream.read_exact(&mut buffer).context("no answer")
+            })
+        });
+        joined(answering)?;
+        Ok(summary(&times?))
+    })
 }
 
-fn ask(target: SocketAddr) -> Result<Vec<Duration>> {
-    on_first_core()?;
-    let any: SocketAddr = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(target)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut buffer = [0; 64];
-    let mut times = Vec::with_capacity(ROUND_TRIPS);
-    for _ in 0..ROUND_TRIPS {
-        let asked = Instant::now();
-        socket.send(&buffer)?;
-        let length = socket.recv(&mut buffer).context("no answer")?;
-        ensure!(length == buffer.len(), "{length} bytes came back");
-        times.push(asked.elapsed());
-    }
-    Ok(times)
+fn listening(path: &Path) -> Result<TcpListener> {
+    path.to.run(|| {
+        let listener = TcpListener::bind((path.address, 0))?;
+        without_pacing(&listener)?;
+        Ok(listener)
+    })
 }
 
-/// Puts this thread on the first core.
-fn on_first_core() -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(0)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)
+fn connected(target: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&target, PATIENCE).context("no connection")?;
+    without_pacing(&stream)?;
+    Ok(stream)
+}
+
+/// Sends as fast as the path takes it, whatever the machine's default is: BBR's timers would be measured otherwise.
+fn without_pacing(socket: &impl AsFd) -> Result<()> {
+    Ok(setsockopt(socket, sockopt::TcpCongestion, &OsString::from("reno"))?)
+}
+
+/// A stream whose small messages leave at once, and that does not wait forever.
+fn prepared(stream: TcpStream) -> Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// How long each of `count` exchanges takes, in microseconds.
+fn times(count: usize, mut exchange: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    (0..count)
+        .map(|_| {
+            let asked = Instant::now();
+            exchange()?;
+            Ok(asked.elapsed().as_nanos() as f64 / 1e3)
+        })
+        .collect()
+}
+
+fn summary(times: &[f64]) -> Vec<f64> {
+    vec![percentile(times, 50), percentile(times, 99)]
+}
+
+fn any(target: SocketAddr) -> SocketAddr {
+    let unspecified: std::net::IpAddr = if target.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
+    (unspecified, 0).into()
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Puts this thread on a core; on the only one where there is no second.
+fn on_core(core: usize) -> Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    let mut set = CpuSet::new();
+    set.set(core.min(cores - 1))?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }

@@ -72,7 +72,7 @@ fn an_address_may_move_to_another_endpoint_at_once() {
         let [a, _] = attach_each(lab, "blue", nodes)?;
         let address = ["--ip", "10.77.0.50", "--ip6", "fd77::50"];
         // The one that talks to it keeps its neighbour entry for half a minute, wherever the address went.
-        for (round, node) in [n2, n2].into_iter().enumerate() {
+        for (round, node) in [n2, n2, n1].into_iter().enumerate() {
             let name = format!("mover{round}");
             let mover = lab.attach(node, "blue", &name, &address)?;
             talk(&a, &mover)?;

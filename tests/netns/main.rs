@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod errors;
+mod forwarders;
 mod forwarding;
 mod guard;
 mod hostile;
@@ -16,3 +17,4 @@ mod restart;
 mod scripts;
 mod steps;
 mod underlay;
+mod wire;

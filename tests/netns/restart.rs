@@ -1,5 +1,8 @@
 //! An agent may end and start again at any time: the data path goes on without it.
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+
 use anyhow::Result;
 use overlay_harness::lab::FORMING;
 use overlay_harness::traffic::{Ping, tcp_transfer};
@@ -67,5 +70,17 @@ fn traffic_flows_while_no_agent_runs() {
             }
         }
         Ok(())
+    });
+}
+
+#[test]
+fn an_agent_ends_whatever_a_client_does() {
+    Lab::run(Topology::of(1), |lab| {
+        let [node]: [&Node; 1] = lab.nodes();
+        node.start()?;
+        let mut stuck = UnixStream::connect(node.socket())?;
+        stuck.write_all(b"GET /v1/status HTTP/1.1\r\nHost: overlay\r\n")?;
+        node.status()?;
+        node.stop()
     });
 }

@@ -142,13 +142,13 @@ pub(super) fn endpoint(number: u8) -> Endpoint {
         ip6: None,
         aliases: vec![],
         labels: Labels::new(),
+        forward: false,
     }
 }
 
 /// The numbers of a node's endpoints that a snapshot shows.
 pub(super) fn shown(snapshot: &Snapshot, owner: u8) -> Vec<u8> {
-    let endpoints = snapshot.view.endpoints.keys().filter(|(it, _)| *it == node(owner));
-    endpoints.map(|(_, id)| id.as_bytes()[0]).collect()
+    snapshot.view.endpoints_of(node(owner)).map(|endpoint| endpoint.id.as_bytes()[0]).collect()
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_fact_stated_on_one_node_is_seen_on_the_others() {
     for member in &mut members {
         member.until_shows(1, &[10, 11]).await;
         member.until_shows(2, &[20]).await;
-        let all = |snapshot: &Snapshot| snapshot.view.nodes.get(&node(3)) == Some(&fact(3));
+        let all = |snapshot: &Snapshot| snapshot.view.node(node(3)) == Some(&fact(3));
         let snapshot = member.until("node 3's fact", all).await;
         assert_eq!(snapshot.alive, BTreeSet::from([node(1), node(2), node(3)]));
     }

@@ -22,7 +22,6 @@ pub use authority::Authority;
 pub use joining::joining_client_config;
 pub use tls::{ClientCertificate, server_name};
 pub use token::{CaDigest, Secret, Token, TokenError};
-pub(crate) use token::{hex, unhex};
 
 /// The name that every node's certificate carries, and that whoever connects to a node verifies: addresses
 /// change, and which of the nodes answers is told by the other name, see [`node_of`].

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use overlay::hex;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
@@ -23,7 +24,7 @@ impl CaDigest {
 
 impl fmt::Display for CaDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -39,7 +40,7 @@ impl Secret {
 
     /// SHA-256 of its 16 bytes, hexadecimal: all that the cluster keeps of it.
     pub fn digest(&self) -> String {
-        hex(&sha256(&self.0))
+        hex::encode(&sha256(&self.0))
     }
 
     /// Whether `digest` is its digest; takes the same time whichever byte differs.
@@ -58,7 +59,7 @@ impl fmt::Debug for Secret {
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -66,7 +67,7 @@ impl FromStr for Secret {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        unhex(text).map(Self).ok_or(TokenError::Malformed)
+        hex::decode(text).map(Self).ok_or(TokenError::Malformed)
     }
 }
 
@@ -94,7 +95,7 @@ impl FromStr for Token {
             return Err(TokenError::Malformed);
         }
         let (ca, secret) = rest.split_once('-').ok_or(TokenError::Malformed)?;
-        Ok(Self { ca: unhex(ca).map(CaDigest).ok_or(TokenError::Malformed)?, secret: secret.parse()? })
+        Ok(Self { ca: hex::decode(ca).map(CaDigest).ok_or(TokenError::Malformed)?, secret: secret.parse()? })
     }
 }
 
@@ -117,23 +118,6 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
     sum
-}
-
-/// Two lower-case digits a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// `N` bytes from two hexadecimal digits each.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! A thread enters a namespace, never the agent: each visit is a thread of its own that ends with it, so no
 //! thread of the runtime can be left in the wrong one.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -17,8 +16,6 @@ use overlay::api::{ApiError, ErrorCode};
 use overlay::model::{NetnsId, NetnsRef};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-
-use super::netlink::Netlink;
 
 /// Where `ip netns` keeps the namespaces that have names.
 const NAMED: &str = "/run/netns";
@@ -76,15 +73,6 @@ pub fn leads_to(netns: &NetnsRef) -> bool {
     fs::metadata(&netns.path).is_ok_and(|metadata| id_of(&metadata) == netns.id)
 }
 
-/// The names of the interfaces in a namespace.
-///
-/// # Errors
-/// The namespace is gone, or the kernel refuses.
-pub async fn interfaces(netns: &NetnsRef) -> anyhow::Result<BTreeSet<String>> {
-    let devices = Netlink::open_in(netns).await?.devices().await?;
-    Ok(devices.into_iter().map(|device| device.name).collect())
-}
-
 /// Runs `work` in a namespace, on a thread of its own and within the caller's runtime. A socket stays in the
 /// namespace that it was made in, so `work` can hand one back.
 ///
@@ -138,7 +126,10 @@ fn id_of(metadata: &fs::Metadata) -> NetnsId {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::kernel::netlink::Netlink;
     use crate::kernel::testing::{Netns, in_own_netns, ip};
 
     #[test]
@@ -179,7 +170,7 @@ mod tests {
             let named = Named::new();
             let found = resolve(&named.0).unwrap();
             assert_eq!(found.path, Path::new(NAMED).join(&named.0));
-            assert_eq!(interfaces(&found).await.unwrap(), BTreeSet::from(["lo".to_owned()]));
+            assert_eq!(Netlink::interfaces_in(&found).await.unwrap(), BTreeSet::from(["lo".to_owned()]));
             drop(named);
             assert!(!leads_to(&found));
         });
@@ -209,10 +200,10 @@ mod tests {
         in_own_netns(async || {
             let netns = Netns::new();
             let reference = netns.reference();
-            assert_eq!(interfaces(&reference).await.unwrap(), BTreeSet::from(["lo".to_owned()]));
+            assert_eq!(Netlink::interfaces_in(&reference).await.unwrap(), BTreeSet::from(["lo".to_owned()]));
             drop(netns);
             assert!(!leads_to(&reference));
-            let error = interfaces(&reference).await.unwrap_err();
+            let error = Netlink::interfaces_in(&reference).await.unwrap_err();
             assert!(format!("{error:#}").contains("is gone"), "{error:#}");
         });
     }

@@ -9,11 +9,12 @@ use overlay::api::{
 };
 use overlay::model::{Node, NodeId};
 
-use super::{Answer, Body, Context, Json, already_member, internal, parse};
+use super::{Answer, Body, Context, Json, parse};
 use crate::eventloop::Request;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
 use crate::manager;
+use crate::refusal::{already_member, internal};
 use crate::store::Key;
 
 /// How long a node that just joined may take to be known as alive by gossip.
@@ -66,7 +67,7 @@ pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>
         status: if snapshot.alive.contains(&node.id) { NodeStatus::Ready } else { NodeStatus::Down },
         manager: node.manager,
         addr: node.addr,
-        version: snapshot.view.nodes.get(&node.id).map_or(&node.version, |fact| &fact.version).clone(),
+        version: snapshot.view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),
     };
     let mut rows: Vec<_> = intent.nodes.values().map(row).collect();
     rows.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));
@@ -110,5 +111,5 @@ async fn advertised(
 }
 
 async fn describe(context: &Context, id: NodeId, addr: IpAddr, manager: bool) -> Result<Node, ApiError> {
-    crate::agent::describe(&context.config, id, addr, manager).await.map_err(internal)
+    crate::describe::node(&context.config, id, addr, manager).await.map_err(internal)
 }

@@ -9,9 +9,11 @@ use overlay::attach::{self, Random};
 use overlay::intent::{Command, GrantBlock, Reply};
 use overlay::model::{Attachment, Endpoint, NetnsRef, NodeId};
 
-use super::{Answer, Body, Context, Json, internal, networks, parse};
+use super::{Answer, Body, Context, Json, networks, parse};
 use crate::eventloop::{AttachRequest, Attached, Request};
+use crate::kernel::netlink::Netlink;
 use crate::kernel::netns;
+use crate::refusal::internal;
 use crate::state::{MemberHandle, Shared};
 
 /// One block for each address family, and one more try for a block that somebody else emptied meanwhile.
@@ -73,8 +75,8 @@ pub(super) fn rows(context: &Context, member: &MemberHandle) -> Vec<EndpointRow>
     let shared = context.shared();
     let local = shared.attachments.values().map(|attachment| (member.node, attachment.endpoint.clone()));
     let remote = member.snapshot();
-    let remote = remote.view.endpoints.iter().filter(|((node, _), _)| *node != member.node);
-    let all = local.chain(remote.map(|((node, _), endpoint)| (*node, endpoint.clone())));
+    let remote = remote.view.endpoints().filter(|(node, _)| *node != member.node);
+    let all = local.chain(remote.map(|(node, endpoint)| (node, endpoint.clone())));
     // An endpoint whose network is gone has no row: it is about to be detached.
     let mut rows: Vec<_> =
         all.filter_map(|(node, endpoint)| row(context, member, node, endpoint).ok()).collect();
@@ -120,7 +122,7 @@ fn row(
 }
 
 async fn wish(request: &EndpointAttach, netns: &NetnsRef) -> Result<AttachRequest, ApiError> {
-    let ifnames: BTreeSet<_> = netns::interfaces(netns).await.map_err(internal)?;
+    let ifnames: BTreeSet<_> = Netlink::interfaces_in(netns).await.map_err(internal)?;
     let random = Random { id: rand::random(), mac: rand::random() };
     Ok(AttachRequest { request: request.clone(), netns: netns.clone(), ifnames, random })
 }

@@ -3,7 +3,6 @@
 
 mod cluster;
 mod endpoints;
-mod errors;
 mod networks;
 mod status;
 
@@ -25,10 +24,9 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::eventloop::{Reply, Request};
+use crate::refusal::not_member;
 use crate::state::{MemberHandle, Shared};
 use crate::store::Store;
-
-pub use errors::{already_member, attach_failed, internal, not_local, not_member};
 
 /// The largest body that is read, in bytes.
 const BODY_LIMIT: usize = 1 << 20;

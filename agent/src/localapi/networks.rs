@@ -9,7 +9,8 @@ use overlay::intent::{Command, CreateNetwork, Intent, Reply};
 use overlay::model::{Network, NetworkId};
 use overlay::reconcile::desired;
 
-use super::{Answer, Body, Context, Json, internal, parse};
+use super::{Answer, Body, Context, Json, parse};
+use crate::refusal::internal;
 use crate::state::MemberHandle;
 
 /// How long a request waits for intent that a manager has, or should have, to be seen here.

@@ -19,11 +19,11 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     };
     let waiting_for = waiting_for(member, &shared.local);
     let remote =
-        snapshot.view.endpoints.keys().filter(|(node, _)| Some(*node) != member.map(|member| member.node));
+        snapshot.view.endpoints().filter(|(node, _)| Some(*node) != member.map(|member| member.node));
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: member.map(|member| member.node),
-        hostname: crate::agent::hostname(&context.config),
+        hostname: crate::describe::hostname(&context.config),
         ready: waiting_for.is_empty(),
         waiting_for,
         manager: member.map(|member| {

@@ -1,10 +1,11 @@
 //! Makes a cluster with this node as its first member and only manager.
 
+use overlay::hex;
 use overlay::intent::{Cluster, Command, Intent, apply};
 use overlay::model::Node;
 
 use super::ManagerError;
-use crate::identity::{Authority, Identity, Request, Secret, Token, hex};
+use crate::identity::{Authority, Identity, Request, Secret, Token};
 use crate::store::{Key, Store};
 
 /// A new cluster, on the disk already: [`super::Local::open`] finds its intent in the store.
@@ -26,7 +27,7 @@ pub struct Founded {
 pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerError> {
     node.manager = true;
     let id = node.id;
-    let cluster_id = hex(&rand::random::<[u8; 16]>());
+    let cluster_id = hex::encode(&rand::random::<[u8; 16]>());
     let authority = Authority::new(&cluster_id)?;
     let request = Request::new(id)?;
     let chain = authority.sign(request.csr(), id)?;
@@ -36,7 +37,7 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
         id: cluster_id,
         ca_cert: authority.cert().to_owned(),
         join_secret_digest: token.secret.digest(),
-        gossip_key: hex(&rand::random::<[u8; 32]>()),
+        gossip_key: hex::encode(&rand::random::<[u8; 32]>()),
     };
     let mut intent = Intent::default();
     apply(&mut intent, &Command::InitCluster { cluster, node })?;

@@ -100,7 +100,7 @@ async fn propose(
     if !may_propose(&context.log.watch().borrow(), peer.node, &command) {
         return Err((
             StatusCode::FORBIDDEN,
-            "a node describes itself alone, is not made a manager so, and removes no other".to_owned(),
+            "a node speaks for itself alone, and is not made a manager so".to_owned(),
         ));
     }
     let outcome = match context.log.propose(command).await {
@@ -111,7 +111,7 @@ async fn propose(
     encode(&outcome)
 }
 
-/// Any member may change what the cluster has in common, but no other node's description.
+/// Any member may change what the cluster has in common, but not what is another node's.
 fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool {
     match command {
         Command::InitCluster { .. } | Command::RemoveNode { .. } => false,
@@ -119,7 +119,9 @@ fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool
             peer == Some(node.id)
                 && intent.nodes.get(&node.id).is_some_and(|known| known.manager == node.manager)
         }
-        _ => true,
+        Command::GrantBlock(grant) => peer == Some(grant.node),
+        Command::ReleaseBlock(release) => peer == Some(release.node),
+        Command::CreateNetwork(_) | Command::RemoveNetwork { .. } => true,
     }
 }
 

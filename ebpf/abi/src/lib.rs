@@ -89,7 +89,7 @@ macro_rules! shared {
 
 shared! {
     /// This node.
-    Node: 28 {
+    Node: 32 {
         /// The underlay device's index; 0 means that the node is not configured.
         underlay_ifindex: u32 = 0,
         /// What marks our own packets for the guard.
@@ -100,6 +100,8 @@ shared! {
         data_port: u16 = 24,
         /// Zero.
         padding: [u8; 2] = 26,
+        /// The VXLAN device's index; 0 when there is none.
+        vxlan_ifindex: u32 = 28,
     }
 
     /// A network.
@@ -160,8 +162,10 @@ shared! {
         vni: u32 = 0,
         /// Its MAC address.
         mac: Mac = 4,
+        /// Not 0 when it forwards for others: its source addresses are not checked.
+        forward: u8 = 10,
         /// Zero.
-        padding: [u8; 2] = 10,
+        padding: [u8; 1] = 11,
         /// Its IPv4 address, or none.
         ip4: Address = 12,
         /// Its IPv6 address, or none.
@@ -172,36 +176,57 @@ shared! {
 #[cfg(not(feature = "next-abi"))]
 shared! {
     /// Where an endpoint is.
-    Destination: 20 {
+    Destination: 24 {
         /// The host's end of its veth pair, when it is here; 0 when it is on a peer.
         ifindex: u32 = 0,
         /// The peer's VTEP; none when it is here.
         vtep: Address = 4,
+        /// Not 0 when it is on a peer and forwards for others: its source addresses are not checked.
+        forward: u8 = 20,
+        /// Zero.
+        padding: [u8; 3] = 21,
     }
 }
 
 #[cfg(feature = "next-abi")]
 shared! {
     /// Where an endpoint is, as a later release might lay it out: nothing is where it is now.
-    Destination: 24 {
+    Destination: 28 {
         /// What no program of the present layout could take for an interface.
         added: u32 = 0,
         /// The host's end of its veth pair, when it is here; 0 when it is on a peer.
         ifindex: u32 = 4,
         /// The peer's VTEP; none when it is here.
         vtep: Address = 8,
+        /// Not 0 when it is on a peer and forwards for others: its source addresses are not checked.
+        forward: u8 = 24,
+        /// Zero.
+        padding: [u8; 3] = 25,
     }
 }
 
 impl Destination {
-    /// Here, or on a peer: the host's end of a veth pair and no VTEP, or 0 and the peer's VTEP.
+    /// Behind a veth pair here, by the index of its host's end.
     #[inline(always)]
-    pub const fn new(ifindex: u32, vtep: Address) -> Self {
+    pub const fn local(ifindex: u32) -> Self {
+        Self::new(ifindex, Address::NONE, false)
+    }
+
+    /// On a peer, by its VTEP; `forward` if its source addresses are not checked.
+    #[inline(always)]
+    pub const fn remote(vtep: Address, forward: bool) -> Self {
+        Self::new(0, vtep, forward)
+    }
+
+    #[inline(always)]
+    const fn new(ifindex: u32, vtep: Address, forward: bool) -> Self {
         Self {
             #[cfg(feature = "next-abi")]
             added: u32::MAX,
             ifindex,
             vtep,
+            forward: forward as u8,
+            padding: [0; 3],
         }
     }
 }

@@ -4,9 +4,22 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IP address in network byte order: IPv6's 16 bytes, or IPv4's as `::ffff:a.b.c.d` (RFC 4291,
 /// section 2.5.5.2). All zero stands for "none".
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+///
+/// Aligned, as every structure that holds one has it: without, BPF code would go through it byte by byte.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug)]
 pub struct Address(pub [u8; 16]);
+
+impl PartialEq for Address {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        // One by one, for a comparison of the arrays becomes a call that compares bytes.
+        let ([a, b, c, d], [e, f, g, h]) = (self.quads(), other.quads());
+        a == e && b == f && c == g && d == h
+    }
+}
+
+impl Eq for Address {}
 
 impl Address {
     /// No address, which is also IPv6's unspecified one.
@@ -28,7 +41,22 @@ impl Address {
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {
-        self.0[..10] == [0; 10] && self.0[10] == 0xff && self.0[11] == 0xff
+        let [first, second, third, _] = self.quads();
+        *first == 0 && *second == 0 && *third == 0xffff_u32.to_be()
+    }
+
+    /// Its bytes four by four, as the CPU reads them, and as the kernel's arrays of words hold them.
+    #[inline(always)]
+    pub const fn quads(&self) -> &[u32; 4] {
+        // SAFETY: the same 16 bytes, which are aligned for it, and any of which are a valid value.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+
+    /// Its bytes two by two, as the CPU reads them.
+    #[inline(always)]
+    pub(crate) const fn halves(&self) -> &[u16; 8] {
+        // SAFETY: the same 16 bytes, which are aligned for it, and any of which are a valid value.
+        unsafe { &*core::ptr::from_ref(self).cast() }
     }
 
     /// Whether it is "none".

@@ -45,6 +45,22 @@ impl Header {
         let [t0, t1] = self.ethertype.to_be_bytes();
         [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]
     }
+
+    /// Its 16-bit words in the order of the wire.
+    #[inline(always)]
+    pub const fn words(&self) -> [u16; LEN / 2] {
+        let [d0, d1, d2, d3, d4, d5] = self.destination;
+        let [s0, s1, s2, s3, s4, s5] = self.source;
+        [
+            u16::from_ne_bytes([d0, d1]),
+            u16::from_ne_bytes([d2, d3]),
+            u16::from_ne_bytes([d4, d5]),
+            u16::from_ne_bytes([s0, s1]),
+            u16::from_ne_bytes([s2, s3]),
+            u16::from_ne_bytes([s4, s5]),
+            self.ethertype.to_be(),
+        ]
+    }
 }
 
 /// Whether it names a group: multicast or broadcast.
@@ -63,6 +79,7 @@ mod tests {
         let header = Header::parse(&bytes);
         assert_eq!(header.ethertype, IPV6);
         assert_eq!(header.bytes(), bytes);
+        assert_eq!(header.words().map(u16::to_ne_bytes).as_flattened(), bytes);
         assert!(is_group(&header.destination));
     }
 }

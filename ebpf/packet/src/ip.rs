@@ -37,7 +37,8 @@ pub mod ecn {
     pub const CE: u8 = 3;
 }
 
-/// A view of an IP header: IPv4's without its options, or IPv6's fixed one.
+/// A view of an IP header: IPv4's without its options, or IPv6's fixed one. Aligned for what reads it by the word.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header([u8; V6_LEN]);
 

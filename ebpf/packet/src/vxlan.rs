@@ -1,6 +1,6 @@
 //! VXLAN (RFC 7348): its header, and the whole outer header stack.
 
-use crate::{Address, be16, ethernet, ip};
+use crate::{Address, be16, checksum, ethernet, ip};
 
 /// The VXLAN header's length.
 pub const LEN: usize = 8;
@@ -10,6 +10,10 @@ pub const UDP_LEN: usize = 8;
 pub const OUTER4_LEN: usize = ethernet::LEN + ip::V4_LEN + UDP_LEN + LEN;
 /// What an IPv6 underlay adds in front of the inner Ethernet header.
 pub const OUTER6_LEN: usize = ethernet::LEN + ip::V6_LEN + UDP_LEN + LEN;
+
+/// With the inner Ethernet header, in words.
+const HEADERS4: usize = (OUTER4_LEN + ethernet::LEN) / 2;
+const HEADERS6: usize = (OUTER6_LEN + ethernet::LEN) / 2;
 
 const VALID_VNI: u8 = 0x08;
 
@@ -57,37 +61,67 @@ impl Outer {
     }
 
     #[inline(always)]
-    fn udp_vxlan(&self) -> [u8; UDP_LEN + LEN] {
-        let [s0, s1] = self.source_port.to_be_bytes();
-        let [d0, d1] = self.destination_port.to_be_bytes();
-        let [l0, l1] = self.length(UDP_LEN + LEN).to_be_bytes();
+    fn udp_vxlan(&self) -> [u16; 8] {
         let [_, v0, v1, v2] = self.vni.to_be_bytes();
+        let (source, destination) = (self.source_port.to_be(), self.destination_port.to_be());
         // The checksum is zero: RFC 7348, section 4.1, and RFC 6935 for IPv6.
-        [s0, s1, d0, d1, l0, l1, 0, 0, VALID_VNI, 0, 0, 0, v0, v1, v2, 0]
+        let udp = [source, destination, self.length(UDP_LEN + LEN).to_be(), 0];
+        let vxlan = [wire(VALID_VNI, 0), 0, wire(v0, v1), wire(v2, 0)];
+        [udp[0], udp[1], udp[2], udp[3], vxlan[0], vxlan[1], vxlan[2], vxlan[3]]
     }
 
-    /// Over IPv4. The Ethernet addresses are left zero: the next hop's are the kernel's business.
+    /// Over IPv4, with the inner Ethernet header behind. The outer Ethernet addresses are left zero: the next hop's
+    /// are the kernel's business. All fields of all headers are made of 16-bit words, and given as such in the
+    /// order of the wire, since BPF code would store and add bytes one by one.
     #[inline(always)]
-    pub fn v4(&self) -> [u8; OUTER4_LEN] {
-        let total = self.length(ip::V4_LEN + UDP_LEN + LEN);
-        let mut bytes = [0; OUTER4_LEN];
-        [bytes[12], bytes[13]] = ethernet::IPV4.to_be_bytes();
-        ip::write4(&mut bytes[14..], self.ecn, total, ip::protocol::UDP, &self.source, &self.destination);
-        bytes[34..].copy_from_slice(&self.udp_vxlan());
-        bytes
+    pub fn v4(&self, inner: &ethernet::Header) -> [u16; HEADERS4] {
+        let total = self.length(ip::V4_LEN + UDP_LEN + LEN).to_be();
+        let ([.., from0, from1], [.., to0, to1]) = (*self.source.halves(), *self.destination.halves());
+        let dont_fragment = wire(0x40, 0);
+        let (first, hops) = (wire(0x45, self.ecn), wire(ip::HOPS, ip::protocol::UDP));
+        let sum = [first, total, dont_fragment, hops, from0, from1, to0, to1];
+        // A sum's bytes are in the order of what was summed (RFC 1071, section 2).
+        let checksum = checksum::finish(sum.iter().map(|word| u32::from(*word)).sum());
+        let mut words = [0; HEADERS4];
+        words[6] = ethernet::IPV4.to_be();
+        words[7..17].copy_from_slice(&[
+            first,
+            total,
+            0,
+            dont_fragment,
+            hops,
+            checksum,
+            from0,
+            from1,
+            to0,
+            to1,
+        ]);
+        words[17..25].copy_from_slice(&self.udp_vxlan());
+        words[25..].copy_from_slice(&inner.words());
+        words
     }
 
     /// Over IPv6.
     #[inline(always)]
-    pub fn v6(&self) -> [u8; OUTER6_LEN] {
-        let payload = self.length(UDP_LEN + LEN);
-        let mut bytes = [0; OUTER6_LEN];
-        [bytes[12], bytes[13]] = ethernet::IPV6.to_be_bytes();
-        let ends = (&self.source, &self.destination);
-        ip::write6(&mut bytes[14..], self.ecn, payload, ip::HOPS, ip::protocol::UDP, ends);
-        bytes[54..].copy_from_slice(&self.udp_vxlan());
-        bytes
+    pub fn v6(&self, inner: &ethernet::Header) -> [u16; HEADERS6] {
+        let payload = self.length(UDP_LEN + LEN).to_be();
+        let mut words = [0; HEADERS6];
+        words[6] = ethernet::IPV6.to_be();
+        words[7] = wire(0x60, self.ecn << 4);
+        words[9] = payload;
+        words[10] = wire(ip::protocol::UDP, ip::HOPS);
+        words[11..19].copy_from_slice(self.source.halves());
+        words[19..27].copy_from_slice(self.destination.halves());
+        words[27..35].copy_from_slice(&self.udp_vxlan());
+        words[35..].copy_from_slice(&inner.words());
+        words
     }
+}
+
+/// Two bytes of the wire as the CPU reads them.
+#[inline(always)]
+const fn wire(first: u8, second: u8) -> u16 {
+    u16::from_ne_bytes([first, second])
 }
 
 /// The destination port of a UDP header, host byte order.
@@ -98,7 +132,21 @@ pub fn udp_destination(header: &[u8; UDP_LEN]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
     use super::*;
+
+    const INNER: ethernet::Header = ethernet::Header {
+        destination: [2, 0, 0, 0, 0, 9],
+        source: [2, 0, 0, 0, 0, 8],
+        ethertype: ethernet::ARP,
+    };
+
+    fn bytes(words: &[u16]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
 
     fn outer(source: Address, destination: Address) -> Outer {
         Outer {
@@ -114,32 +162,38 @@ mod tests {
 
     #[test]
     fn the_ipv4_stack_is_as_the_rfc_draws_it() {
-        let bytes = outer(Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])).v4();
+        let bytes = bytes(&outer(Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])).v4(&INNER));
         assert_eq!(bytes[12..14], [8, 0]);
         let mut header = ip::Header::EMPTY;
         header.bytes_mut()[..ip::V4_LEN].copy_from_slice(&bytes[14..34]);
         assert!(header.is_valid(true));
         assert_eq!((header.total(), header.ecn(), header.protocol()), (98 + 36, 2, 17));
         assert!(header.dont_fragment());
-        assert_eq!(bytes[34..], [0xc3, 0x50, 0x12, 0xb5, 0, 114, 0, 0, 8, 0, 0, 0, 1, 2, 3, 0]);
-        assert_eq!(vni(bytes[42..].try_into().unwrap()), Some(0x010203));
+        assert_eq!(checksum::fold(checksum::add(0, &bytes[14..34])), 0xffff);
+        assert_eq!(bytes[50..], INNER.bytes());
+        assert_eq!(bytes[34..50], [0xc3, 0x50, 0x12, 0xb5, 0, 114, 0, 0, 8, 0, 0, 0, 1, 2, 3, 0]);
+        assert_eq!(vni(bytes[42..50].try_into().unwrap()), Some(0x010203));
     }
 
     #[test]
     fn the_ipv6_stack_is_as_the_rfc_draws_it() {
-        let bytes = outer(Address([1; 16]), Address([2; 16])).v6();
+        let bytes = bytes(&outer(Address([1; 16]), Address([2; 16])).v6(&INNER));
         assert_eq!(bytes[12..14], [0x86, 0xdd]);
         let mut header = ip::Header::EMPTY;
         header.bytes_mut().copy_from_slice(&bytes[14..54]);
         assert!(header.is_valid(false));
         assert_eq!((header.total(), header.ecn(), header.protocol()), (98 + 56, 2, 17));
+        assert_eq!((header.source(), header.destination()), (Address([1; 16]), Address([2; 16])));
+        assert_eq!(header.hop_limit(), ip::HOPS);
+        assert_eq!(vni(bytes[62..70].try_into().unwrap()), Some(0x010203));
+        assert_eq!(bytes[70..], INNER.bytes());
         assert_eq!(udp_destination(bytes[54..62].try_into().unwrap()), 4789);
     }
 
     #[test]
     fn lengths_beyond_16_bits_are_left_to_the_kernel() {
         let long = Outer { inner: 65_500, ..outer(Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])) };
-        let bytes = long.v4();
+        let bytes = bytes(&long.v4(&INNER));
         assert_eq!((&bytes[16..18], &bytes[38..40]), (&[0, 0][..], &65_516u16.to_be_bytes()[..]));
     }
 

@@ -1,6 +1,8 @@
 //! Reading and writing the packet at hand. Reads and writes go through the kernel's helpers, which reach data
 //! that is not linear, too, and which unclone only what is written.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_load_bytes};
 use aya_ebpf::programs::TcContext;
@@ -32,8 +34,12 @@ pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], D
 
 /// Overwrites at a byte offset from the start of the frame.
 #[inline(always)]
-pub fn store<const N: usize>(ctx: &TcContext, offset: usize, bytes: &[u8; N]) -> Result<(), DropReason> {
-    ctx.store(offset, bytes, 0).map_err(|_| DropReason::RewriteFailed)
+pub fn store<T: Copy, const N: usize>(
+    ctx: &TcContext,
+    offset: usize,
+    numbers: &[T; N],
+) -> Result<(), DropReason> {
+    ctx.store(offset, numbers, 0).map_err(|_| DropReason::RewriteFailed)
 }
 
 /// Cuts or extends the frame to a length in bytes.
@@ -76,15 +82,28 @@ pub fn ethernet_at(ctx: &TcContext, offset: usize) -> Result<ethernet::Header, D
     Ok(ethernet::Header::parse(&load(ctx, offset)?))
 }
 
-/// Reads the IP header at `offset`; refuses a packet that is shorter than it says.
-///
-/// A function of its own, as are the roles' larger steps: the stack has 512 bytes, and calls share them.
-#[inline(never)]
-pub fn load_ip(
+/// Reads the IP header at `offset` into `space`; refuses a packet that is shorter than it says.
+#[inline(always)]
+pub fn load_ip<'space>(
     ctx: &TcContext,
     offset: usize,
     ethertype: u16,
-    header: &mut ip::Header,
+    space: &'space mut MaybeUninit<ip::Header>,
+) -> Result<&'space ip::Header, DropReason> {
+    read_ip(ctx, offset, ethertype, space)?;
+    // SAFETY: the function has just written all of it.
+    Ok(unsafe { space.assume_init_ref() })
+}
+
+/// Writes the whole header, or fails. Its caller does not clear it before: BPF code clears byte by byte.
+///
+/// A function of its own, as are the roles' larger steps: the stack has 512 bytes, and calls share them.
+#[inline(never)]
+fn read_ip(
+    ctx: &TcContext,
+    offset: usize,
+    ethertype: u16,
+    space: &mut MaybeUninit<ip::Header>,
 ) -> Result<(), DropReason> {
     let v4 = match ethertype {
         ethernet::IPV4 => true,
@@ -92,12 +111,16 @@ pub fn load_ip(
         tag if ethernet::VLANS.contains(&tag) => return Err(DropReason::Vlan),
         _ => return Err(DropReason::NotIp),
     };
-    let len = if v4 { ip::V4_LEN } else { ip::V6_LEN };
-    let bytes = header.bytes_mut().as_mut_ptr();
-    // SAFETY: the context is valid, and `len` bytes have room in either family's header.
-    if unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset as u32, bytes.cast(), len as u32) } != 0 {
+    let bytes = space.as_mut_ptr();
+    // SAFETY: the context is valid, and the pointer has room for every length that is asked for.
+    let read =
+        |len| unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset as u32, bytes.cast(), len as u32) };
+    // The kernel clears what it fails to read, so all of it is written now, also where IPv4's part alone is there.
+    if read(ip::V6_LEN) != 0 && !(v4 && read(ip::V4_LEN) == 0) {
         return Err(DropReason::Truncated);
     }
+    // SAFETY: all of it is written.
+    let header = unsafe { space.assume_init_ref() };
     if !header.is_valid(v4) {
         return Err(DropReason::Malformed);
     }

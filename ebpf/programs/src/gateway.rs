@@ -73,13 +73,23 @@ pub fn answer_too_big(ctx: &TcContext, source: &Source, packet: &ip::Header, mtu
     frame::resize(ctx, ethernet::LEN + icmp::QUOTE)?;
     let quote = quote_sum(ctx)?;
     if v4 {
-        push(ctx, icmp::TOO_BIG4_LEN)?;
-        frame::store(ctx, 0, &answer.too_big4(mtu, quote))?;
+        push_too_big4(ctx, &answer, mtu, quote)?
     } else {
-        push(ctx, icmp::TOO_BIG6_LEN)?;
-        frame::store(ctx, 0, &answer.too_big6(mtu, quote))?;
+        push_too_big6(ctx, &answer, mtu, quote)?
     }
     Ok(frame::send_to(frame::skb(ctx).ifindex))
+}
+
+#[inline(never)]
+fn push_too_big4(ctx: &TcContext, answer: &icmp::Answer, mtu: u16, quote: u32) -> Result<(), DropReason> {
+    push(ctx, icmp::TOO_BIG4_LEN)?;
+    frame::store(ctx, 0, &answer.too_big4(mtu, quote))
+}
+
+#[inline(never)]
+fn push_too_big6(ctx: &TcContext, answer: &icmp::Answer, mtu: u16, quote: u32) -> Result<(), DropReason> {
+    push(ctx, icmp::TOO_BIG6_LEN)?;
+    frame::store(ctx, 0, &answer.too_big6(mtu, quote))
 }
 
 /// Makes room between the Ethernet header and the quote for `headers`, of which Ethernet's is there already.

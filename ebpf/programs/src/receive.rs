@@ -1,6 +1,8 @@
 //! What both ways in from the underlay check alike: the sending node is a live peer, it owns the inner source,
 //! and the inner destination is here.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, ip};
@@ -18,25 +20,37 @@ pub struct Inner {
 }
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
+///
+/// The tables name only networks that have an endpoint here, and only peers that are alive: a plan writes and
+/// removes their entries in the order that keeps it so. A frame whose source and destination they know is thus of
+/// such a network and from such a peer; which of it fails is looked up only then.
 #[inline(always)]
 pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
-    check_tunnel(vni, peer)?;
-    let header = frame::ethernet_at(ctx, offset)?;
-    let mut packet = ip::Header::EMPTY;
-    frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut packet)?;
-    check_source(vni, peer, &header, &packet)?;
-    let ifindex = destination(vni, &header, &packet)?;
-    Ok(Inner { ifindex, header, ecn: packet.ecn() })
+    check_inner(ctx, offset, vni, peer).map_err(|reason| explain(vni, peer, reason))
 }
 
 #[inline(never)]
-fn check_tunnel(vni: u32, peer: &Address) -> Result<(), DropReason> {
-    maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
-    maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
-    Ok(())
+fn explain(vni: u32, peer: &Address, reason: DropReason) -> DropReason {
+    if maps::network(vni).is_none() {
+        DropReason::UnknownNetwork
+    } else if maps::vtep(*peer).is_none() {
+        DropReason::UnknownVtep
+    } else {
+        reason
+    }
 }
 
-/// The peer has the endpoint with this MAC address, and that endpoint has this address.
+#[inline(always)]
+fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
+    let header = frame::ethernet_at(ctx, offset)?;
+    let mut space = MaybeUninit::uninit();
+    let packet = frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut space)?;
+    check_source(vni, peer, &header, packet)?;
+    let ifindex = destination(vni, &header, packet)?;
+    Ok(Inner { ifindex, header, ecn: packet.ecn() })
+}
+
+/// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.
 #[inline(never)]
 fn check_source(
     vni: u32,
@@ -45,7 +59,11 @@ fn check_source(
     packet: &ip::Header,
 ) -> Result<(), DropReason> {
     match maps::destination(vni, header.source) {
-        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {}
+        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {
+            if owner.forward != 0 {
+                return Ok(());
+            }
+        }
         _ => return Err(DropReason::NotOwner),
     }
     match maps::neighbour(vni, packet.source()) {

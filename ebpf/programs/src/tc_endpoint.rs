@@ -1,6 +1,8 @@
 //! What an endpoint sends: checked against what it may send as, answered here where it asks for a neighbour or
 //! the gateway, delivered here or sent to the peer's node. Nothing is flooded, and nothing goes up the host's stack.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
@@ -23,16 +25,16 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if header.ethertype == ethernet::ARP {
         return neighbour::answer_arp(ctx, source);
     }
-    let mut packet = ip::Header::EMPTY;
-    frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut packet)?;
+    let mut space = MaybeUninit::uninit();
+    let packet = frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut space)?;
     if !packet.is_v4() {
         if packet.protocol() == ip::protocol::ICMPV6 {
             match frame::load::<1>(ctx, ethernet::LEN + ip::V6_LEN)?[0] {
                 icmp::v6::NEIGHBOUR_SOLICITATION => {
-                    return neighbour::answer_solicitation(ctx, source, &header, &packet);
+                    return neighbour::answer_solicitation(ctx, source, &header, packet);
                 }
                 icmp::v6::NEIGHBOUR_ADVERTISEMENT => {
-                    return neighbour::check_advertisement(ctx, source, &packet);
+                    return neighbour::check_advertisement(ctx, source, packet);
                 }
                 icmp::v6::ROUTER_SOLICITATION => return Err(DropReason::RouterSolicitation),
                 icmp::v6::ROUTER_ADVERTISEMENT => return Err(DropReason::RouterAdvertisement),
@@ -40,25 +42,25 @@ pub fn run(ctx: &TcContext) -> Outcome {
                 _ => {}
             }
         } else if extension::is_extension(packet.protocol()) {
-            refuse_hidden(ctx, &packet)?;
+            refuse_hidden(ctx, packet)?;
         }
     }
-    refuse_group(&header, &packet)?;
-    check_source(source, &packet)?;
+    refuse_group(&header, packet)?;
+    check_source(source, packet)?;
     if header.destination == gateway_mac(source.vni) {
-        return gateway::answer_echo(ctx, source, &header, &packet);
+        return gateway::answer_echo(ctx, source, &header, packet);
     }
     let destination = match maps::destination(source.vni, header.destination) {
         Some(destination) => destination,
-        None => moved(ctx, source.vni, &mut header, &packet)?,
+        None => moved(ctx, source.vni, &mut header, packet)?,
     };
     match destination.ifindex {
         0 => {
             let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
-            if encap::fits(ctx, &packet, u32::from(mtu)) {
-                encap::send(ctx, source, &destination.vtep, &header, &packet)
+            if encap::fits(ctx, packet, u32::from(mtu)) {
+                encap::send(ctx, source, &destination.vtep, &header, packet)
             } else {
-                gateway::answer_too_big(ctx, source, &packet, mtu)
+                gateway::answer_too_big(ctx, source, packet, mtu)
             }
         }
         // No look at the size: the kernel already held it against the host end's MTU, which is the network's.
@@ -119,6 +121,8 @@ fn check_source(source: &Source, packet: &ip::Header) -> Result<(), DropReason> 
         Ok(())
     } else if claimed.is_link_local6() {
         Err(DropReason::LinkLocalSource)
+    } else if source.forward != 0 {
+        Ok(())
     } else {
         Err(DropReason::SpoofedAddress)
     }

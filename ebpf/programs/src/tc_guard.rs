@@ -1,6 +1,8 @@
 //! What leaves by the underlay device: only our own data path, told by its mark, sends to the data port. It
 //! sees every packet of the host, so it stops at the first thing that does not match.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
@@ -17,11 +19,11 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Ok(Verdict::Pass);
     }
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return Ok(Verdict::Pass) };
-    let mut packet = ip::Header::EMPTY;
-    if frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut packet).is_err() {
+    let mut space = MaybeUninit::uninit();
+    let Ok(packet) = frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut space) else {
         return Ok(Verdict::Pass);
-    }
-    if packet.is_v4() { check4(ctx, node, &packet) } else { check6(ctx, node, &packet) }
+    };
+    if packet.is_v4() { check4(ctx, node, packet) } else { check6(ctx, node, packet) }
 }
 
 #[inline(always)]

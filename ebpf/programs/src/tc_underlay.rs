@@ -2,6 +2,8 @@
 //! passes untouched, and so does VXLAN that the VXLAN device handles better: packets that the kernel merged
 //! (their tunnel's marks can't be taken off here), fragments, and IPv4 with options. [`crate::tc_overlay`] sees those.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6};
 use aya_ebpf::helpers::bpf_skb_ecn_set_ce;
 use aya_ebpf::programs::TcContext;
@@ -51,8 +53,8 @@ struct NotOurs;
 #[inline(never)]
 fn outer(ctx: &TcContext, node: &Node) -> Result<Outer, NotOurs> {
     let ethertype = frame::ethernet_at(ctx, 0).map_err(|_| NotOurs)?.ethertype;
-    let mut header = ip::Header::EMPTY;
-    frame::load_ip(ctx, ethernet::LEN, ethertype, &mut header).map_err(|_| NotOurs)?;
+    let mut space = MaybeUninit::uninit();
+    let header = frame::load_ip(ctx, ethernet::LEN, ethertype, &mut space).map_err(|_| NotOurs)?;
     let plain = header.length() == if header.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
     if header.protocol() != ip::protocol::UDP || header.is_fragment() || !plain {
         return Err(NotOurs);
@@ -73,5 +75,5 @@ fn strip(ctx: &TcContext, by: usize, inner: &receive::Inner) -> Result<(), DropR
         _ => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
     };
     frame::adjust_room(ctx, -(by as i32), family as u64, DropReason::DecapFailed)?;
-    frame::store(ctx, 0, &inner.header.bytes())
+    frame::store(ctx, 0, &inner.header.words())
 }

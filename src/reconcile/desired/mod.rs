@@ -33,7 +33,7 @@ pub struct Host<'a> {
 /// The MTU of a network's endpoints, in bytes: what the user fixed, but no more than the smallest underlay among
 /// the living nodes carries, and no less than a network can have.
 pub fn effective_mtu(network: &Network, view: &View, own: Option<&Underlay>) -> u16 {
-    let underlays = view.nodes.values().map(|fact| (fact.vtep, fact.underlay_mtu));
+    let underlays = view.nodes().map(|(_, fact)| (fact.vtep, fact.underlay_mtu));
     let cap = own
         .map(|own| (own.vtep, own.mtu))
         .into_iter()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::{Host, effective_mtu};
 use crate::facts::View;
@@ -18,7 +19,7 @@ use crate::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, Tab
 /// the same one then: a local endpoint keeps its own MAC; otherwise the lowest (node, endpoint) has it. A
 /// gateway's address is never an endpoint's.
 ///
-/// `ifindexes` are those of the host ends of veth pairs, by name. A local endpoint without one has no device yet,
+/// `ifindexes` are those of the VXLAN device and of the host ends of veth pairs, by name. A local endpoint without one has no device yet,
 /// and so no entry that would name it.
 pub fn tables(
     host: &Host<'_>,
@@ -42,7 +43,7 @@ pub fn tables(
         })
         .collect();
     Tables {
-        node: node(host),
+        node: node(host, ifindexes),
         networks: networks
             .values()
             .map(|network| (network.vni, network_entry(network, effective_mtu(network, view, host.underlay))))
@@ -54,9 +55,10 @@ pub fn tables(
     }
 }
 
-fn node(host: &Host<'_>) -> Option<NodeEntry> {
+fn node(host: &Host<'_>, ifindexes: &BTreeMap<String, u32>) -> Option<NodeEntry> {
     host.underlay.map(|underlay| NodeEntry {
         underlay_ifindex: underlay.ifindex,
+        vxlan_ifindex: ifindexes.get(&host.config.vxlan_device).copied().and_then(NonZeroU32::new),
         vtep: underlay.vtep,
         data_port: host.config.data_port,
         mark: host.mark,
@@ -79,7 +81,13 @@ fn network_entry(network: &Network, mtu: u16) -> NetworkEntry {
 }
 
 fn source(network: &Network, endpoint: &Endpoint) -> Source {
-    Source { vni: network.vni, mac: endpoint.mac, ip4: endpoint.ip4, ip6: endpoint.ip6 }
+    Source {
+        vni: network.vni,
+        mac: endpoint.mac,
+        ip4: endpoint.ip4,
+        ip6: endpoint.ip6,
+        forward: endpoint.forward,
+    }
 }
 
 /// The VTEPs of the other living nodes. One at our own address is what this host was before it joined anew:
@@ -89,10 +97,9 @@ fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, IpAddr> {
         host.underlay
             .is_none_or(|own| vtep != own.vtep && UnderlayFamily::of(vtep) == UnderlayFamily::of(own.vtep))
     };
-    view.nodes
-        .iter()
-        .filter(|(node, fact)| **node != host.me && reachable(fact.vtep))
-        .map(|(node, fact)| (*node, fact.vtep))
+    view.nodes()
+        .filter(|(node, fact)| *node != host.me && reachable(fact.vtep))
+        .map(|(node, fact)| (node, fact.vtep))
         .collect()
 }
 
@@ -100,7 +107,7 @@ fn vteps(host: &Host<'_>, view: &View, peers: &BTreeMap<NodeId, IpAddr>) -> BTre
     let own = host.underlay.map_or(u16::MAX, |underlay| underlay.mtu);
     let mut vteps: BTreeMap<IpAddr, VtepEntry> = BTreeMap::new();
     for (node, vtep) in peers {
-        let Some(fact) = view.nodes.get(node) else { continue };
+        let Some(fact) = view.node(*node) else { continue };
         let mtu = own.min(fact.underlay_mtu).saturating_sub(UnderlayFamily::of(*vtep).overhead());
         // A host that joined anew shares its address with its former self until that is known to be dead.
         let entry = vteps.entry(*vtep).or_insert(VtepEntry { mtu });
@@ -116,9 +123,9 @@ fn remote<'a>(
     view: &'a View,
     peers: &'a BTreeMap<NodeId, IpAddr>,
 ) -> impl Iterator<Item = ((NodeId, EndpointId), Vni, IpAddr, &'a Endpoint)> {
-    view.endpoints.iter().filter(move |((owner, _), _)| *owner != me).filter_map(|(claim, endpoint)| {
+    view.endpoints().filter(move |(owner, _)| *owner != me).filter_map(|(owner, endpoint)| {
         let network = networks.get(&endpoint.network)?;
-        Some((*claim, network.vni, *peers.get(&claim.0)?, endpoint))
+        Some(((owner, endpoint.id), network.vni, *peers.get(&owner)?, endpoint))
     })
 }
 
@@ -133,8 +140,9 @@ fn fdb(
     let local = locals
         .iter()
         .map(|(ifindex, source)| ((source.vni, source.mac), Destination::Local { ifindex: *ifindex }));
-    let remote = remote(me, networks, view, peers)
-        .map(|(_, vni, vtep, endpoint)| ((vni, endpoint.mac), Destination::Remote { vtep }));
+    let remote = remote(me, networks, view, peers).map(|(_, vni, vtep, endpoint)| {
+        ((vni, endpoint.mac), Destination::Remote { vtep, forward: endpoint.forward })
+    });
     for (key, destination) in local.chain(remote) {
         fdb.entry(key).or_insert(destination);
     }

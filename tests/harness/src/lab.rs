@@ -24,12 +24,18 @@ pub struct Topology {
     nodes: u8,
     ipv6: bool,
     mtu: u16,
+    cabled: bool,
 }
 
 impl Topology {
     /// That many nodes on one link of 1,500 bytes; they advertise their IPv4 addresses, and have IPv6 ones.
     pub fn of(nodes: u8) -> Self {
-        Self { nodes, ipv6: false, mtu: 1500 }
+        Self { nodes, ipv6: false, mtu: 1500, cabled: false }
+    }
+
+    /// Two nodes joined by one veth pair, and no capture: nothing but the kernel's own path is timed.
+    pub fn cabled() -> Self {
+        Self { cabled: true, ..Self::of(2) }
     }
 
     /// The nodes have IPv6 addresses alone.
@@ -117,12 +123,20 @@ impl Lab {
             recorder: None,
         };
         std::fs::create_dir_all(&lab.folder).with_context(|| lab.folder.display().to_string())?;
-        let switch = lab.namespace("switch")?;
-        underlay::bridge(&switch, topology.mtu)?;
-        lab.switch = Some(switch.clone());
-        lab.recorder = Some(Recorder::start(&switch, underlay::BRIDGE, &lab.folder.join("underlay.pcap"))?);
-        for number in 1..=topology.nodes {
-            lab.add_node(number)?;
+        if !topology.cabled {
+            let switch = lab.namespace("switch")?;
+            underlay::bridge(&switch, topology.mtu)?;
+            lab.recorder =
+                Some(Recorder::start(&switch, underlay::BRIDGE, &lab.folder.join("underlay.pcap"))?);
+            lab.switch = Some(switch);
+        }
+        let nodes = (1..=topology.nodes).map(|number| lab.namespace(&format!("n{number}")));
+        let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        if let (true, [one, two]) = (topology.cabled, nodes.as_slice()) {
+            underlay::cable(one, two, topology.mtu)?;
+        }
+        for (number, netns) in (1..).zip(nodes) {
+            lab.add_node(number, netns)?;
         }
         Ok(lab)
     }
@@ -206,7 +220,7 @@ impl Lab {
     /// The namespace of the bridge that joins the nodes; a node's port there has the node's name.
     ///
     /// # Errors
-    /// The lab was not built to its end.
+    /// The nodes are [`Topology::cabled`].
     pub fn switch(&self) -> Result<&Netns> {
         self.switch.as_ref().context("the lab has no switch")
     }
@@ -225,15 +239,17 @@ impl Lab {
         netns.name().strip_prefix(&self.prefix).map_or(netns.name(), |rest| rest.trim_start_matches('-'))
     }
 
-    fn add_node(&mut self, number: u8) -> Result<()> {
+    fn add_node(&mut self, number: u8, netns: Netns) -> Result<()> {
         let name = format!("n{number}");
-        let netns = self.namespace(&name)?;
         let advertised = underlay::address(number, self.topology.ipv6);
         let mut addresses = vec![underlay::address(number, true)];
         if !self.topology.ipv6 {
             addresses.push(advertised);
         }
-        underlay::join(self.switch()?, &netns, &name, self.topology.mtu, &addresses)?;
+        if let Some(switch) = &self.switch {
+            underlay::join(switch, &netns, &name, self.topology.mtu)?;
+        }
+        underlay::bring_up(&netns, &addresses)?;
         self.nodes.push(Node::new(name.clone(), netns, advertised, self.folder.join(&name))?);
         Ok(())
     }

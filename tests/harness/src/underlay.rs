@@ -1,4 +1,5 @@
-//! The network between the nodes: a bridge in a namespace of its own, a veth pair to each node.
+//! The network between the nodes: a bridge in a namespace of its own, a veth pair to each node; or one veth pair
+//! between two nodes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -30,10 +31,21 @@ pub(crate) fn bridge(switch: &Netns, mtu: u16) -> Result<()> {
     Ok(())
 }
 
-/// Joins a node to it, with an address of each family that it shall have.
-pub(crate) fn join(switch: &Netns, node: &Netns, port: &str, mtu: u16, addresses: &[IpAddr]) -> Result<()> {
+/// Joins a node to it.
+pub(crate) fn join(switch: &Netns, node: &Netns, port: &str, mtu: u16) -> Result<()> {
     switch.ip(&format!("link add {port} mtu {mtu} type veth peer name {DEVICE} mtu {mtu} netns {node}"))?;
     switch.ip(&format!("link set {port} master {BRIDGE} up"))?;
+    Ok(())
+}
+
+/// Joins two nodes back to back.
+pub(crate) fn cable(one: &Netns, two: &Netns, mtu: u16) -> Result<()> {
+    one.ip(&format!("link add {DEVICE} mtu {mtu} type veth peer name {DEVICE} mtu {mtu} netns {two}"))?;
+    Ok(())
+}
+
+/// Brings a joined node's end up, with an address of each family that it shall have.
+pub(crate) fn bring_up(node: &Netns, addresses: &[IpAddr]) -> Result<()> {
     for address in addresses {
         let (length, flags) = if address.is_ipv6() { (64, "nodad") } else { (24, "") };
         node.ip(&format!("address add {address}/{length} dev {DEVICE} {flags}"))?;

@@ -21,7 +21,7 @@ impl Node {
         if !self.stale && self.counters == self.snapshot.counters {
             return;
         }
-        let endpoints = u32::try_from(self.snapshot.view.endpoints.len()).unwrap_or(u32::MAX);
+        let endpoints = u32::try_from(self.snapshot.view.endpoint_count()).unwrap_or(u32::MAX);
         let newest = PUBLISH_PERIOD.max(PUBLISH_PERIOD_PER_ENDPOINT * endpoints);
         let period = if self.stale { newest } else { COUNT_PERIOD };
         let at = self.published_at.map_or(now, |last| now.max(last + period));

@@ -19,7 +19,7 @@ mod tests;
 mod veth;
 mod vxlan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use anyhow::{Context as _, Result};
@@ -84,6 +84,15 @@ impl Netlink {
             observed.ifindexes.insert(device.name, device.index);
         }
         Ok(observed)
+    }
+
+    /// The names of the interfaces in a namespace.
+    ///
+    /// # Errors
+    /// The namespace is gone, or the kernel refuses.
+    pub async fn interfaces_in(netns: &NetnsRef) -> Result<BTreeSet<String>> {
+        let devices = Self::open_in(netns).await?.devices().await?;
+        Ok(devices.into_iter().map(|device| device.name).collect())
     }
 
     /// Takes one step. A step that was taken already succeeds.

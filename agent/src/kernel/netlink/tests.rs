@@ -114,7 +114,7 @@ fn a_veth_pair_is_made_found_and_removed() {
             netlink.apply(&LinkAction::Delete("ovl00000000001".into())).await.unwrap();
             assert_eq!(observe(&netlink).await, Links::default());
         }
-        assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
+        assert_eq!(Netlink::interfaces_in(&netns.reference()).await.unwrap().len(), 1);
     });
 }
 
@@ -125,8 +125,10 @@ fn an_endpoint_can_use_its_addresses_at_once() {
         ip("link add bridge type bridge mcast_snooping 0");
         ip("link set bridge up");
         for (number, netns) in [(1, &one), (2, &other)] {
-            netlink.apply(&LinkAction::CreateVeth(spec(netns, number))).await.unwrap();
-            ip(&format!("link set ovl{number} master bridge"));
+            let spec = spec(netns, number);
+            let host_ifname = spec.host_ifname.clone();
+            netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
+            ip(&format!("link set {host_ifname} master bridge"));
         }
         for address in ["10.1.0.1:0", "[fd00::1]:0"] {
             let listen = move || Ok(TcpListener::bind(address.parse::<SocketAddr>()?)?);
@@ -180,8 +182,8 @@ fn a_veth_pair_that_leads_elsewhere_is_made_anew() {
         let (netlink, old, new) = (Netlink::open().unwrap(), Netns::new(), Netns::new());
         netlink.apply(&LinkAction::CreateVeth(spec(&old, 1))).await.unwrap();
         netlink.apply(&LinkAction::CreateVeth(spec(&new, 1))).await.unwrap();
-        assert!(!netns::interfaces(&old.reference()).await.unwrap().contains("eth1"));
-        assert!(netns::interfaces(&new.reference()).await.unwrap().contains("eth1"));
+        assert!(!Netlink::interfaces_in(&old.reference()).await.unwrap().contains("eth1"));
+        assert!(Netlink::interfaces_in(&new.reference()).await.unwrap().contains("eth1"));
     });
 }
 
@@ -220,7 +222,7 @@ fn a_veth_pair_that_cannot_be_configured_is_removed() {
         let error = netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap_err();
         assert!(format!("{error:#}").contains("adding ff02::1/64 to eth1"), "{error:#}");
         assert_eq!(observe(&netlink).await, Links::default());
-        assert_eq!(netns::interfaces(&netns.reference()).await.unwrap().len(), 1);
+        assert_eq!(Netlink::interfaces_in(&netns.reference()).await.unwrap().len(), 1);
     });
 }
 

@@ -1,4 +1,4 @@
-//! Refusals that several requests share.
+//! Refusals of the local API that several of its requests, or what they set off, share.
 
 use overlay::api::{ApiError, ErrorCode};
 use overlay::model::EndpointId;

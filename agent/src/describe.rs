@@ -1,0 +1,31 @@
+//! How this node describes itself.
+
+use std::net::IpAddr;
+
+use overlay::config::Config;
+use overlay::model::{Node, NodeId};
+
+use crate::kernel::netlink::Netlink;
+
+/// The node's name for people.
+pub fn hostname(config: &Config) -> String {
+    let own = || {
+        nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into())
+    };
+    config.hostname.clone().unwrap_or_else(own)
+}
+
+/// What this node tells the managers of itself.
+pub async fn node(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> anyhow::Result<Node> {
+    let netlink = Netlink::open()?;
+    Ok(Node {
+        id,
+        hostname: hostname(config),
+        addr,
+        gossip_port: config.gossip_port,
+        api_port: config.api_port,
+        manager,
+        underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
