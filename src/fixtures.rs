@@ -87,6 +87,7 @@ pub(crate) fn attach_request(network: &str, name: &str) -> EndpointAttach {
         ifname: None,
         aliases: Vec::new(),
         labels: BTreeMap::new(),
+        forward: false,
     }
 }
 
@@ -102,6 +103,7 @@ pub(crate) fn attachment(n: u8, network: &Network, ip4: [u8; 4]) -> Attachment {
             ip6: None,
             aliases: Vec::new(),
             labels: BTreeMap::new(),
+            forward: false,
         },
         netns: netns(n.into()),
         ifname: "eth0".to_owned(),

@@ -166,6 +166,9 @@ pub struct EndpointAttach {
     /// The user's labels.
     #[serde(default)]
     pub labels: Labels,
+    /// Lets it forward for others, as a router does: it may send from any source address.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 /// An endpoint, as `endpoint ls` and `endpoint inspect` show it.

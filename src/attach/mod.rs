@@ -93,6 +93,7 @@ pub fn plan(
         }),
         aliases: request.aliases.clone(),
         labels: request.labels.clone(),
+        forward: request.forward,
     };
     Ok(Outcome::Ready(Attachment { endpoint, netns, ifname }))
 }

@@ -19,6 +19,7 @@ struct Body {
     ip6: Option<Ipv6Addr>,
     aliases: Vec<Name>,
     labels: Labels,
+    forward: bool,
 }
 
 pub(super) const fn key(id: EndpointId) -> Key {
@@ -34,6 +35,7 @@ pub(super) fn encode(endpoint: &Endpoint) -> Vec<u8> {
         ip6: endpoint.ip6,
         aliases: endpoint.aliases.clone(),
         labels: endpoint.labels.clone(),
+        forward: endpoint.forward,
     })
 }
 
@@ -48,6 +50,7 @@ pub(super) fn decode(key: &Key, body: &[u8]) -> Option<Endpoint> {
         ip6: body.ip6,
         aliases: body.aliases,
         labels: body.labels,
+        forward: body.forward,
     })
 }
 
@@ -66,6 +69,7 @@ mod tests {
             ip6: None,
             aliases: vec!["www".parse().unwrap()],
             labels: Labels::from([("a".to_owned(), "b".to_owned())]),
+            forward: true,
         };
         let bytes = [
             &[3; 16][..],              // network
@@ -75,6 +79,7 @@ mod tests {
             &[0],                      // no IPv6 address
             &[1, 3, b'w', b'w', b'w'], // aliases
             &[1, 1, b'a', 1, b'b'],    // labels
+            &[1],                      // forwards
         ]
         .concat();
         assert_eq!(encode(&endpoint), bytes);

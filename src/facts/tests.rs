@@ -39,6 +39,7 @@ fn endpoint(id: u8, content: u32) -> Endpoint {
         ip6: None,
         aliases: vec![],
         labels: Labels::new(),
+        forward: false,
     }
 }
 

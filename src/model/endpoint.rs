@@ -25,6 +25,9 @@ pub struct Endpoint {
     pub aliases: Vec<Name>,
     /// The user's labels.
     pub labels: Labels,
+    /// Whether it forwards for others: its packets' source addresses are not checked then, its MAC address is.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 impl Endpoint {

@@ -64,7 +64,8 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local { ifindex } => write!(f, "behind device {ifindex}"),
-            Self::Remote { vtep } => write!(f, "on peer {vtep}"),
+            Self::Remote { vtep, forward: false } => write!(f, "on peer {vtep}"),
+            Self::Remote { vtep, forward: true } => write!(f, "on peer {vtep}, forwards"),
         }
     }
 }

@@ -97,6 +97,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
 fn tables() -> impl Strategy<Value = Tables> {
     let node = prop::option::of((1u32..3, address()).prop_map(|(underlay_ifindex, vtep)| NodeEntry {
         underlay_ifindex,
+        vxlan_ifindex: None,
         vtep,
         data_port: 4789,
         mark: 1,
@@ -104,11 +105,17 @@ fn tables() -> impl Strategy<Value = Tables> {
     let network = (1400u16..1402).prop_map(|mtu| NetworkEntry { mtu, gateway4: None, gateway6: None });
     let to = prop_oneof![
         (1u32..4).prop_map(|ifindex| Destination::Local { ifindex }),
-        address().prop_map(|vtep| Destination::Remote { vtep }),
+        (address(), any::<bool>()).prop_map(|(vtep, forward)| Destination::Remote { vtep, forward }),
     ];
     let macs = || (0u8..4).prop_map(mac);
     let vtep = (1400u16..1402).prop_map(|mtu| VtepEntry { mtu });
-    let source = (vni(), macs()).prop_map(|(vni, mac)| Source { vni, mac, ip4: None, ip6: None });
+    let source = (vni(), macs(), any::<bool>()).prop_map(|(vni, mac, forward)| Source {
+        vni,
+        mac,
+        ip4: None,
+        ip6: None,
+        forward,
+    });
     (
         node,
         prop::collection::btree_map(vni(), network, 0..4),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 
 use crate::model::{MacAddr, Vni};
 
@@ -46,6 +47,8 @@ impl Tables {
 pub struct NodeEntry {
     /// The underlay device's index.
     pub underlay_ifindex: u32,
+    /// The VXLAN device's index, if it is there.
+    pub vxlan_ifindex: Option<NonZeroU32>,
     /// The VTEP's address: the outer source.
     pub vtep: IpAddr,
     /// The data port, UDP, host byte order.
@@ -77,6 +80,8 @@ pub enum Destination {
     Remote {
         /// The peer's VTEP.
         vtep: IpAddr,
+        /// Whether the endpoint forwards for others, and so sends from any address.
+        forward: bool,
     },
 }
 
@@ -99,6 +104,8 @@ pub struct Source {
     pub ip4: Option<Ipv4Addr>,
     /// Its IPv6 address.
     pub ip6: Option<Ipv6Addr>,
+    /// Whether it forwards for others, and so may send from any address.
+    pub forward: bool,
 }
 
 /// One step of a plan: an entry to write (insert or replace) or to remove.

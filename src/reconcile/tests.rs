@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::desired::{Host, effective_mtu, hooks, links, tables};
 use super::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
@@ -14,13 +15,16 @@ fn underlay(mtu: u16) -> Underlay {
     Underlay { device: "eth0".to_owned(), ifindex: 2, vtep: IpAddr::from([192, 0, 2, 1]), mtu }
 }
 
-/// The tables of node 1, every one of its endpoints having a device: 100 and up, in the order of their ids.
+/// The tables of node 1, its VXLAN device being number 99, those of its endpoints 100 and up, in the order of
+/// their ids.
 fn desired(world: &World, underlay: Option<&Underlay>) -> Tables {
     let config = Config::default();
     let host = Host { me: world.me, config: &config, underlay, mark: 7 };
-    let ifindexes = world.attachments.values().zip(100..);
-    let ifindexes = ifindexes.map(|(attachment, index)| (attachment.host_ifname("ovl"), index)).collect();
-    tables(&host, &world.intent, &world.view, &world.attachments, &ifindexes)
+    let endpoints = world.attachments.values().map(|attachment| attachment.host_ifname("ovl"));
+    let ifindexes = [config.vxlan_device.clone()].into_iter().chain(endpoints).zip(99..).collect();
+    let tables = tables(&host, &world.intent, &world.view, &world.attachments, &ifindexes);
+    assert_eq!(tables.node.and_then(|node| node.vxlan_ifindex), underlay.and(NonZeroU32::new(99)));
+    tables
 }
 
 /// One line an entry, as a failing test should show them.
@@ -168,9 +172,32 @@ fn one_claimant_wins_everywhere_and_a_local_mac_stays() {
     let own = Underlay { vtep: IpAddr::from([192, 0, 2, 4]), ..underlay(1500) };
     let tables = desired(&world, Some(&own));
     assert_eq!(tables.fdb[&key(1)], Destination::Local { ifindex: 100 });
-    assert_eq!(tables.fdb[&key(3)], Destination::Remote { vtep: IpAddr::from([192, 0, 2, 2]) });
+    assert_eq!(
+        tables.fdb[&key(3)],
+        Destination::Remote { vtep: IpAddr::from([192, 0, 2, 2]), forward: false }
+    );
     assert_eq!(tables.neighbours[&address], key(3).1);
     assert_eq!(desired(&world, Some(&own)), tables);
+}
+
+#[test]
+fn a_forwarder_is_known_as_one_here_and_to_its_peers() {
+    let mut world = World::new();
+    let mynet = world.network("mynet");
+    for (n, forward) in [(1, true), (2, false)] {
+        let mut here = attachment(n, &mynet, [10, 1, 0, n]);
+        here.endpoint.forward = forward;
+        world.hold(here);
+        let mut there = attachment(n + 10, &mynet, [10, 1, 0, n + 10]);
+        there.endpoint.forward = forward;
+        world.elsewhere(2, there);
+    }
+    let tables = desired(&world, Some(&underlay(1500)));
+    let forwards = |n| match tables.fdb[&(mynet.vni, MacAddr::local_from([2, 0, 0, 0, 0, n]))] {
+        Destination::Remote { forward, .. } => forward,
+        Destination::Local { ifindex } => tables.sources[&ifindex].forward,
+    };
+    assert_eq!([1, 2, 11, 12].map(forwards), [true, false, true, false]);
 }
 
 #[test]
@@ -280,7 +307,7 @@ fn an_endpoint_that_moves_is_replaced() {
         plan_tables(&after, &before, true),
         [
             TableAction::PutVtep(vtep, VtepEntry { mtu: 1450 }),
-            TableAction::PutFdb(vni, endpoint.mac, Destination::Remote { vtep }),
+            TableAction::PutFdb(vni, endpoint.mac, Destination::Remote { vtep, forward: false }),
         ]
     );
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use aya::TestRun as _;
 use aya::programs::TestRunOptions;
@@ -19,7 +20,10 @@ use crate::netns::{Bpffs, Netns};
 
 pub(crate) const MARK: u32 = 0x6f76;
 /// The devices with endpoints behind them; see [`Bench::new`].
-pub(crate) const DEVICES: [&str; 4] = ["ep0", "ep1", "ep2", "ep3"];
+pub(crate) const DEVICES: [&str; 5] = ["ep0", "ep1", "ep2", "ep3", "ep4"];
+
+/// What stands for the VXLAN device.
+const VXLAN: &str = "vx0";
 
 /// What goes in.
 #[derive(Clone)]
@@ -85,7 +89,7 @@ impl Bench {
     /// A node without any entry, its devices there.
     pub(crate) fn empty() -> Self {
         let netns = Netns::new();
-        for device in DEVICES.iter().chain(&["under0"]) {
+        for device in DEVICES.iter().chain(&["under0", VXLAN]) {
             netns.ip(&format!("link add {device} type veth peer name {device}-peer"));
         }
         let bpffs = Bpffs::new();
@@ -94,8 +98,9 @@ impl Bench {
     }
 
     /// A node with VTEP 1 and these endpoints of network 100, by number: 0 (ep0) and 1 (ep1, IPv4 alone) here,
-    /// 2 on VTEP 2, 3 on VTEP 3, which takes 1280 bytes, 4 on a VTEP that is no peer. ep2's endpoint has a
-    /// network that is not known, ep3's one without a gateway, with a peer on VTEP 3.
+    /// 2 on VTEP 2, 3 on VTEP 3, which takes 1280 bytes, 4 on a VTEP that is no peer, 5 on VTEP 2, which
+    /// forwards for others. ep2's endpoint has a network that is not known, ep3's one without a gateway, with a peer
+    /// on VTEP 3, and ep4's forwards for others.
     pub(crate) fn new(v6: bool) -> Self {
         let mut bench = Self::empty();
         let vni = lab::vni();
@@ -103,6 +108,7 @@ impl Bench {
         let mut actions = vec![
             TableAction::PutNode(NodeEntry {
                 underlay_ifindex: ifindex("under0"),
+                vxlan_ifindex: NonZeroU32::new(ifindex(VXLAN)),
                 vtep: vtep(1, v6),
                 data_port: DATA_PORT,
                 mark: MARK,
@@ -121,26 +127,33 @@ impl Bench {
             TableAction::PutVtep(vtep(2, v6), VtepEntry { mtu: 1450 }),
             TableAction::PutVtep(vtep(3, v6), VtepEntry { mtu: 1280 }),
         ];
-        for index in 0..5 {
+        for index in 0..6 {
             let place = match index {
                 0 | 1 => Destination::Local { ifindex: ifindex(&format!("ep{index}")) },
-                2 => Destination::Remote { vtep: vtep(2, v6) },
-                3 => Destination::Remote { vtep: vtep(3, v6) },
-                _ => Destination::Remote { vtep: vtep(9, v6) },
+                2 => Destination::Remote { vtep: vtep(2, v6), forward: false },
+                3 => Destination::Remote { vtep: vtep(3, v6), forward: false },
+                5 => Destination::Remote { vtep: vtep(2, v6), forward: true },
+                _ => Destination::Remote { vtep: vtep(9, v6), forward: false },
             };
             actions.push(TableAction::PutFdb(vni, lab::mac(index), place));
             for v6 in [false, true] {
                 actions.push(TableAction::PutNeighbour(vni, lab::address(index, v6), lab::mac(index)));
             }
         }
-        actions.push(TableAction::PutFdb(bare(), lab::mac(3), Destination::Remote { vtep: vtep(3, v6) }));
-        for (index, vni) in [(0, vni), (1, vni), (2, Vni::new(999).unwrap()), (3, bare())] {
+        actions.push(TableAction::PutFdb(
+            bare(),
+            lab::mac(3),
+            Destination::Remote { vtep: vtep(3, v6), forward: false },
+        ));
+        for (index, vni) in [(0, vni), (1, vni), (2, Vni::new(999).unwrap()), (3, bare()), (4, vni)] {
             let (IpAddr::V4(ip4), IpAddr::V6(ip6)) = (lab::address(0, false), lab::address(0, true)) else {
                 unreachable!("one of each family");
             };
             let source = match index {
-                1 => Source { vni, mac: lab::mac(1), ip4: "10.1.0.3".parse().ok(), ip6: None },
-                _ => Source { vni, mac: lab::mac(0), ip4: Some(ip4), ip6: Some(ip6) },
+                1 => {
+                    Source { vni, mac: lab::mac(1), ip4: "10.1.0.3".parse().ok(), ip6: None, forward: false }
+                }
+                _ => Source { vni, mac: lab::mac(0), ip4: Some(ip4), ip6: Some(ip6), forward: index == 4 },
             };
             actions.push(TableAction::PutSource(ifindex(DEVICES[index]), source));
         }

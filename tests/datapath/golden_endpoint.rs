@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use overlay::reconcile::tables::Program;
+use overlay::reconcile::tables::{Destination, NodeEntry, Program, TableAction};
 use overlay_abi::{DropReason, gateway_mac};
 
 use crate::bench::{Bench, Case, Expect, MARK, mac, vtep};
@@ -334,13 +334,58 @@ fn packets_for_peers_are_encapsulated() {
                 encapsulated(&full, 0, underlay6),
             ));
             cases.push(drops("to a node that is no peer", sent(4, &to(4, v6, 20)), DropReason::UnknownVtep));
-            let segments = sent(2, &to(2, v6, 600));
-            cases.push(
-                drops("segments that the kernel can't wrap", segments, DropReason::EncapFailed).gso_size(100),
-            );
         }
         Bench::new(underlay6).check(Program::TcEndpoint, &cases);
     }
+}
+
+#[test]
+fn what_no_program_can_wrap_is_left_to_the_vxlan_device() {
+    for underlay6 in [false, true] {
+        let segments = [false, true].map(|v6| sent(2, &to(2, v6, 600)));
+        let left = segments.each_ref().map(|packet| {
+            let expect = Expect::Redirect(packet.clone(), MARK);
+            Case::new("segments of a kind that no program wraps", "ep0", packet.clone(), expect).gso_size(100)
+        });
+        let mut bench = Bench::new(underlay6);
+        bench.check(Program::TcEndpoint, &left);
+        let node = bench.data_path.observe().unwrap().node.unwrap();
+        bench.data_path.apply(&TableAction::PutNode(NodeEntry { vxlan_ifindex: None, ..node })).unwrap();
+        let lost = segments
+            .map(|packet| drops("without a VXLAN device", packet, DropReason::EncapFailed).gso_size(100));
+        bench.check(Program::TcEndpoint, &lost);
+    }
+}
+
+#[test]
+fn a_forwarder_sends_from_any_address_but_from_its_own_mac() {
+    let from =
+        |what, source, packet: &Ip, expect| Case::new(what, "ep4", frame(source, mac(2), packet), expect);
+    let mut cases = Vec::new();
+    for v6 in [false, true] {
+        let foreign =
+            Ip::udp(ip(if v6 { "2001:db8:9::9" } else { "198.51.100.9" }), address(2, v6), 53, b"x");
+        for (what, packet) in [("a foreign address", &foreign), ("its own", &to(2, v6, 5))] {
+            let frame = sent(2, packet);
+            cases.push(from(what, mac(0), packet, encapsulated(&frame, 0, false)));
+        }
+        let moved = frame(mac(0), mac(9), &foreign);
+        cases.push(Case::new("to one that moved", "ep4", moved, encapsulated(&sent(2, &foreign), 0, false)));
+        cases.push(from("another's MAC", mac(1), &foreign, Expect::Drop(DropReason::SpoofedMac)));
+    }
+    let link_local = Ip::udp(ip("fe80::2"), address(2, true), 53, b"x");
+    cases.push(from("link-local", mac(0), &link_local, Expect::Drop(DropReason::LinkLocalSource)));
+    let claim = arp(mac(0), 1, (mac(0), ip("10.1.0.3")), (NONE, ip("10.1.0.4")));
+    cases.push(Case::new("another's ARP", "ep4", claim, Expect::Drop(DropReason::SpoofedNeighbour)));
+    let advertisement = ndp(ip("fd00:1::2"), ip("ff02::1"), (136, 0x20), ip("fd00:1::3"), Some((2, mac(0))));
+    let claim = frame(mac(0), ALL_NODES, &advertisement);
+    cases.push(Case::new(
+        "another's advertisement",
+        "ep4",
+        claim,
+        Expect::Drop(DropReason::SpoofedNeighbour),
+    ));
+    Bench::new(false).check(Program::TcEndpoint, &cases);
 }
 
 #[test]
@@ -372,13 +417,12 @@ fn nothing_is_sent_before_the_node_is_known() {
     let mut bench = Bench::empty();
     let full = Bench::new(false).data_path.observe().unwrap();
     let vni = lab::vni();
-    use overlay::reconcile::tables::{Destination, TableAction};
     let ep0 = bench.netns.ifindex("ep0");
     let (source, vtep) = (full.sources.values().next().copied().unwrap(), vtep(2, false));
     for action in [
         TableAction::PutSource(ep0, source),
         TableAction::PutVtep(vtep, full.vteps[&vtep]),
-        TableAction::PutFdb(vni, lab::mac(2), Destination::Remote { vtep }),
+        TableAction::PutFdb(vni, lab::mac(2), Destination::Remote { vtep, forward: false }),
     ] {
         bench.data_path.apply(&action).unwrap();
     }

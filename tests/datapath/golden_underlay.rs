@@ -55,6 +55,27 @@ fn vxlan_from_a_peer_is_unpacked_and_delivered() {
 }
 
 #[test]
+fn a_peers_forwarder_sends_from_any_address() {
+    for underlay6 in [false, true] {
+        let mut cases = Vec::new();
+        for (v6, source) in [(false, "198.51.100.9"), (true, "2001:db8:9::9"), (false, "10.1.0.4")] {
+            let inner = frame(mac(5), mac(0), &Ip::udp(ip(source), address(0, v6), 53, b"x"));
+            let arrives = |from| {
+                arrives(&Ip::udp(
+                    vtep(from, underlay6),
+                    vtep(1, underlay6),
+                    DATA_PORT,
+                    &vxlan(8, VNI, &inner),
+                ))
+            };
+            cases.push(case("from its node", arrives(2), Expect::Redirect(inner.clone(), 0)));
+            cases.push(case("from another node", arrives(3), Expect::Drop(DropReason::NotOwner)));
+        }
+        Bench::new(underlay6).check(Program::TcUnderlay, &cases);
+    }
+}
+
+#[test]
 fn vxlan_is_checked() {
     for underlay6 in [false, true] {
         let within = |inner: &[u8]| arrives(&outer(underlay6, &vxlan(8, VNI, inner)));

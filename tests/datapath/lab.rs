@@ -1,6 +1,7 @@
 //! Two nodes on one underlay, an endpoint on each, the tables filled by hand.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use overlay::model::{MacAddr, UnderlayFamily, Vni};
 use overlay::reconcile::tables::{
@@ -78,7 +79,7 @@ impl Lab {
             let other = 1 - index;
             let vtep = vteps[other];
             node.apply(TableAction::PutVtep(vtep, VtepEntry { mtu: self.mtu }));
-            node.apply(TableAction::PutFdb(vni(), mac(other), Destination::Remote { vtep }));
+            node.apply(TableAction::PutFdb(vni(), mac(other), Destination::Remote { vtep, forward: false }));
             node.host.enter(|| {
                 for (program, device) in [
                     (Program::TcGuard, "under0"),
@@ -119,6 +120,7 @@ impl Node {
     fn fill(&mut self, index: usize, mtu: u16) {
         self.apply(TableAction::PutNode(NodeEntry {
             underlay_ifindex: self.host.ifindex("under0"),
+            vxlan_ifindex: NonZeroU32::new(self.host.ifindex("vx0")),
             vtep: self.vtep,
             data_port: DATA_PORT,
             mark: MARK,
@@ -144,7 +146,7 @@ impl Node {
         let (IpAddr::V4(ip4), IpAddr::V6(ip6)) = (address(index, false), address(index, true)) else {
             unreachable!("one of each family");
         };
-        let source = Source { vni: vni(), mac: mac(index), ip4: Some(ip4), ip6: Some(ip6) };
+        let source = Source { vni: vni(), mac: mac(index), ip4: Some(ip4), ip6: Some(ip6), forward: false };
         self.apply(TableAction::PutSource(ifindex, source));
         self.apply(TableAction::PutFdb(vni(), mac(index), Destination::Local { ifindex }));
         for v6 in [false, true] {

@@ -11,6 +11,10 @@ use crate::netns::{Bpffs, Netns, eventually};
 const PROGRAMS: [Program; 4] =
     [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
 
+fn node(v6: bool) -> NodeEntry {
+    NodeEntry { underlay_ifindex: 3, vxlan_ifindex: None, vtep: vtep(1, v6), data_port: 4789, mark: 1 }
+}
+
 fn device(netns: &Netns, name: &str) {
     netns.ip(&format!("link add {name} type veth peer name peer0"));
 }
@@ -21,7 +25,7 @@ fn the_next_agent_takes_over_tables_and_links() {
     device(&netns, "dev0.5");
     netns.enter(|| {
         let mut first = DataPath::open(&bpffs.dir()).unwrap();
-        let node = NodeEntry { underlay_ifindex: 3, vtep: vtep(1, false), data_port: 4789, mark: 1 };
+        let node = node(false);
         first.apply(&TableAction::PutNode(node)).unwrap();
         for program in PROGRAMS {
             assert!(!first.attached(program, "dev0.5").unwrap());
@@ -82,7 +86,7 @@ fn a_device_made_anew_is_attached_anew() {
 fn lost_pins_are_made_again() {
     let bpffs = Bpffs::new();
     let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
-    let node = NodeEntry { underlay_ifindex: 3, vtep: vtep(1, true), data_port: 4789, mark: 1 };
+    let node = node(true);
     data_path.apply(&TableAction::PutNode(node)).unwrap();
     assert!(data_path.repair_pins().unwrap().is_empty());
     for name in ["NODE", "FDB"] {
@@ -98,8 +102,8 @@ fn lost_pins_are_made_again() {
 fn what_is_written_is_observed_and_can_be_removed() {
     let mut bench = Bench::new(true);
     let tables = bench.data_path.observe().unwrap();
-    assert_eq!((tables.networks.len(), tables.fdb.len(), tables.neighbours.len()), (2, 6, 12));
-    assert_eq!((tables.vteps.len(), tables.sources.len()), (2, 4));
+    assert_eq!((tables.networks.len(), tables.fdb.len(), tables.neighbours.len()), (2, 7, 14));
+    assert_eq!((tables.vteps.len(), tables.sources.len()), (2, 5));
     let mut actions = Vec::new();
     actions.extend(tables.networks.keys().map(|vni| TableAction::DeleteNetwork(*vni)));
     actions.extend(tables.fdb.keys().map(|(vni, mac)| TableAction::DeleteFdb(*vni, *mac)));

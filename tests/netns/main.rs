@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod errors;
+mod forwarders;
 mod forwarding;
 mod guard;
 mod lab;
@@ -12,3 +13,4 @@ mod repair;
 mod restart;
 mod scripts;
 mod steps;
+mod wire;

@@ -142,6 +142,7 @@ pub(super) fn endpoint(number: u8) -> Endpoint {
         ip6: None,
         aliases: vec![],
         labels: Labels::new(),
+        forward: false,
     }
 }
 

@@ -39,7 +39,7 @@ reasons! {
     SpoofedMac = 5, "spoofed_mac",
         "An endpoint sent from a MAC address that is not its own; endpoints can't bridge or change their MAC.";
     SpoofedAddress = 6, "spoofed_address",
-        "An endpoint sent from an IP address that is not its own; use the address that Overlay gave it, or masquerade what is routed through it.";
+        "An endpoint sent from an IP address that is not its own; use the address that Overlay gave it, masquerade what is routed through it, or attach it with `--forward`.";
     LinkLocalSource = 7, "link_local_source",
         "An endpoint sent unicast from an IPv6 link-local address, which does not cross the overlay; bind to its own address.";
     SpoofedNeighbour = 8, "spoofed_neighbour",
@@ -77,7 +77,7 @@ reasons! {
     TooBig = 24, "too_big",
         "A packet did not fit the way to its node and could not be answered; lower the sender's MTU to the network's.";
     EncapFailed = 25, "encap_failed",
-        "The kernel refused to add the outer headers, as for a packet that is a tunnel's already; report it with the kernel's version.";
+        "The kernel refused to add the outer headers, and there was no VXLAN device to do it; check `overlayctl status`.";
     DecapFailed = 26, "decap_failed",
         "The kernel refused to remove the outer headers; report it with the kernel's version.";
     RewriteFailed = 27, "rewrite_failed",

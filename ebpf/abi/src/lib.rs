@@ -89,7 +89,7 @@ macro_rules! shared {
 
 shared! {
     /// This node.
-    Node: 28 {
+    Node: 32 {
         /// The underlay device's index; 0 means that the node is not configured.
         underlay_ifindex: u32 = 0,
         /// What marks our own packets for the guard.
@@ -100,6 +100,8 @@ shared! {
         data_port: u16 = 24,
         /// Zero.
         padding: [u8; 2] = 26,
+        /// The VXLAN device's index; 0 when there is none.
+        vxlan_ifindex: u32 = 28,
     }
 
     /// A network.
@@ -125,11 +127,15 @@ shared! {
     }
 
     /// Where an endpoint is.
-    Destination: 20 {
+    Destination: 24 {
         /// The host's end of its veth pair, when it is here; 0 when it is on a peer.
         ifindex: u32 = 0,
         /// The peer's VTEP; none when it is here.
         vtep: Address = 4,
+        /// Not 0 when it is on a peer and forwards for others: its source addresses are not checked.
+        forward: u8 = 20,
+        /// Zero.
+        padding: [u8; 3] = 21,
     }
 
     /// An address in a network.
@@ -168,8 +174,10 @@ shared! {
         vni: u32 = 0,
         /// Its MAC address.
         mac: Mac = 4,
+        /// Not 0 when it forwards for others: its source addresses are not checked.
+        forward: u8 = 10,
         /// Zero.
-        padding: [u8; 2] = 10,
+        padding: [u8; 1] = 11,
         /// Its IPv4 address, or none.
         ip4: Address = 12,
         /// Its IPv6 address, or none.

@@ -1,12 +1,15 @@
-//! Sending to a peer's node: the outer headers are written here, so the VXLAN device has no part in it.
+//! Sending to a peer's node. The outer headers are written here, so the VXLAN device has no part in it but for
+//! packets that the kernel lets no program wrap: those that it holds for a tunnel's already, as it does for what
+//! an endpoint received and forwards, and segments other than TCP's and UDP's.
 
 use aya_ebpf::bindings::{
     BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
-    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_DONT_FRAGMENT, BPF_F_TUNINFO_IPV6,
+    BPF_F_ZERO_CSUM_TX, bpf_tunnel_key,
 };
-use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh};
+use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_set_tunnel_key};
 use aya_ebpf::programs::TcContext;
-use overlay_abi::{Address, DropReason, Source};
+use overlay_abi::{Address, DropReason, Node, Source};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -37,11 +40,18 @@ pub fn send(
         ecn: packet.ecn(),
         inner: ctx.len() as usize,
     };
-    if node.vtep.is_v4() {
-        grow(ctx, vxlan::OUTER4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64)?;
+    let v4 = node.vtep.is_v4();
+    let (room, family) = if v4 {
+        (vxlan::OUTER4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
+    } else {
+        (vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
+    };
+    if grow(ctx, room, family as u64).is_err() {
+        return hand_to_device(ctx, node, source.vni, peer);
+    }
+    if v4 {
         frame::store(ctx, 0, &outer.v4(header))?;
     } else {
-        grow(ctx, vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 as u64)?;
         store6(ctx, &outer, header)?;
     }
     ctx.set_mark(node.mark);
@@ -69,6 +79,37 @@ fn flow_hash(ctx: &TcContext) -> u32 {
 #[inline(always)]
 fn grow(ctx: &TcContext, by: usize, family: u64) -> Result<(), DropReason> {
     frame::adjust_room(ctx, by as i32, FLAGS | family, DropReason::EncapFailed)
+}
+
+/// Has the VXLAN device send the frame as it is. The device copies the inner ECN field by itself.
+#[inline(never)]
+fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Outcome {
+    if node.vxlan_ifindex == 0 {
+        return Err(DropReason::EncapFailed);
+    }
+    // SAFETY: all zero is a valid key.
+    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    key.tunnel_id = vni;
+    key.tunnel_ttl = ip::HOPS;
+    let mut flags = u64::from(BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
+    // The kernel takes IPv4 addresses as numbers in host byte order, but IPv6 ones as they are on the wire.
+    if node.vtep.is_v4() {
+        key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(peer.last4());
+        key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(node.vtep.last4());
+    } else {
+        key.__bindgen_anon_1.remote_ipv6 = peer.words();
+        key.__bindgen_anon_3.local_ipv6 = node.vtep.words();
+        flags |= u64::from(BPF_F_TUNINFO_IPV6);
+    }
+    // SAFETY: the context is valid, and the key has the size that is told.
+    let result = unsafe {
+        bpf_skb_set_tunnel_key(ctx.skb.skb, &raw mut key, size_of::<bpf_tunnel_key>() as u32, flags)
+    };
+    if result != 0 {
+        return Err(DropReason::EncapFailed);
+    }
+    ctx.set_mark(node.mark);
+    Ok(frame::send_to(node.vxlan_ifindex))
 }
 
 /// Whether the packet, or each segment that the kernel will cut it into, fits `mtu` bytes.

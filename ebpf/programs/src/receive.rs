@@ -17,7 +17,8 @@ pub struct Inner {
     pub header: ethernet::Header,
     /// The inner ECN field.
     pub ecn: u8,
-    /// Whether the destination's own stack takes the packet: it is TCP, and for the endpoint's own address.
+    /// Whether the destination's own stack takes the packet: it is TCP, for the endpoint's own address, and the
+    /// endpoint does not forward.
     pub ends_here: bool,
 }
 
@@ -54,7 +55,7 @@ fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Resu
     Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here })
 }
 
-/// The peer has the endpoint with this MAC address, and that endpoint has this address.
+/// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.
 #[inline(never)]
 fn check_source(
     vni: u32,
@@ -63,7 +64,11 @@ fn check_source(
     packet: &ip::Header,
 ) -> Result<(), DropReason> {
     match maps::destination(vni, header.source) {
-        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {}
+        Some(owner) if owner.ifindex == 0 && owner.vtep == *peer => {
+            if owner.forward != 0 {
+                return Ok(());
+            }
+        }
         _ => return Err(DropReason::NotOwner),
     }
     match maps::neighbour(vni, packet.source()) {
@@ -89,5 +94,5 @@ fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Resu
 fn ends_at(ifindex: u32, packet: &ip::Header) -> bool {
     let Some(endpoint) = maps::source(ifindex) else { return false };
     let own = if packet.is_v4() { &endpoint.ip4 } else { &endpoint.ip6 };
-    packet.protocol() == ip::protocol::TCP && packet.destination() == *own
+    endpoint.forward == 0 && packet.protocol() == ip::protocol::TCP && packet.destination() == *own
 }

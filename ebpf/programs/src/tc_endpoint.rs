@@ -121,6 +121,8 @@ fn check_source(source: &Source, packet: &ip::Header) -> Result<(), DropReason> 
         Ok(())
     } else if claimed.is_link_local6() {
         Err(DropReason::LinkLocalSource)
+    } else if source.forward != 0 {
+        Ok(())
     } else {
         Err(DropReason::SpoofedAddress)
     }

@@ -103,13 +103,13 @@ fn an_agent_that_goes_away_ends_it() {
 #[test]
 fn endpoint_attach_prints_the_row_if_asked() {
     let outcome = run(
-        "endpoint attach --netns blue --network mynet --name web --mac 02:00:00:00:00:01 --alias www --format json",
+        "endpoint attach --netns blue --network mynet --name web --mac 02:00:00:00:00:01 --alias www --forward --format json",
         vec![http(200, &endpoint_json("web", ""))],
     );
     assert!(outcome.result.is_ok());
     assert_eq!(
         outcome.body,
-        r#"{"netns":"blue","network":"mynet","name":"web","ip":null,"ip6":null,"mac":"02:00:00:00:00:01","ifname":null,"aliases":["www"],"labels":{}}"#
+        r#"{"netns":"blue","network":"mynet","name":"web","ip":null,"ip6":null,"mac":"02:00:00:00:00:01","ifname":null,"aliases":["www"],"labels":{},"forward":true}"#
     );
     assert!(outcome.stdout.contains(r#""ip4": "10.1.0.2""#), "{}", outcome.stdout);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::{Host, effective_mtu};
 use crate::facts::View;
@@ -18,7 +19,7 @@ use crate::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, Tab
 /// the same one then: a local endpoint keeps its own MAC; otherwise the lowest (node, endpoint) has it. A
 /// gateway's address is never an endpoint's.
 ///
-/// `ifindexes` are those of the host ends of veth pairs, by name. A local endpoint without one has no device yet,
+/// `ifindexes` are those of the VXLAN device and of the host ends of veth pairs, by name. A local endpoint without one has no device yet,
 /// and so no entry that would name it.
 pub fn tables(
     host: &Host<'_>,
@@ -42,7 +43,7 @@ pub fn tables(
         })
         .collect();
     Tables {
-        node: node(host),
+        node: node(host, ifindexes),
         networks: networks
             .values()
             .map(|network| (network.vni, network_entry(network, effective_mtu(network, view, host.underlay))))
@@ -54,9 +55,10 @@ pub fn tables(
     }
 }
 
-fn node(host: &Host<'_>) -> Option<NodeEntry> {
+fn node(host: &Host<'_>, ifindexes: &BTreeMap<String, u32>) -> Option<NodeEntry> {
     host.underlay.map(|underlay| NodeEntry {
         underlay_ifindex: underlay.ifindex,
+        vxlan_ifindex: ifindexes.get(&host.config.vxlan_device).copied().and_then(NonZeroU32::new),
         vtep: underlay.vtep,
         data_port: host.config.data_port,
         mark: host.mark,
@@ -79,7 +81,13 @@ fn network_entry(network: &Network, mtu: u16) -> NetworkEntry {
 }
 
 fn source(network: &Network, endpoint: &Endpoint) -> Source {
-    Source { vni: network.vni, mac: endpoint.mac, ip4: endpoint.ip4, ip6: endpoint.ip6 }
+    Source {
+        vni: network.vni,
+        mac: endpoint.mac,
+        ip4: endpoint.ip4,
+        ip6: endpoint.ip6,
+        forward: endpoint.forward,
+    }
 }
 
 /// The VTEPs of the other living nodes. One at our own address is what this host was before it joined anew:
@@ -133,8 +141,9 @@ fn fdb(
     let local = locals
         .iter()
         .map(|(ifindex, source)| ((source.vni, source.mac), Destination::Local { ifindex: *ifindex }));
-    let remote = remote(me, networks, view, peers)
-        .map(|(_, vni, vtep, endpoint)| ((vni, endpoint.mac), Destination::Remote { vtep }));
+    let remote = remote(me, networks, view, peers).map(|(_, vni, vtep, endpoint)| {
+        ((vni, endpoint.mac), Destination::Remote { vtep, forward: endpoint.forward })
+    });
     for (key, destination) in local.chain(remote) {
         fdb.entry(key).or_insert(destination);
     }

@@ -1,6 +1,7 @@
 //! The core's types and the programs' types, each as the other: the only place that knows both.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use anyhow::{Context as _, Result};
 use overlay::model::{MacAddr, Vni};
@@ -65,12 +66,14 @@ impl Encode for NodeEntry {
             vtep: self.vtep.encode(),
             data_port: self.data_port,
             padding: [0; 2],
+            vxlan_ifindex: self.vxlan_ifindex.map_or(0, NonZeroU32::get),
         }
     }
 
     fn decode(image: &abi::Node) -> Result<Self> {
         Ok(Self {
             underlay_ifindex: image.underlay_ifindex,
+            vxlan_ifindex: NonZeroU32::new(image.vxlan_ifindex),
             vtep: IpAddr::decode(&image.vtep)?,
             data_port: image.data_port,
             mark: image.mark,
@@ -103,15 +106,16 @@ impl Encode for Destination {
     type Image = abi::Destination;
 
     fn encode(&self) -> abi::Destination {
-        match *self {
-            Self::Local { ifindex } => abi::Destination { ifindex, vtep: Address::NONE },
-            Self::Remote { vtep } => abi::Destination { ifindex: 0, vtep: vtep.encode() },
-        }
+        let (ifindex, vtep, forward) = match *self {
+            Self::Local { ifindex } => (ifindex, Address::NONE, false),
+            Self::Remote { vtep, forward } => (0, vtep.encode(), forward),
+        };
+        abi::Destination { ifindex, vtep, forward: forward.into(), padding: [0; 3] }
     }
 
     fn decode(image: &abi::Destination) -> Result<Self> {
         Ok(match image.ifindex {
-            0 => Self::Remote { vtep: IpAddr::decode(&image.vtep)? },
+            0 => Self::Remote { vtep: IpAddr::decode(&image.vtep)?, forward: image.forward != 0 },
             ifindex => Self::Local { ifindex },
         })
     }
@@ -136,7 +140,8 @@ impl Encode for Source {
         abi::Source {
             vni: self.vni.encode(),
             mac: self.mac.encode(),
-            padding: [0; 2],
+            forward: self.forward.into(),
+            padding: [0; 1],
             ip4: encode_optional(self.ip4),
             ip6: encode_optional(self.ip6),
         }
@@ -148,6 +153,7 @@ impl Encode for Source {
             mac: MacAddr::decode(&image.mac)?,
             ip4: decode_optional(image.ip4)?,
             ip6: decode_optional(image.ip6)?,
+            forward: image.forward != 0,
         })
     }
 }
@@ -226,8 +232,18 @@ mod tests {
         let vni = Vni::new(0x01_02_03).unwrap();
         let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
         for vtep in ["192.0.2.1", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap()) {
-            survives(&NodeEntry { underlay_ifindex: 3, vtep, data_port: 4789, mark: 0x6f76 });
-            survives(&Destination::Remote { vtep });
+            for vxlan_ifindex in [None, NonZeroU32::new(4)] {
+                survives(&NodeEntry {
+                    underlay_ifindex: 3,
+                    vxlan_ifindex,
+                    vtep,
+                    data_port: 4789,
+                    mark: 0x6f76,
+                });
+            }
+            for forward in [false, true] {
+                survives(&Destination::Remote { vtep, forward });
+            }
             survives(&(vni, vtep));
         }
         survives(&(vni, mac));
@@ -236,7 +252,9 @@ mod tests {
         let (ip4, ip6) = ("10.1.0.1".parse().ok(), "fd00::1".parse().ok());
         for (ip4, ip6) in [(ip4, ip6), (ip4, None), (None, ip6), (None, None)] {
             survives(&NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6 });
-            survives(&Source { vni, mac, ip4, ip6 });
+            for forward in [false, true] {
+                survives(&Source { vni, mac, ip4, ip6, forward });
+            }
         }
     }
 

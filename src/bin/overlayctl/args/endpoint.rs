@@ -59,6 +59,9 @@ pub(crate) struct AttachArgs {
     /// A label for your own use, kept with the endpoint; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(crate) labels: Vec<(String, String)>,
+    /// Let it forward for others, as a router does: its packets' source addresses are not checked
+    #[arg(long)]
+    pub(crate) forward: bool,
     #[command(flatten)]
     pub(crate) shown: NewArgs,
 }

@@ -21,6 +21,7 @@ pub(super) fn attach(client: &Client, args: &AttachArgs, out: &mut dyn Write) ->
         ifname: args.ifname.clone(),
         aliases: args.aliases.clone(),
         labels: args.labels.iter().cloned().collect(),
+        forward: args.forward,
     };
     let row: EndpointRow = client.post(&["endpoints"], &request)?;
     let text = match args.shown.format {

@@ -60,6 +60,7 @@ fn endpoint_rows() -> Vec<EndpointRow> {
             ip6: ip6.map(|ip6| ip6.parse().unwrap()),
             aliases: vec!["www".parse().unwrap()],
             labels: BTreeMap::new(),
+            forward: false,
         },
         network_name: "mynet".parse().unwrap(),
         node: NodeId::from_bytes([0x2b; 16]),
