@@ -1,5 +1,6 @@
-//! One round of each measurement. Who sends is on the first core, and with it the whole data path, since a veth
-//! pair's packets stay on the core that sent them.
+//! One round of each measurement. Both ends are on one core, and with them the whole data path, since a veth pair's
+//! packets stay on the core that sent them: a wake-up across cores costs more than the data path, and how often one is
+//! needed depends on which end happens to wait. What is measured is the work a packet takes.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -47,7 +48,7 @@ pub(crate) fn streams(path: &Path, streams: usize, duration: Duration) -> Result
 }
 
 fn send(target: SocketAddr, stop: &AtomicBool) -> Result<()> {
-    on_core(0)?;
+    on_first_core()?;
     let mut stream = connected(target)?;
     let chunk = [0x5a; 128 * 1024];
     while !stop.load(Ordering::Relaxed) {
@@ -57,7 +58,7 @@ fn send(target: SocketAddr, stop: &AtomicBool) -> Result<()> {
 }
 
 fn receive(mut stream: TcpStream) -> Result<u64> {
-    on_core(1)?;
+    on_first_core()?;
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {
@@ -68,54 +69,39 @@ fn receive(mut stream: TcpStream) -> Result<u64> {
     }
 }
 
-/// Millions of small UDP packets a second that arrive, one way, as many as one core sends.
+/// Millions of small UDP packets a second, one way, sent and received in turns: so none waits, and none is lost.
 pub(crate) fn flood(path: &Path, duration: Duration) -> Result<Vec<f64>> {
-    let socket = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &(1 << 20))?;
-    let target = socket.local_addr()?;
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let counting = scope.spawn(|| count(&socket, &ended));
-        let sent = path.from.run(|| {
-            on_core(0)?;
-            let socket = UdpSocket::bind(any(target))?;
-            socket.connect(target)?;
-            let started = Instant::now();
-            while started.elapsed() < duration {
-                for _ in 0..64 {
-                    socket.send(&[0; SMALL])?;
-                }
+    const BATCH: usize = 64;
+    let receiver = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
+    receiver.set_read_timeout(Some(PATIENCE))?;
+    let target = receiver.local_addr()?;
+    path.from.run(|| {
+        on_first_core()?;
+        let sender = UdpSocket::bind(any(target))?;
+        sender.connect(target)?;
+        let started = Instant::now();
+        let mut count = 0;
+        while started.elapsed() < duration {
+            for _ in 0..BATCH {
+                sender.send(&[0; SMALL])?;
             }
-            Ok(started.elapsed())
-        });
-        ended.store(true, Ordering::Relaxed);
-        let count = joined(counting)?;
-        Ok(vec![count as f64 / sent?.as_secs_f64() / 1e6])
+            for _ in 0..BATCH {
+                receiver.recv(&mut [0; SMALL]).context("a packet is lost")?;
+            }
+            count += BATCH;
+        }
+        Ok(vec![count as f64 / started.elapsed().as_secs_f64() / 1e6])
     })
 }
 
-fn count(socket: &UdpSocket, ended: &AtomicBool) -> Result<u64> {
-    on_core(1)?;
-    socket.set_read_timeout(Some(Duration::from_millis(10)))?;
-    let mut count = 0;
-    loop {
-        match socket.recv(&mut [0; SMALL]) {
-            Ok(_) => count += 1,
-            Err(_) if ended.load(Ordering::Relaxed) => return Ok(count),
-            Err(_) => {}
-        }
-    }
-}
-
-/// The round-trip time over UDP in microseconds: the median, and the 99th percentile. Both ends are on one core:
-/// a wake-up across cores costs more than the data path.
+/// The round-trip time over UDP in microseconds: the median, and the 99th percentile.
 pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
     let echo = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
     echo.set_read_timeout(Some(PATIENCE))?;
     let target = echo.local_addr()?;
     std::thread::scope(|scope| {
         let answering = scope.spawn(move || {
-            on_core(0)?;
+            on_first_core()?;
             let mut buffer = [0; SMALL];
             for _ in 0..count {
                 let (length, from) = echo.recv_from(&mut buffer).context("nobody asks any more")?;
@@ -124,7 +110,7 @@ pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
             Ok(())
         });
         let times = path.from.run(|| {
-            on_core(0)?;
+            on_first_core()?;
             let socket = UdpSocket::bind(any(target))?;
             socket.connect(target)?;
             socket.set_read_timeout(Some(PATIENCE))?;
@@ -147,7 +133,7 @@ pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
     let target = listener.local_addr()?;
     std::thread::scope(|scope| {
         let answering = scope.spawn(move || {
-            on_core(0)?;
+            on_first_core()?;
             let mut stream = prepared(listener.accept()?.0)?;
             let mut buffer = [0; SMALL];
             for _ in 0..count {
@@ -157,7 +143,7 @@ pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
             Ok(())
         });
         let times = path.from.run(|| {
-            on_core(0)?;
+            on_first_core()?;
             let mut stream = prepared(connected(target)?)?;
             let mut buffer = [0; SMALL];
             times(count, || {
@@ -220,10 +206,9 @@ fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Puts this thread on a core; on the only one where there is no second.
-fn on_core(core: usize) -> Result<()> {
-    let cores = std::thread::available_parallelism()?.get();
-    let mut set = CpuSet::new();
-    set.set(core.min(cores - 1))?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+/// Puts this thread on the first core.
+fn on_first_core() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(0)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)
 }

@@ -38,6 +38,18 @@ impl Address {
         [self.0[12], self.0[13], self.0[14], self.0[15]]
     }
 
+    /// The bytes as the kernel's arrays of words hold them: each word's bytes are in the order of the wire.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 4] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        [
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ]
+    }
+
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {
@@ -45,16 +57,16 @@ impl Address {
         *first == 0 && *second == 0 && *third == 0xffff_u32.to_be()
     }
 
-    /// Its bytes four by four, as the CPU reads them, and as the kernel's arrays of words hold them.
+    /// Its bytes four by four, as the CPU reads them.
     #[inline(always)]
-    pub const fn quads(&self) -> &[u32; 4] {
+    const fn quads(&self) -> &[u32; 4] {
         // SAFETY: the same 16 bytes, which are aligned for it, and any of which are a valid value.
         unsafe { &*core::ptr::from_ref(self).cast() }
     }
 
     /// Its bytes two by two, as the CPU reads them.
     #[inline(always)]
-    pub(crate) const fn halves(&self) -> &[u16; 8] {
+    pub(crate) const fn pairs(&self) -> &[u16; 8] {
         // SAFETY: the same 16 bytes, which are aligned for it, and any of which are a valid value.
         unsafe { &*core::ptr::from_ref(self).cast() }
     }

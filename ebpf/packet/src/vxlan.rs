@@ -76,7 +76,7 @@ impl Outer {
     #[inline(always)]
     pub fn v4(&self, inner: &ethernet::Header) -> [u16; HEADERS4] {
         let total = self.length(ip::V4_LEN + UDP_LEN + LEN).to_be();
-        let ([.., from0, from1], [.., to0, to1]) = (*self.source.halves(), *self.destination.halves());
+        let ([.., from0, from1], [.., to0, to1]) = (*self.source.pairs(), *self.destination.pairs());
         let dont_fragment = wire(0x40, 0);
         let (first, hops) = (wire(0x45, self.ecn), wire(ip::HOPS, ip::protocol::UDP));
         let sum = [first, total, dont_fragment, hops, from0, from1, to0, to1];
@@ -110,8 +110,8 @@ impl Outer {
         words[7] = wire(0x60, self.ecn << 4);
         words[9] = payload;
         words[10] = wire(ip::protocol::UDP, ip::HOPS);
-        words[11..19].copy_from_slice(self.source.halves());
-        words[19..27].copy_from_slice(self.destination.halves());
+        words[11..19].copy_from_slice(self.source.pairs());
+        words[19..27].copy_from_slice(self.destination.pairs());
         words[27..35].copy_from_slice(&self.udp_vxlan());
         words[35..].copy_from_slice(&inner.words());
         words

@@ -41,12 +41,12 @@ pub fn send(
         inner: ctx.len() as usize,
     };
     let v4 = node.vtep.is_v4();
-    let (len, family) = if v4 {
+    let (room, family) = if v4 {
         (vxlan::OUTER4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
     } else {
         (vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
     };
-    if grow(ctx, len, family as u64).is_err() {
+    if grow(ctx, room, family as u64).is_err() {
         return hand_to_device(ctx, node, source.vni, peer);
     }
     if v4 {
@@ -97,8 +97,8 @@ fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Out
         key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(peer.last4());
         key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(node.vtep.last4());
     } else {
-        key.__bindgen_anon_1.remote_ipv6 = *peer.quads();
-        key.__bindgen_anon_3.local_ipv6 = *node.vtep.quads();
+        key.__bindgen_anon_1.remote_ipv6 = peer.words();
+        key.__bindgen_anon_3.local_ipv6 = node.vtep.words();
         flags |= u64::from(BPF_F_TUNINFO_IPV6);
     }
     // SAFETY: the context is valid, and the key has the size that is told.

@@ -26,6 +26,12 @@ pub fn skb(ctx: &TcContext) -> &__sk_buff {
     unsafe { &*ctx.skb.skb }
 }
 
+/// Whether the kernel merged packets into this one, or has yet to cut it into segments.
+#[inline(always)]
+pub fn is_merged(ctx: &TcContext) -> bool {
+    skb(ctx).gso_size != 0
+}
+
 /// Reads at a byte offset from the start of the frame.
 #[inline(always)]
 pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], DropReason> {

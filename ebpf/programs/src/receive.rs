@@ -17,6 +17,9 @@ pub struct Inner {
     pub header: ethernet::Header,
     /// The inner ECN field.
     pub ecn: u8,
+    /// Whether the destination's own stack takes the packet: it is TCP, for the endpoint's own address, and the
+    /// endpoint does not forward.
+    pub ends_here: bool,
 }
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
@@ -47,7 +50,9 @@ fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Resu
     let packet = frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut space)?;
     check_source(vni, peer, &header, packet)?;
     let ifindex = destination(vni, &header, packet)?;
-    Ok(Inner { ifindex, header, ecn: packet.ecn() })
+    // Only asked for what the kernel merged, so it costs the others nothing.
+    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet);
+    Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here })
 }
 
 /// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.
@@ -83,4 +88,11 @@ fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Resu
         Some(elsewhere) if elsewhere.ifindex == 0 => Err(DropReason::NotHere),
         Some(here) => Ok(here.ifindex),
     }
+}
+
+#[inline(never)]
+fn ends_at(ifindex: u32, packet: &ip::Header) -> bool {
+    let Some(endpoint) = maps::source(ifindex) else { return false };
+    let own = if packet.is_v4() { &endpoint.ip4 } else { &endpoint.ip6 };
+    endpoint.forward == 0 && packet.protocol() == ip::protocol::TCP && packet.destination() == *own
 }

@@ -4,7 +4,9 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6};
+use aya_ebpf::bindings::{
+    BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO,
+};
 use aya_ebpf::helpers::bpf_skb_ecn_set_ce;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason, Node};
@@ -26,7 +28,7 @@ struct Outer {
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
     let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
-    if frame::skb(ctx).vlan_present != 0 || frame::skb(ctx).gso_size != 0 {
+    if frame::skb(ctx).vlan_present != 0 {
         return Ok(Verdict::Pass);
     }
     let Ok(outer) = outer(ctx, node) else { return Ok(Verdict::Pass) };
@@ -34,6 +36,9 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
     let at = vxlan + vxlan::LEN;
     let inner = receive::check(ctx, at, vni, &outer.source)?;
+    if frame::is_merged(ctx) && !inner.ends_here {
+        return Ok(Verdict::Pass);
+    }
     if outer.ecn == ip::ecn::CE && inner.ecn == ip::ecn::NOT_ECT {
         return Err(DropReason::CongestionUnmarked);
     }
@@ -74,6 +79,7 @@ fn strip(ctx: &TcContext, by: usize, inner: &receive::Inner) -> Result<(), DropR
         ethernet::IPV4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
         _ => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
     };
-    frame::adjust_room(ctx, -(by as i32), family as u64, DropReason::DecapFailed)?;
+    let flags = u64::from(family) | u64::from(BPF_F_ADJ_ROOM_FIXED_GSO);
+    frame::adjust_room(ctx, -(by as i32), flags, DropReason::DecapFailed)?;
     frame::store(ctx, 0, &inner.header.words())
 }
