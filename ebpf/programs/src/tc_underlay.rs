@@ -24,7 +24,7 @@ struct Outer {
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
     let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
-    if frame::skb(ctx).vlan_present != 0 || frame::skb(ctx).gso_size != 0 {
+    if frame::skb(ctx).vlan_present != 0 {
         return Ok(Verdict::Pass);
     }
     let Ok(outer) = outer(ctx, node) else { return Ok(Verdict::Pass) };
@@ -53,13 +53,17 @@ fn outer(ctx: &TcContext, node: &Node) -> Result<Outer, NotOurs> {
     let ethertype = frame::ethernet_at(ctx, 0).map_err(|_| NotOurs)?.ethertype;
     let mut header = ip::Header::EMPTY;
     frame::load_ip(ctx, ethernet::LEN, ethertype, &mut header).map_err(|_| NotOurs)?;
-    let plain = header.length() == if header.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
-    if header.protocol() != ip::protocol::UDP || header.is_fragment() || !plain {
+    if header.protocol() != ip::protocol::UDP || header.is_later_fragment() {
         return Err(NotOurs);
     }
     let udp = ethernet::LEN + header.length();
     let port = vxlan::udp_destination(&frame::load(ctx, udp).map_err(|_| NotOurs)?);
     if port != node.data_port || header.destination() != node.vtep {
+        return Err(NotOurs);
+    }
+    let fixed = if header.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
+    if frame::skb(ctx).gso_size != 0 || header.length() != fixed || header.is_fragment() {
+        frame::mark_seen(ctx);
         return Err(NotOurs);
     }
     Ok(Outer { source: header.source(), ecn: header.ecn(), udp })
