@@ -12,6 +12,7 @@ mod lab;
 mod long;
 mod manager;
 mod membership;
+mod nonsense;
 mod repair;
 mod restart;
 mod scripts;
