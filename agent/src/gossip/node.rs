@@ -273,7 +273,9 @@ impl Node {
     fn count_refusal(&mut self, refusal: Refusal) {
         let counters = &mut self.counters;
         *match refusal {
-            Refusal::Oversized | Refusal::Truncated | Refusal::Version => &mut counters.refused_malformed,
+            Refusal::Oversized => &mut counters.refused_oversized,
+            Refusal::Truncated => &mut counters.refused_truncated,
+            Refusal::Version => &mut counters.refused_malformed,
             Refusal::Forged => &mut counters.refused_forged,
             Refusal::Stale | Refusal::Replayed => &mut counters.refused_replayed,
         } += 1;
