@@ -163,6 +163,13 @@ impl Node {
         self.snapshot.clone()
     }
 
+    /// Starts with what another node holds of others.
+    #[cfg(test)]
+    pub(super) fn load(&mut self, facts: &Store) {
+        self.store.share(facts);
+        self.stale = true;
+    }
+
     /// When [`Input::Wake`] is next wanted.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         self.timers.next()
