@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-long check bench clean
+.PHONY: help setup build demo test test-long sim check bench clean
 
 # Debug builds: the demo and the tests start seconds after a change.
 export OVERLAY_BIN_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
@@ -34,6 +34,9 @@ test: build ## Runs all tests, with labs of network namespaces (needs root)
 test-long: build ## Runs the tests that take more than half a minute each (needs root)
 	cargo build -p overlayd --features next-abi --bin overlayd-next
 	cargo test --no-fail-fast -p overlay-netns --features long -- long::
+
+sim: setup ## Simulates gossip among 1,000 nodes with 100,000 endpoints, and prints how fast facts travel
+	cargo test --release -p overlayd --lib simulation::size::a_thousand_nodes -- --nocapture
 
 bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
 	cargo run --quiet -p overlay-bench

@@ -232,6 +232,30 @@ pub struct Status {
     pub failures: Vec<Failure>,
     /// Packets dropped since the data path was first loaded, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<String, DropCount>,
+    /// What gossip did and refused; nothing, from an agent that does not tell.
+    #[serde(default)]
+    pub gossip: GossipStatus,
+}
+
+/// What gossip counted since the agent started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GossipStatus {
+    /// Datagrams refused, by reason; reasons that never occurred are left out.
+    pub refused: BTreeMap<String, DropCount>,
+    /// Push datagrams sealed; each goes to one member or to all.
+    pub pushes_sent: u64,
+    /// Push datagrams taken.
+    pub pushes_received: u64,
+    /// Pulls sent.
+    pub pulls_sent: u64,
+    /// Pulls answered.
+    pub pulls_answered: u64,
+    /// Exchanges begun here that succeeded.
+    pub syncs: u64,
+    /// Exchanges begun here that failed.
+    pub syncs_failed: u64,
+    /// Exchanges begun by others that succeeded.
+    pub syncs_served: u64,
 }
 
 /// The manager that a node follows.

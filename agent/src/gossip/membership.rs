@@ -13,6 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::MAX_SWIM;
 
+/// Each node probes one other so often. At the library's rate of one a second, every fiftieth death goes without a probe for
+/// four seconds, whatever the number of nodes.
+const PROBE_PERIOD: Duration = Duration::from_millis(500);
+/// A probe not answered by then is repeated by way of others, in the rest of the period.
+const PROBE_RTT: Duration = Duration::from_millis(200);
+
 /// A suspected member has this long to say that it is alive.
 const SUSPECT_TO_DOWN: Duration = Duration::from_secs(3);
 
@@ -118,6 +124,8 @@ fn config(nodes: usize) -> foca::Config {
     let nodes = u32::try_from(nodes).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     let lan = foca::Config::new_lan(nodes);
     foca::Config {
+        probe_period: PROBE_PERIOD,
+        probe_rtt: PROBE_RTT,
         suspect_to_down_after: SUSPECT_TO_DOWN,
         max_packet_size: NonZeroUsize::new(MAX_SWIM).unwrap_or(NonZeroUsize::MIN),
         max_transmissions: lan.max_transmissions.saturating_mul(RUMOUR_FACTOR),

@@ -94,7 +94,11 @@ pub struct Snapshot {
 /// What gossip counts, since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Datagrams refused: too long, too short, of another version, or undecodable.
+    /// Datagrams refused: longer than any that a node sends.
+    pub refused_oversized: u64,
+    /// Datagrams refused: too short for a header and a seal.
+    pub refused_truncated: u64,
+    /// Datagrams refused: of another version, or sealed well but not decodable.
     pub refused_malformed: u64,
     /// Datagrams refused: not sealed with the cluster's key, or altered.
     pub refused_forged: u64,
@@ -116,6 +120,24 @@ pub struct Counters {
     pub syncs_failed: u64,
     /// Exchanges begun by others that succeeded.
     pub syncs_served: u64,
+}
+
+impl Counters {
+    /// What was refused: each reason's name, how often it occurred, and what it means.
+    pub const fn refused(&self) -> [(&'static str, u64, &'static str); 6] {
+        [
+            ("forged", self.refused_forged, "not sealed with the cluster's key, or altered on the way"),
+            (
+                "malformed",
+                self.refused_malformed,
+                "of another format version, or not decodable; do the nodes run the same version?",
+            ),
+            ("not_owner", self.refused_not_owner, "a node stated another node's facts"),
+            ("oversized", self.refused_oversized, "longer than any datagram that a node sends"),
+            ("replayed", self.refused_replayed, "seen before, or from before its sender's last start"),
+            ("truncated", self.refused_truncated, "too short to be a node's"),
+        ]
+    }
 }
 
 /// Why gossip did not start.

@@ -168,6 +168,13 @@ impl Node {
         self.snapshot.clone()
     }
 
+    /// Starts with what another node holds of others.
+    #[cfg(test)]
+    pub(super) fn load(&mut self, facts: &Store) {
+        self.store.share(facts);
+        self.stale = true;
+    }
+
     /// When [`Input::Wake`] is next wanted.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         self.timers.next()
@@ -282,7 +289,9 @@ impl Node {
     fn count_refusal(&mut self, refusal: Refusal) {
         let counters = &mut self.counters;
         *match refusal {
-            Refusal::Oversized | Refusal::Truncated | Refusal::Version => &mut counters.refused_malformed,
+            Refusal::Oversized => &mut counters.refused_oversized,
+            Refusal::Truncated => &mut counters.refused_truncated,
+            Refusal::Version => &mut counters.refused_malformed,
             Refusal::Forged => &mut counters.refused_forged,
             Refusal::Stale | Refusal::Replayed => &mut counters.refused_replayed,
         } += 1;

@@ -280,7 +280,7 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
     let garbage = insider.seal(&[0xff; 40]);
     let oversized = vec![0; 1400];
     let truncated = &not_owner[..20];
-    for datagram in [&forged[..], &not_owner, &not_owner, &garbage, &oversized, truncated] {
+    for datagram in [&forged[..], &not_owner, &not_owner, &garbage, &oversized, truncated, &[]] {
         attacker.send_to(datagram, addr).await.unwrap();
     }
 
@@ -290,7 +290,9 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
             counters.refused_forged == before.counters.refused_forged + 1
                 && counters.refused_not_owner == before.counters.refused_not_owner + 1
                 && counters.refused_replayed == before.counters.refused_replayed + 1
-                && counters.refused_malformed == before.counters.refused_malformed + 3
+                && counters.refused_malformed == before.counters.refused_malformed + 1
+                && counters.refused_oversized == before.counters.refused_oversized + 1
+                && counters.refused_truncated == before.counters.refused_truncated + 2
         })
         .await;
     assert_eq!(after.view, before.view);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use overlay::api::{DropCount, ManagerStatus, Status, UnderlayStatus};
+use overlay::api::{DropCount, GossipStatus, ManagerStatus, Status, UnderlayStatus};
 
 use super::{Answer, Context, Json};
 use crate::eventloop::Request;
+use crate::gossip::Counters;
 use crate::state::{Local, MemberHandle};
 
 pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
@@ -43,6 +44,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
         }),
         failures: shared.local.failures.clone(),
         drops: drops(&shared.local),
+        gossip: gossip(&snapshot.counters),
     }))
 }
 
@@ -71,4 +73,21 @@ fn drops(local: &Local) -> BTreeMap<String, DropCount> {
         (reason.name().to_owned(), DropCount { packets: *packets, meaning: reason.meaning().to_owned() })
     };
     local.drops.iter().map(count).collect()
+}
+
+fn gossip(counters: &Counters) -> GossipStatus {
+    let refused = counters.refused().into_iter().filter(|(_, packets, _)| *packets > 0);
+    let count = |(reason, packets, meaning): (&str, u64, &str)| {
+        (reason.to_owned(), DropCount { packets, meaning: meaning.to_owned() })
+    };
+    GossipStatus {
+        refused: refused.map(count).collect(),
+        pushes_sent: counters.pushes_sent,
+        pushes_received: counters.pushes_received,
+        pulls_sent: counters.pulls_sent,
+        pulls_answered: counters.pulls_answered,
+        syncs: counters.syncs,
+        syncs_failed: counters.syncs_failed,
+        syncs_served: counters.syncs_served,
+    }
 }

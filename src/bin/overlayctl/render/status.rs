@@ -1,6 +1,8 @@
 //! `status` for people: what is so, then what is wrong.
 
-use overlay::api::Status;
+use std::collections::BTreeMap;
+
+use overlay::api::{DropCount, Status};
 
 use super::table::table;
 
@@ -18,17 +20,20 @@ pub(crate) fn status(status: &Status) -> String {
                 .map(|failure| [failure.attempts.to_string(), failure.action.clone(), failure.cause.clone()]),
         ));
     }
-    if !status.drops.is_empty() {
-        text.push_str("\nPackets dropped since the data path was first loaded:\n");
-        text.push_str(&table(
-            ["PACKETS", "REASON", "MEANING"],
-            status
-                .drops
-                .iter()
-                .map(|(reason, drop)| [drop.packets.to_string(), reason.clone(), drop.meaning.clone()]),
-        ));
-    }
+    text.push_str(&counts("Packets dropped since the data path was first loaded", &status.drops));
+    text.push_str(&counts("Gossip refused since the agent started", &status.gossip.refused));
     text
+}
+
+/// What was counted, unless nothing was.
+fn counts(title: &str, counts: &BTreeMap<String, DropCount>) -> String {
+    if counts.is_empty() {
+        return String::new();
+    }
+    let rows = counts
+        .iter()
+        .map(|(reason, count)| [count.packets.to_string(), reason.clone(), count.meaning.clone()]);
+    format!("\n{title}:\n{}", table(["PACKETS", "REASON", "MEANING"], rows))
 }
 
 fn facts(status: &Status) -> Vec<(&'static str, String)> {

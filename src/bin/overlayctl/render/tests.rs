@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use overlay::api::{
-    ApiError, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure, ManagerStatus, NetworkDetail,
-    NodeRow, NodeStatus, Status, UnderlayStatus,
+    ApiError, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure, GossipStatus, ManagerStatus,
+    NetworkDetail, NodeRow, NodeStatus, Status, UnderlayStatus,
 };
 use overlay::model::{Endpoint, EndpointId, Network, NetworkId, NodeId, Subnet, Vni};
 
@@ -99,6 +99,7 @@ fn ready() -> Status {
         }),
         failures: vec![],
         drops: BTreeMap::new(),
+        gossip: GossipStatus { pushes_sent: 5, syncs: 7, ..GossipStatus::default() },
     }
 }
 
@@ -125,6 +126,13 @@ fn troubled() -> Status {
             ),
             ("spoofed_source".into(), drop(3, "an endpoint sent with an address that is not its own")),
         ]),
+        gossip: GossipStatus {
+            refused: BTreeMap::from([(
+                "forged".into(),
+                drop(4, "not sealed with the cluster's key, or altered on the way"),
+            )]),
+            ..ready().gossip
+        },
         ..ready()
     }
 }
