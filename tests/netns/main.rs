@@ -10,6 +10,7 @@ mod hostile;
 mod lab;
 mod manager;
 mod membership;
+mod odd;
 mod repair;
 mod restart;
 mod scripts;
