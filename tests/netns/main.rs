@@ -13,6 +13,7 @@ mod long;
 mod manager;
 mod membership;
 mod nonsense;
+mod odd;
 mod repair;
 mod restart;
 mod scripts;
