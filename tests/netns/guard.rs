@@ -1,6 +1,6 @@
 //! Only the data path itself may send to the data port: nobody on a node can forge what another node trusts.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +15,10 @@ use crate::steps::{SOON, attach_each, create_network};
 const DATA_PORT: u16 = 4789;
 const PORT: u16 = 5005;
 
-/// The reason that such packets are counted under, on the node that they would leave.
-const REASON: &str = "foreign_sender";
+/// The reasons that such packets are counted under: on the node that they would leave, and on the one that they
+/// never leave.
+const LEAVING: &str = "foreign_sender";
+const STAYING: [&str; 2] = ["not_from_underlay", "not_our_vtep"];
 
 /// Nobody's user and group id.
 const NOBODY: u32 = 65534;
@@ -37,7 +39,7 @@ fn an_unprivileged_process_cannot_forge_vxlan() {
         let inbox = b.netns.run(|| Ok(UdpSocket::bind((b.ip4(), PORT))?))?;
         inbox.set_read_timeout(Some(Duration::from_secs(5)))?;
 
-        let before = dropped(n1)?;
+        let before = dropped(n1, LEAVING)?;
         for _ in 0..TIMES {
             // It may be refused there and then, or its packet dropped later.
             let _ = send_as_nobody(n1.netns(), &forged, n2.addr());
@@ -46,10 +48,11 @@ fn an_unprivileged_process_cannot_forge_vxlan() {
         a.netns.run(|| Ok(UdpSocket::bind((a.ip4(), 0))?.send_to(b"real", (b.ip4(), PORT))?))?;
         ensure!(receive(&inbox)? == b"real", "the forged packet was delivered");
         eventually("the forged packets are counted", SOON, || {
-            let after = dropped(n1)?;
-            ensure!(after >= before + TIMES, "{REASON}: {before} before, {after} after");
+            let after = dropped(n1, LEAVING)?;
+            ensure!(after >= before + TIMES, "{LEAVING}: {before} before, {after} after");
             Ok(())
         })?;
+        to_its_own_node(n2, &forged, &inbox)?;
 
         // The packet itself is good: where no guard stands, and the outer source is the same, it is delivered.
         let switch = lab.switch()?;
@@ -58,6 +61,26 @@ fn an_unprivileged_process_cannot_forge_vxlan() {
         ensure!(receive(&inbox)? == b"forged");
         Ok(())
     });
+}
+
+/// By loopback, which no guard stands at: to the node's own address, and to loopback's.
+fn to_its_own_node(node: &Node, forged: &Path, inbox: &UdpSocket) -> Result<()> {
+    for (to, reason) in [(node.addr(), STAYING[0]), (Ipv4Addr::LOCALHOST.into(), STAYING[1])] {
+        let before = dropped(node, reason)?;
+        for _ in 0..TIMES {
+            send_as_nobody(node.netns(), forged, to)?;
+        }
+        eventually("what is forged to the own node is counted", SOON, || {
+            let after = dropped(node, reason)?;
+            ensure!(after >= before + TIMES, "{reason}: {before} before, {after} after");
+            Ok(())
+        })?;
+    }
+    inbox.set_nonblocking(true)?;
+    let delivered = inbox.recv(&mut [0; 1500]).is_ok();
+    inbox.set_nonblocking(false)?;
+    ensure!(!delivered, "a packet that was forged to the own node was delivered");
+    Ok(())
 }
 
 /// A datagram from one endpoint to the other, in its VXLAN header (RFC 7348, section 5).
@@ -85,6 +108,6 @@ fn receive(inbox: &UdpSocket) -> Result<Vec<u8>> {
     Ok(buffer[..length].to_vec())
 }
 
-fn dropped(node: &Node) -> Result<u64> {
-    Ok(node.status()?.drops.get(REASON).map_or(0, |count| count.packets))
+fn dropped(node: &Node, reason: &str) -> Result<u64> {
+    Ok(node.status()?.drops.get(reason).map_or(0, |count| count.packets))
 }

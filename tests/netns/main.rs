@@ -6,6 +6,7 @@ mod errors;
 mod forwarders;
 mod forwarding;
 mod guard;
+mod hostile;
 mod lab;
 mod manager;
 mod membership;

@@ -100,6 +100,8 @@ reasons! {
         "A local process sent to the data port, which is Overlay's alone; find it with `ss -uap`.";
     Unreadable = 36, "unreadable",
         "A packet had more IPv6 extension headers than anyone needs, so what is behind them can't be checked; find what sends it.";
+    NotFromUnderlay = 37, "not_from_underlay",
+        "A VXLAN packet came to this node by another way than its underlay device, as from a local process or container; find what sends to the data port.";
 }
 
 #[cfg(test)]

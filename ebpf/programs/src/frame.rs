@@ -32,6 +32,23 @@ pub fn is_merged(ctx: &TcContext) -> bool {
     skb(ctx).gso_size != 0
 }
 
+/// What [`mark_seen`] writes; any number but the kernel's 0 would do.
+const SEEN: u32 = 0x6f76;
+
+/// Tells `tc_overlay` that the packet came in by the underlay device. `tc_index` stays with it on its way through the
+/// host's stack, and unlike the mark, no firewall and no socket can write it.
+#[inline(always)]
+pub fn mark_seen(ctx: &TcContext) {
+    // SAFETY: the kernel hands every program a valid context, and lets it write this field.
+    unsafe { (*ctx.skb.skb).tc_index = SEEN };
+}
+
+/// Whether `tc_underlay` has seen the packet.
+#[inline(always)]
+pub fn is_seen(ctx: &TcContext) -> bool {
+    skb(ctx).tc_index == SEEN
+}
+
 /// Reads at a byte offset from the start of the frame.
 #[inline(always)]
 pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], DropReason> {

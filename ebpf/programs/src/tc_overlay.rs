@@ -23,6 +23,14 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if tunnel.local != node.vtep {
         return Err(DropReason::NotOurVtep);
     }
+    // Local processes and containers reach the data port without passing tc_underlay, from any address they make up.
+    if !frame::is_seen(ctx) {
+        return Err(DropReason::NotFromUnderlay);
+    }
+    // The kernel takes a tag off before this hook and keeps it beside the frame.
+    if frame::skb(ctx).vlan_present != 0 {
+        return Err(DropReason::Vlan);
+    }
     let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
     // The VXLAN device has already carried congestion marks over.
     Ok(frame::deliver_to(ctx, inner.ifindex))

@@ -1,6 +1,8 @@
 //! What arrives on the underlay device: VXLAN for this node's VTEP is checked, unpacked and delivered. All else
-//! passes untouched, and so does VXLAN that the VXLAN device handles better: packets that the kernel merged
-//! (their tunnel's marks can't be taken off here), fragments, and IPv4 with options. [`crate::tc_overlay`] sees those.
+//! passes untouched, and so does VXLAN that the VXLAN device handles better: fragments, IPv4 with options, and packets
+//! that the kernel merged or has yet to cut, unless they end in the endpoint's own stack. The tunnel's marks can't be
+//! taken off those here: its stack never asks for them, but a device that the endpoint forwards to might.
+//! [`crate::tc_overlay`] sees what is left.
 
 use core::mem::MaybeUninit;
 
@@ -37,6 +39,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let at = vxlan + vxlan::LEN;
     let inner = receive::check(ctx, at, vni, &outer.source)?;
     if frame::is_merged(ctx) && !inner.ends_here {
+        frame::mark_seen(ctx);
         return Ok(Verdict::Pass);
     }
     if outer.ecn == ip::ecn::CE && inner.ecn == ip::ecn::NOT_ECT {
@@ -60,13 +63,17 @@ fn outer(ctx: &TcContext, node: &Node) -> Result<Outer, NotOurs> {
     let ethertype = frame::ethernet_at(ctx, 0).map_err(|_| NotOurs)?.ethertype;
     let mut space = MaybeUninit::uninit();
     let header = frame::load_ip(ctx, ethernet::LEN, ethertype, &mut space).map_err(|_| NotOurs)?;
-    let plain = header.length() == if header.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
-    if header.protocol() != ip::protocol::UDP || header.is_fragment() || !plain {
+    if header.protocol() != ip::protocol::UDP || header.is_later_fragment() {
         return Err(NotOurs);
     }
     let udp = ethernet::LEN + header.length();
     let port = vxlan::udp_destination(&frame::load(ctx, udp).map_err(|_| NotOurs)?);
     if port != node.data_port || header.destination() != node.vtep {
+        return Err(NotOurs);
+    }
+    let fixed = if header.is_v4() { ip::V4_LEN } else { ip::V6_LEN };
+    if header.length() != fixed || header.is_fragment() {
+        frame::mark_seen(ctx);
         return Err(NotOurs);
     }
     Ok(Outer { source: header.source(), ecn: header.ecn(), udp })
