@@ -37,11 +37,13 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let vxlan = outer.udp + vxlan::UDP_LEN;
     let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
     let at = vxlan + vxlan::LEN;
-    let inner = receive::check(ctx, at, vni, &outer.source)?;
-    if frame::is_merged(ctx) && !inner.ends_here {
+    let inner = receive::check(ctx, at, vni, &outer.source);
+    // What does not pass is counted there too, once a packet that was merged.
+    if frame::is_merged(ctx) && !matches!(&inner, Ok(inner) if inner.ends_here) {
         frame::mark_seen(ctx);
         return Ok(Verdict::Pass);
     }
+    let inner = inner?;
     if outer.ecn == ip::ecn::CE && inner.ecn == ip::ecn::NOT_ECT {
         return Err(DropReason::CongestionUnmarked);
     }
