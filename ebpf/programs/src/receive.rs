@@ -51,7 +51,8 @@ fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Resu
     check_source(vni, peer, &header, packet)?;
     let ifindex = destination(vni, &header, packet)?;
     // Only asked for what the kernel merged, so it costs the others nothing.
-    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet);
+    let present = (ctx.len() as usize).saturating_sub(offset + ethernet::LEN);
+    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet, present);
     Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here })
 }
 
@@ -90,9 +91,12 @@ fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Resu
     }
 }
 
+/// See [`Inner::ends_here`]. A packet that does not account for all that is `present` is not TCP that was merged, but
+/// whole VXLAN packets that were.
 #[inline(never)]
-fn ends_at(ifindex: u32, packet: &ip::Header) -> bool {
+fn ends_at(ifindex: u32, packet: &ip::Header, present: usize) -> bool {
     let Some(endpoint) = maps::source(ifindex) else { return false };
     let own = if packet.is_v4() { &endpoint.ip4 } else { &endpoint.ip6 };
-    endpoint.forward == 0 && packet.protocol() == ip::protocol::TCP && packet.destination() == *own
+    let whole = packet.total() == 0 || packet.total() == present;
+    endpoint.forward == 0 && whole && packet.protocol() == ip::protocol::TCP && packet.destination() == *own
 }

@@ -1,6 +1,8 @@
 //! What arrives on the underlay device: VXLAN for this node's VTEP is checked, unpacked and delivered. All else
-//! passes untouched, and so does VXLAN that the VXLAN device handles better: packets that the kernel merged
-//! (their tunnel's marks can't be taken off here), fragments, and IPv4 with options. [`crate::tc_overlay`] sees those.
+//! passes untouched, and so does VXLAN that the VXLAN device handles better: fragments, IPv4 with options, and packets
+//! that the kernel merged or has yet to cut, unless they end in the endpoint's own stack. The tunnel's marks can't be
+//! taken off those here: its stack never asks for them, but a device that the endpoint forwards to might.
+//! [`crate::tc_overlay`] sees what is left.
 
 use core::mem::MaybeUninit;
 
@@ -35,11 +37,13 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let vxlan = outer.udp + vxlan::UDP_LEN;
     let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
     let at = vxlan + vxlan::LEN;
-    let inner = receive::check(ctx, at, vni, &outer.source)?;
-    if frame::is_merged(ctx) && !inner.ends_here {
+    let inner = receive::check(ctx, at, vni, &outer.source);
+    // What does not pass is counted there too, once a packet that was merged.
+    if frame::is_merged(ctx) && !matches!(&inner, Ok(inner) if inner.ends_here) {
         frame::mark_seen(ctx);
         return Ok(Verdict::Pass);
     }
+    let inner = inner?;
     if outer.ecn == ip::ecn::CE && inner.ecn == ip::ecn::NOT_ECT {
         return Err(DropReason::CongestionUnmarked);
     }
