@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-long sim check bench clean
+.PHONY: help setup build demo test test-long sim fuzz check bench clean
 
 # Debug builds: the demo and the tests start seconds after a change.
 export OVERLAY_BIN_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
@@ -13,6 +13,9 @@ ifneq ($(shell id -u),0)
 HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 export CARGO_TARGET_$(HOST)_RUNNER := sudo --preserve-env=OVERLAY_BIN_DIR,OVERLAY_LAB_LOG
 endif
+
+# Of each fuzz target.
+FUZZ_SECONDS ?= 20
 
 SCRIPTS := .ci/run netns-scripts/demo.sh netns-scripts/lab.sh netns-scripts/lib.sh scripts/setup scripts/check-deps
 
@@ -37,6 +40,13 @@ test-long: build ## Runs the tests that take more than half a minute each (needs
 
 sim: setup ## Simulates gossip among 1,000 nodes with 100,000 endpoints, and prints how fast facts travel
 	cargo test --release -p overlayd --lib simulation::size::a_thousand_nodes -- --nocapture
+
+fuzz: ## Runs each fuzz target for a while (needs cargo-fuzz and a nightly toolchain)
+	for target in $$(ls tests/fuzz/corpus); do \
+	  mkdir -p tests/fuzz/targets/corpus/$$target; \
+	  cargo +nightly fuzz run -s none --fuzz-dir tests/fuzz/targets $$target \
+	    tests/fuzz/targets/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
 
 bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
 	cargo run --quiet -p overlay-bench

@@ -19,6 +19,8 @@
 
 mod driver;
 mod exchange;
+#[cfg(test)]
+mod hostile;
 mod membership;
 mod node;
 mod replay;

@@ -24,6 +24,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
+use self::snapshots::PUBLISH_PERIOD;
 use self::spread::PULL_PERIOD;
 use super::membership::{Identity, Membership};
 use super::seal::{Opener, Refusal, Sealer};
@@ -114,6 +115,8 @@ pub(super) struct Node {
     counters: Counters,
     /// Whether the snapshot may not show the newest.
     stale: bool,
+    /// How far apart snapshots of the newest are.
+    publish_period: Duration,
     publish_at: Option<Duration>,
     published_at: Option<Duration>,
     snapshot: Arc<Snapshot>,
@@ -157,6 +160,7 @@ impl Node {
             settled: false,
             counters: Counters::default(),
             stale: false,
+            publish_period: PUBLISH_PERIOD,
             publish_at: None,
             published_at: None,
             snapshot: Arc::new(snapshot),

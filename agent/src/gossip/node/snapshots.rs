@@ -9,9 +9,9 @@ use overlay::model::NodeId;
 use super::{Node, Output, Timer};
 use crate::gossip::Snapshot;
 
-/// Snapshots are at least this far apart, and further in a large cluster: each is built anew, which may take no more
-/// than a share of a core under steady change, …
-const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
+/// Snapshots are at least this far apart, and further in a large cluster: what follows from each is computed anew, which
+/// may take no more than a share of a core under steady change, …
+pub(super) const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
 const PUBLISH_PERIOD_PER_ENDPOINT: Duration = Duration::from_micros(3);
 /// … and those that only bring counters this far.
 const COUNT_PERIOD: Duration = Duration::from_secs(1);
@@ -21,9 +21,7 @@ impl Node {
         if !self.stale && self.counters == self.snapshot.counters {
             return;
         }
-        let endpoints = u32::try_from(self.snapshot.view.endpoint_count()).unwrap_or(u32::MAX);
-        let newest = PUBLISH_PERIOD.max(PUBLISH_PERIOD_PER_ENDPOINT * endpoints);
-        let period = if self.stale { newest } else { COUNT_PERIOD };
+        let period = if self.stale { self.publish_period } else { COUNT_PERIOD };
         let at = self.published_at.map_or(now, |last| now.max(last + period));
         if at == now {
             self.publish(now);
@@ -49,6 +47,8 @@ impl Node {
             let newest = self.store.view(&alive);
             if newest != *view {
                 view = Arc::new(newest);
+                let endpoints = u32::try_from(view.endpoint_count()).unwrap_or(u32::MAX);
+                self.publish_period = PUBLISH_PERIOD.max(PUBLISH_PERIOD_PER_ENDPOINT * endpoints);
             }
         }
         self.settled |= self.synced && self.intent.keys().all(|node| self.store.knows(*node));

@@ -1,0 +1,54 @@
+//! What a holder of the cluster key may send: real payloads with bytes changed, sealed well. Nothing panics, and the node
+//! goes on to take what is sound.
+
+use std::time::Duration;
+
+use overlay::facts::{Pull, Store};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::membership::Identity;
+use super::node::{Input, Node};
+use super::seal::{MAX_PAYLOAD, Sealer};
+use super::tests::{endpoint, fact, node, shown};
+use super::wire::Payload;
+use super::*;
+
+const KEY: [u8; 32] = [1; 32];
+
+fn addr(number: u8) -> SocketAddr {
+    ([192, 0, 2, number], 7946).into()
+}
+
+/// A push, a pull, and what membership sends.
+fn payloads() -> Vec<Vec<u8>> {
+    let delta = Store::new(node(2), 1).state(&fact(2), &[endpoint(20)]).unwrap();
+    let pull = Pull { owner: node(1), generation: 1, from: 0, to: 3 };
+    let member = postcard::to_stdvec(&foca::Member::alive(Identity::new(node(3), addr(3), 1))).unwrap();
+    vec![Payload::Push(delta).encode(), Payload::Pull(pull).encode(), Payload::Swim(&member).encode()]
+}
+
+#[test]
+fn sealed_garbage_panics_nowhere() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    let mut target = Node::new(&Identity::new(node(1), addr(1), 1), KEY, 7);
+    let peers = [2, 3].map(|number| Peer { node: node(number), addr: addr(number) });
+    target.handle(Input::Peers(peers.to_vec()), Duration::ZERO);
+    target.handle(Input::State(fact(1), vec![endpoint(10)]), Duration::ZERO);
+    let mut insider = Sealer::new(&KEY, node(3), 1);
+    for payload in payloads() {
+        for _ in 0..2000 {
+            let mut bytes = payload.clone();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] = rng.random();
+            }
+            bytes.truncate(rng.random_range(1..=MAX_PAYLOAD));
+            target.handle(Input::Datagram(insider.seal(&bytes), addr(3)), Duration::ZERO);
+        }
+    }
+    target.handle(Input::Wake, Duration::from_secs(2));
+    let counters = target.snapshot().counters;
+    assert!(counters.refused_malformed > 0 && counters.refused_not_owner > 0, "{counters:?}");
+    assert_eq!(shown(&target.snapshot(), 1), [10], "its own facts are its own");
+}
