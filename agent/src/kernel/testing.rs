@@ -73,6 +73,10 @@ impl Drop for Netns {
         if let Some((stop, thread)) = self.hold.take() {
             drop(stop);
             thread.join().unwrap();
+            // A thread can be joined a moment before the kernel takes it out of /proc.
+            while super::netns::leads_to(&self.reference) {
+                thread::yield_now();
+            }
         }
     }
 }
