@@ -8,18 +8,14 @@ use overlay_harness::lab::FORMING;
 use overlay_harness::traffic::{Ping, tcp_transfer};
 use overlay_harness::{Lab, Mesh, Node, Topology};
 
-use crate::steps::{attach_each, create_network, talk};
+use crate::steps::{attach_each, create_network, probed_mesh};
 
 #[test]
 fn nothing_is_lost_when_agents_restart() {
     Lab::run(Topology::of(3), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         lab.form_cluster()?;
-        create_network(nodes[0], "blue", &[], &nodes)?;
-        let [a, b, c] = attach_each(lab, "blue", nodes)?;
-        let beside = lab.attach(nodes[0], "blue", "beside", &[])?;
-        [&a, &b, &c].into_iter().try_for_each(|other| talk(&beside, other))?;
-        let mesh = Mesh::start(&[&a, &b, &c, &beside])?;
+        let mesh = probed_mesh(lab, nodes)?;
         for end in [Node::kill as fn(&Node) -> Result<()>, Node::stop] {
             for node in nodes {
                 end(node)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use overlay_harness::traffic::Ping;
-use overlay_harness::{Attached, Lab, Node, eventually};
+use overlay_harness::{Attached, Lab, Mesh, Node, eventually};
 
 /// What every node must notice, repair or withdraw within.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -36,6 +36,15 @@ pub(crate) fn attach_each<const N: usize>(
         talk(from, to)?;
     }
     attached.try_into().map_err(|_| anyhow::anyhow!("one endpoint a node"))
+}
+
+/// A network with an endpoint on each of three nodes and one more on the first, and probes between all of them.
+pub(crate) fn probed_mesh(lab: &Lab, nodes: [&Node; 3]) -> Result<Mesh> {
+    create_network(nodes[0], "blue", &[], &nodes)?;
+    let [a, b, c] = attach_each(lab, "blue", nodes)?;
+    let beside = lab.attach(nodes[0], "blue", "beside", &[])?;
+    [&a, &b, &c].into_iter().try_for_each(|other| talk(&beside, other))?;
+    Mesh::start(&[&a, &b, &c, &beside])
 }
 
 /// Waits until the one reaches the other by both families.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use overlay_harness::lab::FORMING;
-use overlay_harness::{Lab, Mesh, Node, Topology, binaries, eventually};
+use overlay_harness::{Lab, Node, Topology, binaries, eventually};
 
-use crate::steps::{SOON, attach_each, create_network, talk};
+use crate::steps::{SOON, probed_mesh};
 
 #[test]
 fn nothing_is_lost_when_the_maps_change_their_layout() {
@@ -14,11 +14,7 @@ fn nothing_is_lost_when_the_maps_change_their_layout() {
         let nodes: [&Node; 3] = lab.nodes();
         let releases = [binaries::overlayd_next()?, binaries::overlayd()?];
         lab.form_cluster()?;
-        create_network(nodes[0], "blue", &[], &nodes)?;
-        let [a, b, c] = attach_each(lab, "blue", nodes)?;
-        let beside = lab.attach(nodes[0], "blue", "beside", &[])?;
-        [&a, &b, &c].into_iter().try_for_each(|other| talk(&beside, other))?;
-        let mesh = Mesh::start(&[&a, &b, &c, &beside])?;
+        let mesh = probed_mesh(lab, nodes)?;
         let mut layouts = [layout(nodes[0])?, String::new()];
         // To the next release, one node after the other, and back again.
         for release in releases {
