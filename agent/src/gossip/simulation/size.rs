@@ -12,7 +12,7 @@ use overlay::facts::{Store, View};
 use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId};
 
 use super::world::{World, id};
-use crate::gossip::tests::fact;
+use crate::gossip::samples::fact;
 
 const ENDPOINTS: usize = 100;
 const LOSS: f64 = 0.01;
