@@ -38,8 +38,8 @@ test-long: build ## Runs the tests that take more than half a minute each (needs
 	cargo build -p overlayd --features next-abi --bin overlayd-next
 	cargo test --no-fail-fast -p overlay-netns --features long -- long::
 
-sim: setup ## Simulates gossip among 500 nodes with 50,000 endpoints, and prints how fast facts travel
-	cargo test --release -p overlayd --lib simulation::size::five_hundred_nodes -- --nocapture
+sim: setup ## Simulates gossip among 1,000 nodes with 100,000 endpoints, and prints how fast facts travel
+	cargo test --release -p overlayd --lib simulation::size::a_thousand_nodes -- --nocapture
 
 fuzz: ## Runs each fuzz target for a while (needs cargo-fuzz and a nightly toolchain)
 	for target in $$(ls tests/fuzz/corpus); do \
