@@ -1,5 +1,5 @@
 //! Exchanges with a hostile peer, as functions of the bytes that it sends: for `tests/fuzz`, which can't see what is
-//! private here, and for tests. Never part of a released agent.
+//! private here, and for tests. Only the feature `fuzzing` brings it.
 
 use std::collections::BTreeSet;
 use std::io;
