@@ -3,17 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use overlay::facts::Store;
+use overlay::facts::{NodeFact, Store};
+use overlay::model::Endpoint;
 use tokio::sync::mpsc;
 
 use super::driver::Command;
 use super::exchange::{State, initiate, respond};
 use super::membership::Identity;
 use super::node::{Input, Node};
-use super::samples::{addr, endpoint, fact, node, shown};
+use super::samples::{addr, endpoint, fact, node};
 use super::{Peer, Snapshot};
+
+/// When exchanges take place: a node has published by then what it knew before.
+const BEFORE: Duration = Duration::from_millis(100);
+/// When it has published what an exchange brought, and its own timers can have found nobody dead yet.
+pub(super) const AFTER: Duration = Duration::from_millis(200);
 
 /// Which side of an exchange a node is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +48,19 @@ pub fn exchange_seeds() -> [Vec<u8>; 2] {
 pub fn exchange(bytes: &[u8]) {
     for side in [Side::Begins, Side::Answers] {
         let mut target = sample(1);
-        let before = newest(&mut target);
+        let before = newest(&mut target, BEFORE);
         let (_, ended) = converse(&mut target, side, bytes);
-        let after = newest(&mut target);
-        assert_eq!(shown(&after, 1), shown(&before, 1), "{side:?}: its own facts are its own");
+        let after = newest(&mut target, AFTER);
+        assert_eq!(own(&after), own(&before), "{side:?}: its own facts are its own");
         assert!(ended.is_ok() || after.view == before.view, "{side:?}: {ended:?}, and yet facts changed");
         assert!(after.alive.is_subset(&BTreeSet::from([1, 2, 3].map(node))), "{side:?}: shows a stranger");
     }
+}
+
+/// What [`sample`] 1 shows of itself.
+fn own(snapshot: &Snapshot) -> (Option<&NodeFact>, Vec<&Endpoint>) {
+    let me = node(1);
+    (snapshot.view.node(me), snapshot.view.endpoints_of(me).collect())
 }
 
 /// One of three nodes that know one another as members. Nodes 1 and 2 have endpoints that the other does not know of; of
@@ -72,9 +85,9 @@ pub(super) fn sample(number: u8) -> Node {
     sample
 }
 
-/// What a node shows once it may publish again, but before its own timers can find anyone dead.
-pub(super) fn newest(of: &mut Node) -> std::sync::Arc<Snapshot> {
-    of.handle(Input::Wake, Duration::from_millis(100));
+/// What a node shows at that time.
+pub(super) fn newest(of: &mut Node, at: Duration) -> Arc<Snapshot> {
+    of.handle(Input::Wake, at);
     of.snapshot()
 }
 
@@ -94,7 +107,7 @@ pub(super) fn converse(node: &mut Node, side: Side, bytes: &[u8]) -> (Vec<u8>, i
     };
     let answers = async {
         while let Some(Command::Ask(ask)) = inbox.recv().await {
-            node.answer_exchange(ask, Duration::ZERO);
+            node.answer_exchange(ask, BEFORE);
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build();

@@ -8,11 +8,12 @@ use proptest::prelude::{any, prop, proptest};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::fuzzing::{Side, converse, exchange, exchange_seeds, newest, sample};
+use super::fuzzing::{AFTER, Side, converse, exchange, exchange_seeds, newest, sample};
 use super::membership::Identity;
 use super::node::{Input, Node};
-use super::samples::{addr, endpoint, fact, node, shown};
+use super::samples::{addr, endpoint, fact, node};
 use super::seal::{MAX_PAYLOAD, Sealer};
+use super::tests::shown;
 use super::wire::Payload;
 use super::*;
 
@@ -59,11 +60,11 @@ fn an_exchange_has_its_effect_once_it_is_whole() {
             let mut target = sample(me);
             let (_, ended) = converse(&mut target, side, &bytes[..length]);
             assert!(ended.is_err(), "{side:?}, {length} bytes");
-            assert!(shown(&newest(&mut target), other).is_empty(), "{side:?}, {length} bytes");
+            assert!(shown(&newest(&mut target, AFTER), other).is_empty(), "{side:?}, {length} bytes");
         }
         let mut target = sample(me);
         converse(&mut target, side, &bytes).1.unwrap();
-        let snapshot = newest(&mut target);
+        let snapshot = newest(&mut target, AFTER);
         assert_eq!([1, 2, 3].map(|node| shown(&snapshot, node)), [vec![10], vec![20], vec![31, 32]]);
     }
 }

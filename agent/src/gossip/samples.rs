@@ -5,8 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use overlay::facts::NodeFact;
 use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId, NodeId};
 
-use super::Snapshot;
-
 pub(super) fn node(number: u8) -> NodeId {
     NodeId::from_bytes([number; 16])
 }
@@ -31,9 +29,4 @@ pub(super) fn endpoint(number: u8) -> Endpoint {
         labels: Labels::new(),
         forward: false,
     }
-}
-
-/// The numbers of a node's endpoints that a snapshot shows.
-pub(super) fn shown(snapshot: &Snapshot, owner: u8) -> Vec<u8> {
-    snapshot.view.endpoints_of(node(owner)).map(|endpoint| endpoint.id.as_bytes()[0]).collect()
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::world::World;
-use super::samples::shown;
+use super::tests::shown;
 
 fn all_alive(world: &World) -> bool {
     (0..world.nodes.len()).all(|index| world.snapshot(index).alive.len() == world.nodes.len())

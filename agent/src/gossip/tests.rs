@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::samples::{endpoint, fact, node, shown};
+use super::samples::{endpoint, fact, node};
 use super::seal::Sealer;
 use super::wire::Payload;
 use super::*;
@@ -122,6 +122,11 @@ impl Member {
 fn peer_node(certificate: &CertificateDer<'_>) -> Option<NodeId> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     certificate.subject().iter_common_name().next()?.as_str().ok()?.parse().ok()
+}
+
+/// The numbers of a node's endpoints that a snapshot shows.
+pub(super) fn shown(snapshot: &Snapshot, owner: u8) -> Vec<u8> {
+    snapshot.view.endpoints_of(node(owner)).map(|endpoint| endpoint.id.as_bytes()[0]).collect()
 }
 
 #[tokio::test]
