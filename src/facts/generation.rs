@@ -185,6 +185,11 @@ impl Generation {
             .collect()
     }
 
+    /// Whether [`expire`](Self::expire) has anything to look at.
+    pub(super) fn has_tombstones(&self) -> bool {
+        self.records.values().any(|slot| slot.body.is_none())
+    }
+
     /// Drops the tombstones that were first seen here `keep` ago, unless there is a gap: what a floor says is that
     /// everything below it is known.
     pub(super) fn expire(&mut self, now: Duration, keep: Duration) {

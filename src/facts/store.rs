@@ -208,8 +208,10 @@ impl Store {
     /// Drops the tombstones and the absent owners that were kept for [`KEEP`]. `now` counts from any fixed moment;
     /// call it about once a minute.
     pub fn expire(&mut self, now: Duration, alive: &BTreeSet<NodeId>) {
-        for generation in self.owners.values_mut().flat_map(|owner| owner.generations_mut().values_mut()) {
-            generation.expire(now, KEEP);
+        // Owners without a tombstone are left alone: what they share with clones stays shared.
+        let buried = |owner: &&mut Owner| owner.generations.values().any(Generation::has_tombstones);
+        for owner in self.owners.values_mut().filter(buried) {
+            owner.generations_mut().values_mut().for_each(|generation| generation.expire(now, KEEP));
         }
         let me = self.me;
         let is_absent = |owner: &NodeId| *owner != me && !alive.contains(owner);
@@ -221,5 +223,23 @@ impl Store {
         for (owner, _) in gone {
             self.owners.remove(&owner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiry_leaves_shared_what_has_no_tombstone() {
+        let (owner, fact) = (
+            NodeId::from_bytes([1; 16]),
+            NodeFact { vtep: [192, 0, 2, 1].into(), underlay_mtu: 1500, version: String::new() },
+        );
+        let mut store = Store::new(NodeId::from_bytes([2; 16]), 1);
+        store.merge(Store::new(owner, 1).state(&fact, &[]).expect("the first statement changes something"));
+        let clone = store.clone();
+        store.expire(KEEP, &BTreeSet::from([owner]));
+        assert!(Arc::ptr_eq(&store.owners[&owner].generations, &clone.owners[&owner].generations));
     }
 }

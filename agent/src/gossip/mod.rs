@@ -19,11 +19,15 @@
 
 mod driver;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod hostile;
 mod membership;
 mod node;
 mod replay;
+#[cfg(any(test, feature = "fuzzing"))]
+mod samples;
 mod seal;
 #[cfg(test)]
 mod simulation;

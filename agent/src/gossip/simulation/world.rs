@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::gossip::membership::Identity;
 use crate::gossip::node::{Input, Node, Output};
-use crate::gossip::tests::{endpoint, fact, shown};
+use crate::gossip::samples::{endpoint, fact};
+use crate::gossip::tests::shown;
 use crate::gossip::{Peer, Snapshot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
