@@ -25,6 +25,12 @@ pub struct Part {
 }
 
 impl View {
+    /// What each node states, in the order of their ids. A part that has not changed since an earlier view is the same
+    /// `Arc` as there.
+    pub fn parts(&self) -> impl Iterator<Item = (NodeId, &Arc<Part>)> {
+        self.parts.iter().map(|(owner, part)| (*owner, part))
+    }
+
     /// What each node states of itself, in the order of their ids.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeFact)> {
         self.parts.iter().filter_map(|(owner, part)| Some((*owner, part.fact.as_ref()?)))
