@@ -9,7 +9,6 @@ use std::time::Duration;
 use overlay::api::ApiError;
 use overlay::attach;
 use overlay::config::Config;
-use overlay::facts::NodeFact;
 use overlay::intent::{Command, GrantBlock, Intent};
 use overlay::model::{Attachment, Endpoint, EndpointId};
 use overlay::reconcile::links::Underlay;
@@ -19,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use crate::kernel::netns;
-use crate::member::Member;
+use crate::member::{Member, node_fact};
 use crate::reconciler::{Reconciler, Wanted};
 use crate::state::{Local, Shared};
 use crate::store::{Key, Store};
@@ -123,7 +122,7 @@ impl EventLoop {
             self.reconcile().await;
         }
         if let Some(member) = self.member.take() {
-            member.stop().await;
+            member.stop(Duration::from_secs(self.config.restart_hold.into())).await;
         }
     }
 
@@ -268,15 +267,10 @@ impl EventLoop {
     /// Tells the other nodes what this one knows: itself, and its endpoints in networks that exist.
     fn state(&self, intent: &Intent) {
         let (Some(member), Some(underlay)) = (&self.member, &self.underlay) else { return };
-        let node = NodeFact {
-            vtep: underlay.vtep,
-            underlay_mtu: underlay.mtu,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
         let endpoints = self.attachments.values().map(|attachment| attachment.endpoint.clone());
         let endpoints =
             endpoints.filter(|endpoint| intent.networks.contains_key(&endpoint.network)).collect();
-        member.gossip().state(node, endpoints);
+        member.gossip().state(node_fact(underlay), endpoints);
     }
 
     fn publish(&self) {

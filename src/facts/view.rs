@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Key, NodeFact, endpoint, node};
+use super::{Key, NodeFact, absence, endpoint, node};
 use crate::model::{Endpoint, EndpointId, NodeId};
 
 /// The facts of the nodes that are alive.
@@ -22,6 +23,9 @@ pub struct Part {
     pub fact: Option<NodeFact>,
     /// Of its endpoints.
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
+    /// For how long its facts are to be kept while it is not reached: its agent has stopped and will be back, and its
+    /// data path goes on.
+    pub back_within: Option<Duration>,
 }
 
 impl View {
@@ -39,6 +43,11 @@ impl View {
     /// What a node states of itself.
     pub fn node(&self, node: NodeId) -> Option<&NodeFact> {
         self.parts.get(&node)?.fact.as_ref()
+    }
+
+    /// Whether a node's agent has stopped and said that it will be back.
+    pub fn is_restarting(&self, node: NodeId) -> bool {
+        self.parts.get(&node).is_some_and(|part| part.back_within.is_some())
     }
 
     /// All endpoints with their owners, in the order of both ids.
@@ -79,6 +88,7 @@ impl Part {
                     self.endpoints.insert(endpoint.id, endpoint);
                 }
             }
+            absence::KIND => self.back_within = absence::decode(body),
             _ => {}
         }
     }
