@@ -15,9 +15,10 @@ use overlay::reconcile::links::Underlay;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::kernel::netns;
+use crate::manager::insist;
 use crate::member::{Member, node_fact};
 use crate::reconciler::{Reconciler, Wanted};
 use crate::state::{Local, Shared};
@@ -26,9 +27,6 @@ use crate::store::{Key, Store};
 /// How often everything is read from the kernel and compared, whether or not anything was heard of: foreign
 /// changes to the tables, which raise no event, and steps that failed wait at most this long.
 const TICK: Duration = Duration::from_secs(5);
-
-/// How long after a manager could not take a command it is proposed again.
-const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the local API asks of the loop.
 pub enum Request {
@@ -200,17 +198,11 @@ impl EventLoop {
         while self.proposing.try_join_next().is_some() {}
     }
 
-    /// Proposes until a manager has answered: a command whose answer was lost may have been carried out.
+    /// Has a manager take these, or refuse them, whenever one can.
     fn propose(&mut self, commands: Vec<Command>) {
         let Some(member) = &self.member else { return };
         for command in commands {
-            let log = member.handle().log;
-            self.proposing.spawn(async move {
-                while let Err(error) = log.propose(command.clone()).await {
-                    debug!(%error, ?command, "not taken yet");
-                    tokio::time::sleep(PROPOSE_AGAIN).await;
-                }
-            });
+            self.proposing.spawn(insist(member.handle().log, command));
         }
     }
 
