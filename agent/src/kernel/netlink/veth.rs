@@ -87,7 +87,11 @@ impl Netlink {
             .with_context(|| format!("taking {} up", spec.ifname))?;
         self.set(LinkUnspec::new_with_index(host.index).mtu(u32::from(spec.mtu)).up().build())
             .await
-            .context("taking it up")
+            .context("taking it up")?;
+        // The far end came up with the near one, but a work of the kernel's own has still to set its queue going, and until
+        // then what it sends is dropped: an ARP request is repeated only after a second. Who asks for a single device has
+        // the kernel do so first (`linkwatch_sync_dev`, net/core/link_watch.c).
+        inside.find(&spec.ifname).await?.context("its far end vanished").map(drop)
     }
 
     /// The other end of a veth pair, if it is in this socket's namespace: both ends name each other.
