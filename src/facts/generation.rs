@@ -122,6 +122,12 @@ impl Generation {
         self.mark != before
     }
 
+    /// The owner's side: changes one record and leaves the others.
+    pub(super) fn add(&mut self, key: Key, body: Vec<u8>) {
+        self.change(key, Some(body));
+        self.head = self.mark;
+    }
+
     fn change(&mut self, key: Key, body: Option<Vec<u8>>) {
         self.mark += 1;
         self.records.insert(key, Slot { version: self.mark, body, buried: None });

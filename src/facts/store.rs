@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::digest::{self, Version};
 use super::generation::Generation;
-use super::{Delta, NodeFact, Part, Pull, View, endpoint, node};
+use super::{Delta, NodeFact, Part, Pull, View, absence, endpoint, node};
 use crate::model::{Endpoint, NodeId};
 
 /// How long a tombstone and the facts of a node that went away are kept.
@@ -82,6 +82,21 @@ impl Store {
             owner.part.take();
         }
         delta
+    }
+
+    /// States that this node's agent stops and will be back within `hold`. What it stated before stands; a node that has
+    /// stated nothing has nothing to be kept.
+    pub fn leave(&mut self, hold: Duration) {
+        let Some(owner) = self.owners.get_mut(&self.me) else { return };
+        if let Some(own) = owner.generations_mut().get_mut(&self.generation) {
+            own.add(absence::KEY, absence::encode(hold));
+            owner.part.take();
+        }
+    }
+
+    /// For how long an owner that is not reached wants its facts kept, as far as held.
+    pub fn back_within(&self, owner: NodeId) -> Option<Duration> {
+        self.owners.get(&owner)?.part().back_within
     }
 
     /// The number of this node's last change; 0 before its first statement.

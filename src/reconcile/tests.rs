@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use super::desired::{Host, effective_mtu, hooks, links, tables};
+use super::desired::{DesiredTables, Host, effective_mtu, hooks, links};
 use super::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
 use super::plan::{plan_links, plan_tables};
 use super::tables::{Destination, Program, TableAction, Tables, VtepEntry};
@@ -22,7 +22,8 @@ fn desired(world: &World, underlay: Option<&Underlay>) -> Tables {
     let host = Host { me: world.me, config: &config, underlay, mark: 7 };
     let endpoints = world.attachments.values().map(|attachment| attachment.host_ifname("ovl"));
     let ifindexes = [config.vxlan_device.clone()].into_iter().chain(endpoints).zip(99..).collect();
-    let tables = tables(&host, &world.intent, &world.view, &world.attachments, &ifindexes);
+    let mut tables = DesiredTables::default();
+    let tables = tables.update(&host, &world.intent, &world.view, &world.attachments, &ifindexes).clone();
     assert_eq!(tables.node.and_then(|node| node.vxlan_ifindex), underlay.and(NonZeroU32::new(99)));
     tables
 }
@@ -70,7 +71,8 @@ fn an_endpoint_without_a_device_names_none() {
     let world = two_nodes();
     let config = Config::default();
     let host = Host { me: world.me, config: &config, underlay: None, mark: 7 };
-    let tables = tables(&host, &world.intent, &world.view, &world.attachments, &BTreeMap::new());
+    let mut tables = DesiredTables::default();
+    let tables = tables.update(&host, &world.intent, &world.view, &world.attachments, &BTreeMap::new());
     assert_eq!(tables.sources, BTreeMap::new());
     assert!(tables.fdb.values().all(|to| matches!(to, Destination::Remote { .. })));
     assert_eq!(tables.networks.len(), 1);

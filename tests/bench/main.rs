@@ -3,12 +3,14 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest.
+//! name contains it, and leaves out the rest; `agent` and `reconcile` are such names too. `reconcile` times the core itself,
+//! so it wants an optimized build, but neither root nor a lab.
 
 mod agent;
 mod measure;
 mod paths;
 mod programs;
+mod reconcile;
 mod report;
 
 use std::time::Duration;
@@ -109,6 +111,11 @@ const WIRE: [Measurement; 2] = [
 fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
+    match chosen.as_str() {
+        "agent" => return agent::print(&effort),
+        "reconcile" => return reconcile::print(),
+        _ => {}
+    }
     {
         let lab = Lab::new(Topology::cabled())?;
         let paths = Paths::build(&lab)?;

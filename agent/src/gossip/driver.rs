@@ -33,6 +33,8 @@ const PORT_TRIES: usize = 16;
 pub(super) enum Command {
     /// What this node knows.
     State(NodeFact, Vec<Endpoint>),
+    /// This node stops, to be back within that time.
+    Leave(Duration),
     /// From an exchange.
     Ask(Ask),
 }
@@ -110,6 +112,7 @@ impl Driver {
             let input = tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::State(fact, endpoints)) => Input::State(fact, endpoints),
+                    Some(Command::Leave(hold)) => Input::Leave(hold),
                     Some(Command::Ask(ask)) => {
                         let outputs = self.node.answer_exchange(ask, self.started.elapsed());
                         self.carry_out(outputs).await;

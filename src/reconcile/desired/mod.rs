@@ -1,10 +1,11 @@
 //! What a node's kernel should hold, given intent, the facts of all nodes and its own attachments.
 
+mod claims;
 mod links;
 mod tables;
 
 pub use links::{DesiredLinks, links};
-pub use tables::tables;
+pub use tables::DesiredTables;
 
 use std::collections::BTreeSet;
 
