@@ -102,6 +102,12 @@ reasons! {
         "A packet had more IPv6 extension headers than anyone needs, so what is behind them can't be checked; find what sends it.";
     NotFromUnderlay = 37, "not_from_underlay",
         "A VXLAN packet came to this node by another way than its underlay device, as from a local process or container; find what sends to the data port.";
+    NoBackend = 38, "no_backend",
+        "A client came to a service that has no backend which could take it; check `overlayctl service ps`.";
+    NotPublished = 39, "not_published",
+        "A node passed a client's packet on to an endpoint that does not serve the port; a service that just changed if it passes, a forgery if not.";
+    NoHopsLeft = 40, "no_hops_left",
+        "A packet for outside has been through as many routers as it may; check the sender's time to live.";
 }
 
 #[cfg(test)]

@@ -226,3 +226,26 @@ impl Service {
         v6 as usize + 2 * local as usize
     }
 }
+
+impl FlowKey {
+    /// Of packets from one address and port to another, host byte order.
+    #[inline(always)]
+    pub const fn new(
+        scope: u8,
+        vni: u32,
+        protocol: u8,
+        (source, source_port): (Address, u16),
+        (destination, destination_port): (Address, u16),
+    ) -> Self {
+        Self {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            vni,
+            protocol,
+            scope,
+            padding: [0; 2],
+        }
+    }
+}

@@ -59,7 +59,7 @@ impl Address {
 
     /// Its bytes four by four, as the CPU reads them.
     #[inline(always)]
-    const fn quads(&self) -> &[u32; 4] {
+    pub(crate) const fn quads(&self) -> &[u32; 4] {
         // SAFETY: the same 16 bytes, which are aligned for it, and any of which are a valid value.
         unsafe { &*core::ptr::from_ref(self).cast() }
     }

@@ -11,6 +11,7 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ip;
 pub mod ndp;
+pub mod transport;
 pub mod vxlan;
 
 mod address;

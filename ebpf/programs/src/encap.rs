@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_set_tunnel_key};
 use aya_ebpf::programs::TcContext;
-use overlay_abi::{Address, DropReason, Node, Source};
+use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -25,7 +25,7 @@ const FLAGS: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
 #[inline(never)]
 pub fn send(
     ctx: &TcContext,
-    source: &Source,
+    vni: u32,
     peer: &Address,
     header: &ethernet::Header,
     packet: &ip::Header,
@@ -36,7 +36,7 @@ pub fn send(
         destination: *peer,
         source_port: vxlan::source_port(flow_hash(ctx)),
         destination_port: node.data_port,
-        vni: source.vni,
+        vni,
         ecn: packet.ecn(),
         inner: ctx.len() as usize,
     };
@@ -47,7 +47,7 @@ pub fn send(
         (vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
     };
     if grow(ctx, room, family as u64).is_err() {
-        return hand_to_device(ctx, node, source.vni, peer);
+        return hand_to_device(ctx, node, vni, peer);
     }
     if v4 {
         frame::store(ctx, 0, &outer.v4(header))?;

@@ -5,15 +5,19 @@
 
 mod encap;
 mod extension;
+mod flow;
 mod frame;
 mod gateway;
 mod maps;
+mod mesh;
 mod neighbour;
 mod receive;
+mod rewrite;
 mod tc_endpoint;
 mod tc_guard;
 mod tc_overlay;
 mod tc_underlay;
+mod transport;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;

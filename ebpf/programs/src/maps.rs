@@ -10,7 +10,7 @@ use overlay_abi::map::{
     ADDRESSES_SIZE, BACKENDS_SIZE, DROPS_SIZE, FDB_SIZE, FLOWS_SIZE, LOCALS_SIZE, MAGLEV_SIZE,
     NEIGHBOURS_SIZE, NETWORKS_SIZE, PORTS_SIZE, SERVICES_SIZE, SOURCES_SIZE, VIPS_SIZE, VTEPS_SIZE,
 };
-use overlay_abi::services::{Backend, Flow, FlowKey, Places, Port, Service, Vip};
+use overlay_abi::services::{Backend, Flow, FlowKey, PLACES, Places, Port, Service, Table, Vip, port_index};
 use overlay_abi::{
     Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep,
     VtepKey,
@@ -85,6 +85,66 @@ pub fn vtep(address: Address) -> Option<&'static Vtep> {
 #[inline(always)]
 pub fn source(ifindex: u32) -> Option<&'static Source> {
     lookup!(SOURCES, &ifindex)
+}
+
+/// A published port.
+#[inline(always)]
+pub fn port(udp: bool, port: u16) -> Option<&'static Port> {
+    PORTS.get(port_index(udp, port)).filter(|port| port.service != 0)
+}
+
+/// A service that has this address in the network.
+#[inline(always)]
+pub fn vip(vni: u32, address: Address) -> Option<&'static Vip> {
+    lookup!(VIPS, &NeighbourKey::new(vni, address))
+}
+
+#[inline(always)]
+pub fn service(slot: u32) -> Option<&'static Service> {
+    SERVICES.get(slot)
+}
+
+#[inline(always)]
+pub fn backend(slot: u32) -> Option<&'static Backend> {
+    BACKENDS.get(slot)
+}
+
+/// The backend's slot that a table has for a flow's hash.
+#[inline(always)]
+pub fn choose(table: &Table, hash: u32) -> u32 {
+    if table.size == 0 {
+        return 0;
+    }
+    let place = table.offset + hash % table.size;
+    match MAGLEV.get(place / PLACES) {
+        Some(places) => u32::from(places[(place % PLACES) as usize]),
+        None => 0,
+    }
+}
+
+/// The slot of the backend behind a device.
+#[inline(always)]
+pub fn local_backend(ifindex: u32) -> Option<u32> {
+    lookup!(LOCALS, &ifindex).copied()
+}
+
+/// Whether the host itself has an address.
+#[inline(always)]
+pub fn is_own(address: Address) -> bool {
+    lookup!(ADDRESSES, &VtepKey { address }).is_some()
+}
+
+/// The flow's own memory, until the program ends: the kernel may give it to another flow while it is looked at, as an
+/// LRU map reuses its elements at once. So a reader takes what it needs, and checks it.
+#[inline(always)]
+pub fn flow(key: &FlowKey) -> Option<*mut Flow> {
+    FLOWS.get_ptr_mut(key)
+}
+
+/// Keeps a flow. Where the map has no room even so, the flow is not kept.
+#[inline(always)]
+pub fn keep_flow(key: &FlowKey, flow: &Flow) {
+    let _ = FLOWS.insert(key, flow, 0);
 }
 
 /// Counts a drop on this CPU.

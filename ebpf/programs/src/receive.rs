@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::{Address, DropReason};
+use overlay_abi::{Address, DropReason, gateway_mac};
 use overlay_packet::{ethernet, ip};
 
 use crate::{frame, maps};
@@ -17,9 +17,11 @@ pub struct Inner {
     pub header: ethernet::Header,
     /// The inner ECN field.
     pub ecn: u8,
-    /// Whether the destination's own stack takes the packet: it is TCP, for the endpoint's own address, and the
-    /// endpoint does not forward.
+    /// Whether the destination's own stack takes the packet: it is TCP, for the endpoint's own address or for what
+    /// it serves, and the endpoint does not forward.
     pub ends_here: bool,
+    /// Whether it comes from outside of the network, so from its gateway: a client's packet for a service.
+    pub from_outside: bool,
 }
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
@@ -48,12 +50,17 @@ fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Resu
     let header = frame::ethernet_at(ctx, offset)?;
     let mut space = MaybeUninit::uninit();
     let packet = frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut space)?;
-    check_source(vni, peer, &header, packet)?;
+    let from_outside = header.source == gateway_mac(vni);
+    if from_outside {
+        maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
+    } else {
+        check_source(vni, peer, &header, packet)?;
+    }
     let ifindex = destination(vni, &header, packet)?;
     // Only asked for what the kernel merged, so it costs the others nothing.
     let present = (ctx.len() as usize).saturating_sub(offset + ethernet::LEN);
-    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet, present);
-    Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here })
+    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet, present, from_outside);
+    Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here, from_outside })
 }
 
 /// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.
@@ -94,9 +101,10 @@ fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Resu
 /// See [`Inner::ends_here`]. A packet that does not account for all that is `present` is not TCP that was merged, but
 /// whole VXLAN packets that were.
 #[inline(never)]
-fn ends_at(ifindex: u32, packet: &ip::Header, present: usize) -> bool {
+fn ends_at(ifindex: u32, packet: &ip::Header, present: usize, from_outside: bool) -> bool {
     let Some(endpoint) = maps::source(ifindex) else { return false };
     let own = if packet.is_v4() { &endpoint.ip4 } else { &endpoint.ip6 };
     let whole = packet.total() == 0 || packet.total() == present;
-    endpoint.forward == 0 && whole && packet.protocol() == ip::protocol::TCP && packet.destination() == *own
+    let for_it = from_outside || packet.destination() == *own;
+    endpoint.forward == 0 && whole && packet.protocol() == ip::protocol::TCP && for_it
 }

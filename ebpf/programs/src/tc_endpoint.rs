@@ -7,8 +7,8 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
-use crate::frame::{self, Outcome};
-use crate::{encap, extension, gateway, maps, neighbour};
+use crate::frame::{self, Outcome, Verdict};
+use crate::{encap, extension, gateway, maps, mesh, neighbour};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
@@ -48,7 +48,10 @@ pub fn run(ctx: &TcContext) -> Outcome {
     refuse_group(&header, packet)?;
     check_source(source, packet)?;
     if header.destination == gateway_mac(source.vni) {
-        return gateway::answer_echo(ctx, source, &header, packet);
+        return match mesh::answer(ctx, source, packet)? {
+            Verdict::Pass => gateway::answer_echo(ctx, source, &header, packet),
+            verdict => Ok(verdict),
+        };
     }
     let destination = match maps::destination(source.vni, header.destination) {
         Some(destination) => destination,
@@ -58,7 +61,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
         0 => {
             let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
             if encap::fits(ctx, packet, u32::from(mtu)) {
-                encap::send(ctx, source, &destination.vtep, &header, packet)
+                encap::send(ctx, source.vni, &destination.vtep, &header, packet)
             } else {
                 gateway::answer_too_big(ctx, source, packet, mtu)
             }

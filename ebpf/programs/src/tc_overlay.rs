@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 
 use crate::frame::{self, Outcome};
-use crate::{maps, receive};
+use crate::{maps, mesh, receive};
 
 /// The tunnel's ends.
 struct Tunnel {
@@ -32,6 +32,9 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Err(DropReason::Vlan);
     }
     let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
+    if inner.from_outside {
+        mesh::land(ctx, inner.ifindex)?;
+    }
     // The VXLAN device has already carried congestion marks over.
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }

@@ -11,11 +11,12 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::bpf_skb_ecn_set_ce;
 use aya_ebpf::programs::TcContext;
+use overlay_abi::services::node_flag;
 use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{maps, receive};
+use crate::{maps, mesh, receive};
 
 /// What the outer headers say.
 struct Outer {
@@ -33,7 +34,9 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if frame::skb(ctx).vlan_present != 0 {
         return Ok(Verdict::Pass);
     }
-    let Ok(outer) = outer(ctx, node) else { return Ok(Verdict::Pass) };
+    let Ok(outer) = outer(ctx, node) else {
+        return if node.flags & node_flag::MESH == 0 { Ok(Verdict::Pass) } else { mesh::ingress(ctx) };
+    };
     let vxlan = outer.udp + vxlan::UDP_LEN;
     let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
     let at = vxlan + vxlan::LEN;
@@ -48,6 +51,9 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Err(DropReason::CongestionUnmarked);
     }
     strip(ctx, at, &inner)?;
+    if inner.from_outside {
+        mesh::land(ctx, inner.ifindex)?;
+    }
     if outer.ecn == ip::ecn::CE && inner.ecn != ip::ecn::CE {
         // SAFETY: the context is valid.
         unsafe { bpf_skb_ecn_set_ce(ctx.skb.skb) };

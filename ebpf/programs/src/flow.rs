@@ -1,0 +1,87 @@
+//! Flows: looked up, kept, and followed through TCP's states (RFC 9293, section 3.3.2, as far as one who sees only
+//! one direction can).
+
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use overlay_abi::Address;
+use overlay_abi::services::{Flow, FlowKey, state};
+use overlay_packet::ip;
+use overlay_packet::transport::tcp;
+
+use crate::maps;
+use crate::transport::Transport;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// For how long a flow is kept without a packet, in nanoseconds: as long as Linux's connection tracking does by default
+/// (`nf_conntrack_tcp_timeout_*`, `nf_conntrack_udp_timeout*`), which is more than RFC 5382 and RFC 4787 ask for.
+#[inline(always)]
+const fn idle(protocol: u8, state: u8) -> u64 {
+    SECOND
+        * match (protocol, state) {
+            (ip::protocol::TCP, state::SYN) => 60,
+            (ip::protocol::TCP, state::ESTABLISHED) => 5 * 24 * 3600,
+            (ip::protocol::TCP, state::FIN) => 120,
+            (ip::protocol::TCP, _) => 10,
+            (_, state::ESTABLISHED) => 120,
+            _ => 30,
+        }
+}
+
+/// The live flow of that key. The kernel may give its memory to another flow at any time, so what is decided by it is
+/// read once.
+#[inline(always)]
+pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
+    let flow = maps::flow(key)?;
+    // SAFETY: the memory is the map's and stays until the program ends; any bytes in it are a valid flow.
+    let flow = unsafe { &mut *flow };
+    (now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)).then_some(flow)
+}
+
+/// Notes another packet of a flow.
+#[inline(always)]
+pub fn follow(flow: &mut Flow, transport: &Transport) {
+    flow.state = next(flow.state, transport);
+    flow.seen = now();
+}
+
+/// A flow that begins, or is seen for the first time here, with this packet.
+#[inline(always)]
+pub fn begun(
+    transport: &Transport,
+    (backend, generation): (u32, u32),
+    (address, port): (Address, u16),
+) -> Flow {
+    let state = match transport.protocol {
+        ip::protocol::TCP if transport.flags & tcp::SYN == 0 => state::ESTABLISHED,
+        _ => state::NONE,
+    };
+    let state = next(state, transport);
+    Flow { seen: now(), backend, generation, address, port, state, padding: [0; 5] }
+}
+
+#[inline(always)]
+fn next(state: u8, transport: &Transport) -> u8 {
+    if transport.protocol != ip::protocol::TCP {
+        // A second packet: more than a question that nobody answers.
+        return if state == state::NONE { state::ESTABLISHED } else { state };
+    }
+    let flags = transport.flags;
+    if flags & tcp::RST != 0 {
+        state::RST
+    } else if flags & tcp::FIN != 0 {
+        state::FIN
+    } else if flags & tcp::SYN != 0 {
+        // A new connection between the same ports, or its answer.
+        state::SYN
+    } else if state == state::SYN {
+        state::ESTABLISHED
+    } else {
+        state
+    }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper only reads the clock.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}

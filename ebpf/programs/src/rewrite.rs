@@ -1,0 +1,144 @@
+//! Changing a packet's address and port, with all checksums that cover them.
+
+use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::helpers::{bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace};
+use aya_ebpf::programs::TcContext;
+use overlay_abi::{Address, DropReason};
+use overlay_packet::{ethernet, ip, transport};
+
+use crate::frame;
+use crate::transport::Transport;
+
+/// Which end of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Source,
+    Destination,
+}
+
+/// The IPv4 header's checksum, from its start.
+const V4_CHECKSUM: usize = 10;
+
+/// What takes the place of one end's address and port.
+pub struct Change {
+    pub end: End,
+    pub address: Address,
+    /// Host byte order.
+    pub port: u16,
+}
+
+/// Where the transport's checksum is, in bytes from the start of the frame, and the helper's flags for it.
+struct Checksum {
+    at: usize,
+    flags: u64,
+}
+
+/// Changes a packet. The frame starts with its Ethernet header.
+///
+/// Offloaded checksums stay offloaded: the kernel's helpers know of them.
+#[inline(never)]
+pub fn apply(
+    ctx: &TcContext,
+    packet: &ip::Header,
+    transport: &Transport,
+    change: &Change,
+) -> Result<(), DropReason> {
+    let checksum = match transport.protocol {
+        ip::protocol::TCP => Checksum { at: transport.at + transport::tcp::CHECKSUM_AT, flags: 0 },
+        // A datagram without a checksum stays without one.
+        _ => Checksum {
+            at: transport.at + transport::udp::CHECKSUM_AT,
+            flags: u64::from(BPF_F_MARK_MANGLED_0),
+        },
+    };
+    let (old, at) = match change.end {
+        End::Source => (transport.source_port, transport.at),
+        End::Destination => (transport.destination_port, transport.at + 2),
+    };
+    if old != change.port {
+        let (old, new) = (u64::from(old.to_be()), u64::from(change.port.to_be()));
+        replace_l4(ctx, &checksum, old, new, 2)?;
+        frame::store(ctx, at, &[change.port.to_be()])?;
+    }
+    let old = match change.end {
+        End::Source => packet.source(),
+        End::Destination => packet.destination(),
+    };
+    let second = usize::from(change.end == End::Destination);
+    if packet.is_v4() {
+        address4(ctx, &checksum, ethernet::LEN + 12 + second * 4, &old, &change.address)
+    } else {
+        address6(ctx, &checksum, ethernet::LEN + 8 + second * 16, &old, &change.address)
+    }
+}
+
+#[inline(never)]
+fn address4(
+    ctx: &TcContext,
+    checksum: &Checksum,
+    at: usize,
+    old: &Address,
+    new: &Address,
+) -> Result<(), DropReason> {
+    let (old, new) = (old.words()[3], new.words()[3]);
+    replace_l3(ctx, u64::from(old), u64::from(new), 4)?;
+    replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    frame::store(ctx, at, &[new])
+}
+
+#[inline(never)]
+fn address6(
+    ctx: &TcContext,
+    checksum: &Checksum,
+    at: usize,
+    old: &Address,
+    new: &Address,
+) -> Result<(), DropReason> {
+    let (mut old, mut new) = (old.words(), new.words());
+    // SAFETY: both are 16 bytes, a multiple of 4 as the helper asks.
+    let difference = unsafe { bpf_csum_diff(old.as_mut_ptr(), 16, new.as_mut_ptr(), 16, 0) };
+    replace_l4(ctx, checksum, 0, difference as u64, u64::from(BPF_F_PSEUDO_HDR))?;
+    frame::store(ctx, at, &new)
+}
+
+/// Takes one off an IPv4 packet's time to live, or an IPv6 packet's hop limit, as a router does.
+#[inline(never)]
+pub fn count_hop(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason> {
+    let hops = packet.hop_limit();
+    if hops <= 1 {
+        return Err(DropReason::NoHopsLeft);
+    }
+    if !packet.is_v4() {
+        return frame::store(ctx, ethernet::LEN + 7, &[hops - 1]);
+    }
+    let word = |hops: u8| u64::from(u16::from_ne_bytes([hops, packet.protocol()]));
+    replace_l3(ctx, word(hops), word(hops - 1), 2)?;
+    frame::store(ctx, ethernet::LEN + 8, &[hops - 1])
+}
+
+/// Has the kernel change the IPv4 header's checksum for a number of `size` bytes.
+#[inline(always)]
+fn replace_l3(ctx: &TcContext, old: u64, new: u64, size: u64) -> Result<(), DropReason> {
+    // SAFETY: the context is valid, the rest plain numbers.
+    checked(unsafe { bpf_l3_csum_replace(ctx.skb.skb, (ethernet::LEN + V4_CHECKSUM) as u32, old, new, size) })
+}
+
+/// The same for TCP's or UDP's checksum.
+#[inline(always)]
+fn replace_l4(
+    ctx: &TcContext,
+    checksum: &Checksum,
+    old: u64,
+    new: u64,
+    flags: u64,
+) -> Result<(), DropReason> {
+    // SAFETY: the context is valid, the rest plain numbers.
+    checked(unsafe {
+        bpf_l4_csum_replace(ctx.skb.skb, checksum.at as u32, old, new, checksum.flags | flags)
+    })
+}
+
+#[inline(always)]
+fn checked(result: i64) -> Result<(), DropReason> {
+    if result == 0 { Ok(()) } else { Err(DropReason::RewriteFailed) }
+}
