@@ -237,15 +237,6 @@ impl FlowKey {
         (source, source_port): (Address, u16),
         (destination, destination_port): (Address, u16),
     ) -> Self {
-        Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
-            vni,
-            protocol,
-            scope,
-            padding: [0; 2],
-        }
+        Self { source, destination, source_port, destination_port, vni, protocol, scope, padding: [0; 2] }
     }
 }

@@ -12,7 +12,7 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
-use crate::frame::{self, Outcome, Verdict};
+use crate::frame;
 use crate::maps;
 
 /// The kernel is told of the inner Ethernet header alone; counting VXLAN's in breaks the segmentation of TCP.
@@ -22,6 +22,7 @@ const FLAGS: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
     | BPF_F_ADJ_ROOM_FIXED_GSO as u64
     | INNER_L2;
 
+/// Redirects the frame, wrapped, to a peer.
 #[inline(never)]
 pub fn send(
     ctx: &TcContext,
@@ -29,7 +30,7 @@ pub fn send(
     peer: &Address,
     header: &ethernet::Header,
     packet: &ip::Header,
-) -> Outcome {
+) -> Result<(), DropReason> {
     let node = maps::node().ok_or(DropReason::NoNode)?;
     let outer = vxlan::Outer {
         source: node.vtep,
@@ -57,7 +58,7 @@ pub fn send(
     ctx.set_mark(node.mark);
     // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the outer destination.
     unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
-    Ok(Verdict::Redirect)
+    Ok(())
 }
 
 /// A function of its own, so that the stack has room for one family's headers at a time.
@@ -83,7 +84,7 @@ fn grow(ctx: &TcContext, by: usize, family: u64) -> Result<(), DropReason> {
 
 /// Has the VXLAN device send the frame as it is. The device copies the inner ECN field by itself.
 #[inline(never)]
-fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Outcome {
+fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Result<(), DropReason> {
     if node.vxlan_ifindex == 0 {
         return Err(DropReason::EncapFailed);
     }
@@ -109,7 +110,8 @@ fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Out
         return Err(DropReason::EncapFailed);
     }
     ctx.set_mark(node.mark);
-    Ok(frame::send_to(node.vxlan_ifindex))
+    frame::send_to(node.vxlan_ifindex);
+    Ok(())
 }
 
 /// Whether the packet, or each segment that the kernel will cut it into, fits `mtu` bytes.

@@ -1,4 +1,4 @@
-//! The maps, all pinned by name, so that a restarted agent finds them as they were. Programs only read them,
+//! The maps, all but the scratch memory pinned by name, so that a restarted agent finds them as they were. Programs only read them,
 //! but for DROPS and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
@@ -15,6 +15,8 @@ use overlay_abi::{
     Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep,
     VtepKey,
 };
+
+use crate::mesh::Work;
 
 #[map]
 static NODE: Array<Node> = Array::pinned(1, 0);
@@ -44,6 +46,8 @@ static LOCALS: HashMap<u32, u32> = HashMap::pinned(LOCALS_SIZE, BPF_F_NO_PREALLO
 static ADDRESSES: HashMap<VtepKey, u32> = HashMap::pinned(ADDRESSES_SIZE, BPF_F_NO_PREALLOC);
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(FLOWS_SIZE, 0);
+#[map]
+static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
 
@@ -145,6 +149,13 @@ pub fn flow(key: &FlowKey) -> Option<*mut Flow> {
 #[inline(always)]
 pub fn keep_flow(key: &FlowKey, flow: &Flow) {
     let _ = FLOWS.insert(key, flow, 0);
+}
+
+/// This CPU's scratch memory, with what its last user left in it.
+#[inline(always)]
+pub fn work() -> Option<&'static mut Work> {
+    // SAFETY: no other program runs on this CPU until this one ends, and each looks it up once.
+    WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
 }
 
 /// Counts a drop on this CPU.

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::bpf_redirect_neigh;
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{Backend, FlowKey, Port, Service, port_flag, scope};
+use overlay_abi::services::{Backend, Flow, FlowKey, Port, Service, port_flag, scope};
 use overlay_abi::{Address, DropReason, Source, gateway_mac};
 use overlay_packet::transport::{flow_hash, tcp};
 use overlay_packet::{ethernet, ip};
@@ -19,35 +19,86 @@ use crate::rewrite::{self, Change, End};
 use crate::transport::{self, Transport};
 use crate::{encap, flow, maps};
 
-/// A client's packet that came in by the underlay device, if it is one.
+/// What is known of the packet at hand. There is one a CPU, in a map, since the stack has no room for it.
+pub struct Work {
+    header: ethernet::Header,
+    packet: MaybeUninit<ip::Header>,
+    transport: Transport,
+    key: FlowKey,
+    flow: Flow,
+    change: Change,
+}
+
+/// Reads the packet's headers. `None` if it is not TCP or UDP.
 #[inline(never)]
+fn read(ctx: &TcContext, work: &mut Work) -> bool {
+    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
+    work.header = header;
+    match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
+        Ok(packet) => transport::read(ctx, 0, packet, &mut work.transport),
+        Err(_) => false,
+    }
+}
+
+impl Work {
+    #[inline(always)]
+    fn packet(&self) -> &ip::Header {
+        // SAFETY: read() has written all of it, or an earlier one has; any bytes are a valid value.
+        unsafe { self.packet.assume_init_ref() }
+    }
+
+    /// Where the packet comes from.
+    #[inline(always)]
+    fn source(&self) -> (Address, u16) {
+        (self.packet().source(), self.transport.source_port)
+    }
+
+    /// Where it goes to.
+    #[inline(always)]
+    fn destination(&self) -> (Address, u16) {
+        (self.packet().destination(), self.transport.destination_port)
+    }
+}
+
+/// A client's packet that came in by the underlay device, if it is one.
+#[inline(always)]
 pub fn ingress(ctx: &TcContext) -> Outcome {
-    let Ok(mut header) = frame::ethernet_at(ctx, 0) else { return Ok(Verdict::Pass) };
-    let mut space = MaybeUninit::uninit();
-    let Ok(packet) = frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut space) else {
+    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
+    if !is_for_service(ctx, work) {
         return Ok(Verdict::Pass);
+    }
+    forward(ctx, work)?;
+    Ok(Verdict::Redirect)
+}
+
+/// Whether the packet is for a published port of this host.
+#[inline(never)]
+fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
+    read(ctx, work) && published(&work.transport).is_some() && maps::is_own(work.packet().destination())
+}
+
+/// Sends the packet to its backend.
+#[inline(never)]
+fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
+    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
+    let slot = match known(work) {
+        0 => choose(work, port),
+        slot => slot,
     };
-    let mut transport = Transport::default();
-    if !transport::read(ctx, 0, packet, &mut transport) {
-        return Ok(Verdict::Pass);
-    }
-    let Some(port) = published(&transport) else { return Ok(Verdict::Pass) };
-    if !maps::is_own(packet.destination()) {
-        return Ok(Verdict::Pass);
-    }
-    let backend = backend(packet, &transport, port)?;
-    header.source = gateway_mac(backend.vni);
-    header.destination = backend.mac;
+    let backend = maps::backend(slot).filter(|backend| backend.generation != 0);
+    let backend = backend.ok_or(DropReason::NoBackend)?;
+    work.header.source = gateway_mac(backend.vni);
+    work.header.destination = backend.mac;
     if backend.ifindex == 0 {
-        // TODO too big
-        if !encap::fits(ctx, packet, u32::from(backend.mtu)) {
+        if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
             return Err(DropReason::TooBig);
         }
-        return encap::send(ctx, backend.vni, &backend.vtep, &header, packet);
+        return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
-    frame::store(ctx, 0, &header.words())?;
-    arrive(ctx, packet, &transport, backend, port)?;
-    Ok(frame::deliver_to(ctx, backend.ifindex))
+    frame::store(ctx, 0, &work.header.words())?;
+    arrive(ctx, work, backend, port)?;
+    frame::deliver_to(ctx, backend.ifindex);
+    Ok(())
 }
 
 #[inline(always)]
@@ -55,117 +106,120 @@ fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
 }
 
-/// The backend that the flow has, or gets.
+/// The slot of the backend that the flow has, if it is still there; 0 for none.
 #[inline(never)]
-fn backend(
-    packet: &ip::Header,
-    transport: &Transport,
-    port: &Port,
-) -> Result<&'static Backend, DropReason> {
-    let client = (packet.source(), transport.source_port);
-    let asked = (packet.destination(), transport.destination_port);
-    let key = FlowKey::new(scope::MESH, 0, transport.protocol, client, asked);
-    if let Some(flow) = flow::find(&key) {
-        let (slot, generation) = (flow.backend, flow.generation);
-        match maps::backend(slot) {
-            Some(backend) if backend.generation == generation => {
-                flow::follow(flow, transport);
-                return Ok(backend);
-            }
-            _ => {}
+fn known(work: &mut Work) -> u32 {
+    work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
+    let Some(flow) = flow::find(&work.key) else { return 0 };
+    let (slot, generation) = (flow.backend, flow.generation);
+    match maps::backend(slot) {
+        Some(backend) if backend.generation == generation => {
+            flow::follow(flow, &work.transport);
+            slot
         }
+        _ => 0,
     }
-    let ports = u32::from(client.1) << 16 | u32::from(asked.1);
-    let hash = flow_hash(&client.0, &asked.0, ports, transport.protocol);
-    let service = maps::service(port.service).ok_or(DropReason::NoBackend)?;
-    let table = Service::table(!packet.is_v4(), port.flags & port_flag::LOCAL_ONLY != 0);
+}
+
+/// The slot of the backend that a new flow gets, of which its key is made already; 0 for none.
+#[inline(never)]
+fn choose(work: &mut Work, port: &Port) -> u32 {
+    let key = &work.key;
+    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
+    let hash = flow_hash(&key.source, &key.destination, ports, key.protocol);
+    let Some(service) = maps::service(port.service) else { return 0 };
+    let table = Service::table(!key.source.is_v4(), port.flags & port_flag::LOCAL_ONLY != 0);
     let slot = maps::choose(&service.tables[table & 3], hash);
-    let backend = maps::backend(slot).ok_or(DropReason::NoBackend)?;
+    let Some(backend) = maps::backend(slot) else { return 0 };
     // A table may be written anew while it is read; then what is read is of another service.
-    if backend.generation == 0 || backend.service != port.service {
-        return Err(DropReason::NoBackend);
+    if backend.service != port.service {
+        return 0;
     }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
-    if transport.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
-        let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
-        maps::keep_flow(&key, &flow);
+    if key.protocol != ip::protocol::TCP || work.transport.flags & tcp::SYN == 0 {
+        work.flow = flow::begun(&work.transport, (slot, backend.generation), (Address::NONE, 0));
+        maps::keep_flow(&work.key, &work.flow);
     }
-    Ok(backend)
+    slot
 }
 
 /// Gives a client's packet to a backend here: the backend's address and port take the place of those that the client
 /// asked for, which are kept for the answer. The frame starts with its Ethernet header.
+#[inline(always)]
+fn arrive(ctx: &TcContext, work: &mut Work, backend: &Backend, port: &Port) -> Result<(), DropReason> {
+    remember(work, backend, port)?;
+    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+}
+
+/// Fills in what must be changed, and keeps what the client asked for.
 #[inline(never)]
-fn arrive(
-    ctx: &TcContext,
-    packet: &ip::Header,
-    transport: &Transport,
-    backend: &Backend,
-    port: &Port,
-) -> Result<(), DropReason> {
-    let own = if packet.is_v4() { &backend.ip4 } else { &backend.ip6 };
+fn remember(work: &mut Work, backend: &Backend, port: &Port) -> Result<(), DropReason> {
+    let own = if work.packet().is_v4() { backend.ip4 } else { backend.ip6 };
     if own.is_none() {
         return Err(DropReason::NoBackend);
     }
-    remember(packet, transport, backend, (*own, port.target));
-    let change = Change { end: End::Destination, address: *own, port: port.target };
-    rewrite::apply(ctx, packet, transport, &change)
+    work.change = Change { end: End::Destination, address: own, port: port.target };
+    work.key =
+        FlowKey::new(scope::RETURN, backend.vni, work.transport.protocol, (own, port.target), work.source());
+    let asked = work.destination();
+    match flow::find(&work.key) {
+        Some(flow) if flow.address == asked.0 && flow.port == asked.1 => flow::follow(flow, &work.transport),
+        _ => {
+            work.flow = flow::begun(&work.transport, (0, 0), asked);
+            maps::keep_flow(&work.key, &work.flow);
+        }
+    }
+    Ok(())
 }
 
 /// What a peer sent on from a client, unpacked, to the backend behind a device here.
 #[inline(never)]
 pub fn land(ctx: &TcContext, ifindex: u32) -> Result<(), DropReason> {
-    let header = frame::ethernet_at(ctx, 0)?;
-    let mut space = MaybeUninit::uninit();
-    let packet = frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut space)?;
-    let mut transport = Transport::default();
-    if !transport::read(ctx, 0, packet, &mut transport) {
+    let work = maps::work().ok_or(DropReason::NotPublished)?;
+    if !read(ctx, work) {
         return Err(DropReason::NotPublished);
     }
     let slot = maps::local_backend(ifindex).ok_or(DropReason::NotPublished)?;
     let backend = maps::backend(slot).ok_or(DropReason::NotPublished)?;
-    let port = published(&transport).ok_or(DropReason::NotPublished)?;
+    let port = published(&work.transport).ok_or(DropReason::NotPublished)?;
     if port.service != backend.service {
         return Err(DropReason::NotPublished);
     }
-    arrive(ctx, packet, &transport, backend, port)
-}
-
-#[inline(never)]
-fn remember(packet: &ip::Header, transport: &Transport, backend: &Backend, own: (Address, u16)) {
-    let client = (packet.source(), transport.source_port);
-    let asked = (packet.destination(), transport.destination_port);
-    let key = FlowKey::new(scope::RETURN, backend.vni, transport.protocol, own, client);
-    match flow::find(&key) {
-        Some(flow) if flow.address == asked.0 && flow.port == asked.1 => flow::follow(flow, transport),
-        _ => maps::keep_flow(&key, &flow::begun(transport, (0, 0), asked)),
-    }
+    arrive(ctx, work, backend, port)
 }
 
 /// What an endpoint sends to its gateway: if it answers a client outside, it goes there, as if from where the client
 /// had asked. It passes if it does not.
-#[inline(never)]
-pub fn answer(ctx: &TcContext, source: &Source, packet: &ip::Header) -> Outcome {
-    let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
-    let mut transport = Transport::default();
-    if !transport::read(ctx, 0, packet, &mut transport) {
+#[inline(always)]
+pub fn answer(ctx: &TcContext, source: &Source) -> Outcome {
+    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
+    if !is_answer(ctx, source, work) {
         return Ok(Verdict::Pass);
     }
-    let Some(asked) = asked(source, packet, &transport) else { return Ok(Verdict::Pass) };
-    rewrite::count_hop(ctx, packet)?;
-    let change = Change { end: End::Source, address: asked.0, port: asked.1 };
-    rewrite::apply(ctx, packet, &transport, &change)?;
-    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the destination.
-    unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    send(ctx, work)?;
     Ok(Verdict::Redirect)
 }
 
+/// Whether a client waits for it; then what must be changed is filled in.
 #[inline(never)]
-fn asked(source: &Source, packet: &ip::Header, transport: &Transport) -> Option<(Address, u16)> {
-    let own = (packet.source(), transport.source_port);
-    let client = (packet.destination(), transport.destination_port);
-    let key = FlowKey::new(scope::RETURN, source.vni, transport.protocol, own, client);
-    let flow = flow::find(&key)?;
-    flow::follow(flow, transport);
-    Some((flow.address, flow.port))
+fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
+    if !read(ctx, work) {
+        return false;
+    }
+    work.key =
+        FlowKey::new(scope::RETURN, source.vni, work.transport.protocol, work.source(), work.destination());
+    let Some(flow) = flow::find(&work.key) else { return false };
+    flow::follow(flow, &work.transport);
+    work.change = Change { end: End::Source, address: flow.address, port: flow.port };
+    true
+}
+
+#[inline(never)]
+fn send(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
+    let node = maps::node().ok_or(DropReason::NoNode)?;
+    rewrite::count_hop(ctx, work.packet())?;
+    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
+    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the destination.
+    unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    Ok(())
 }

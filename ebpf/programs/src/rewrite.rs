@@ -133,9 +133,7 @@ fn replace_l4(
     flags: u64,
 ) -> Result<(), DropReason> {
     // SAFETY: the context is valid, the rest plain numbers.
-    checked(unsafe {
-        bpf_l4_csum_replace(ctx.skb.skb, checksum.at as u32, old, new, checksum.flags | flags)
-    })
+    checked(unsafe { bpf_l4_csum_replace(ctx.skb.skb, checksum.at as u32, old, new, checksum.flags | flags) })
 }
 
 #[inline(always)]

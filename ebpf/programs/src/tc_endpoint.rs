@@ -48,7 +48,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
     refuse_group(&header, packet)?;
     check_source(source, packet)?;
     if header.destination == gateway_mac(source.vni) {
-        return match mesh::answer(ctx, source, packet)? {
+        return match mesh::answer(ctx, source)? {
             Verdict::Pass => gateway::answer_echo(ctx, source, &header, packet),
             verdict => Ok(verdict),
         };
@@ -61,7 +61,8 @@ pub fn run(ctx: &TcContext) -> Outcome {
         0 => {
             let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
             if encap::fits(ctx, packet, u32::from(mtu)) {
-                encap::send(ctx, source.vni, &destination.vtep, &header, packet)
+                encap::send(ctx, source.vni, &destination.vtep, &header, packet)?;
+                Ok(Verdict::Redirect)
             } else {
                 gateway::answer_too_big(ctx, source, packet, mtu)
             }

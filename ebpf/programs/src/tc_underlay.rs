@@ -37,6 +37,12 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let Ok(outer) = outer(ctx, node) else {
         return if node.flags & node_flag::MESH == 0 { Ok(Verdict::Pass) } else { mesh::ingress(ctx) };
     };
+    unpack(ctx, &outer)
+}
+
+/// A function of its own, so that the mesh has the stack to itself.
+#[inline(never)]
+fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
     let vxlan = outer.udp + vxlan::UDP_LEN;
     let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
     let at = vxlan + vxlan::LEN;
