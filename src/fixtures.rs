@@ -7,7 +7,9 @@ use crate::api::EndpointAttach;
 use crate::attach::Situation;
 use crate::facts::{NodeFact, View};
 use crate::intent::{Cluster, Command, CreateNetwork, Intent, IntentError, Reply, apply};
-use crate::model::{Attachment, EndpointId, MacAddr, NetnsId, NetnsRef, Network, NetworkId, Node, NodeId};
+use crate::model::{
+    Attachment, Availability, EndpointId, MacAddr, NetnsId, NetnsRef, Network, NetworkId, Node, NodeId,
+};
 
 pub(crate) fn node_id(n: u8) -> NodeId {
     NodeId::from_bytes([n; 16])
@@ -21,9 +23,11 @@ pub(crate) fn node(n: u8) -> Node {
         addr: IpAddr::from([192, 0, 2, n]),
         gossip_port: 7946,
         api_port: 2377,
+        data_port: 4789,
         manager: n == 1,
         underlay: vec!["192.0.2.0/24".parse().unwrap()],
         version: "0.1.0".to_owned(),
+        availability: Availability::Active,
     }
 }
 
@@ -104,6 +108,7 @@ pub(crate) fn attachment(n: u8, network: &Network, ip4: [u8; 4]) -> Attachment {
             aliases: Vec::new(),
             labels: BTreeMap::new(),
             forward: false,
+            service: None,
         },
         netns: netns(n.into()),
         ifname: "eth0".to_owned(),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Block, Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply};
-use crate::model::{Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
+use crate::model::{Availability, Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
 
 /// The lowest VNI that is chosen: lower ones, and with them all VLAN ids, are left to other VXLAN users.
 const FIRST_VNI: u32 = 4097;
@@ -44,7 +44,10 @@ fn init_cluster(intent: &mut Intent, cluster: &Cluster, node: &Node) -> Result<R
 }
 
 fn put_node(intent: &mut Intent, node: &Node) -> Result<Reply, IntentError> {
-    if intent.nodes.get(&node.id) == Some(node) {
+    let known = intent.nodes.get(&node.id);
+    let availability = known.map_or(Availability::Active, |known| known.availability);
+    let node = &Node { availability, ..node.clone() };
+    if known == Some(node) {
         return Ok(Reply::Done);
     }
     for other in intent.nodes.values().filter(|other| other.id != node.id) {

@@ -11,7 +11,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Network, NetworkId, Node, NodeId, Subnet};
+use crate::model::{
+    Availability, EndpointId, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Subnet,
+};
 
 pub use apply::apply;
 pub use blocks::{Block, Grants};
@@ -31,6 +33,8 @@ pub struct Intent {
     pub networks: BTreeMap<NetworkId, Network>,
     /// Which node may hand out which addresses of each network.
     pub grants: BTreeMap<NetworkId, Grants>,
+    /// The services.
+    pub services: BTreeMap<ServiceId, Service>,
 }
 
 /// What makes the cluster this one.
@@ -69,6 +73,17 @@ impl Intent {
     /// The network of that name.
     pub fn network_named(&self, name: &Name) -> Option<&Network> {
         self.networks.values().find(|network| network.name == *name)
+    }
+
+    /// The service of that name.
+    pub fn service_named(&self, name: &Name) -> Option<&Service> {
+        self.services.values().find(|service| service.name == *name)
+    }
+
+    /// Whether a backend of `service` on `node` takes new flows.
+    pub fn takes_flows(&self, service: &Service, backend: EndpointId, node: NodeId) -> bool {
+        let availability = self.nodes.get(&node).map(|node| node.availability);
+        !service.drained.contains(&backend) && availability.is_some_and(|it| it != Availability::Drain)
     }
 
     /// The block of `network` that `address` is in.

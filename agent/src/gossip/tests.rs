@@ -143,6 +143,7 @@ pub(super) fn endpoint(number: u8) -> Endpoint {
         aliases: vec![],
         labels: Labels::new(),
         forward: false,
+        service: None,
     }
 }
 
