@@ -8,7 +8,8 @@ use crate::attach::Situation;
 use crate::facts::{NodeFact, View};
 use crate::intent::{Cluster, Command, CreateNetwork, Intent, IntentError, Reply, apply};
 use crate::model::{
-    Attachment, Availability, EndpointId, MacAddr, NetnsId, NetnsRef, Network, NetworkId, Node, NodeId,
+    Affinity, Attachment, Availability, EndpointId, EndpointMode, MacAddr, Membership, NetnsId, NetnsRef,
+    Network, NetworkId, Node, NodeId, Seconds, Service, ServiceId, SourceIp, Unavailable, Weight,
 };
 
 pub(crate) fn node_id(n: u8) -> NodeId {
@@ -113,6 +114,29 @@ pub(crate) fn attachment(n: u8, network: &Network, ip4: [u8; 4]) -> Attachment {
         netns: netns(n.into()),
         ifname: "eth0".to_owned(),
     }
+}
+
+/// Service `n`, called `s<n>`, which is reached by nothing yet.
+pub(crate) fn service(n: u8, networks: &[&Network]) -> Service {
+    Service {
+        id: ServiceId::from_bytes([n; 16]),
+        name: format!("s{n}").parse().unwrap(),
+        networks: networks.iter().map(|network| network.id).collect(),
+        publish: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
+        source_ip: SourceIp::Preserve,
+        affinity: Affinity::None,
+        stop_grace_period: Seconds(10),
+        unavailable: Unavailable::Reject,
+        vips: Vec::new(),
+        drained: BTreeSet::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// What makes an endpoint a backend of [`service`] `n`.
+pub(crate) fn membership(n: u8, weight: u16) -> Option<Membership> {
+    Some(Membership { service: format!("s{n}").parse().unwrap(), weight: Weight::new(weight).unwrap() })
 }
 
 /// What one node knows, owned.

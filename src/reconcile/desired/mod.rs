@@ -1,9 +1,11 @@
 //! What a node's kernel should hold, given intent, the facts of all nodes and its own attachments.
 
 mod links;
+mod services;
 mod tables;
 
 pub use links::{DesiredLinks, links};
+pub use services::{DesiredServices, MaglevTable, Shortage, services};
 pub use tables::tables;
 
 use std::collections::BTreeSet;

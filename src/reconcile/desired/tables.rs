@@ -17,7 +17,7 @@ use crate::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, Tab
 ///
 /// While a cluster is partitioned, two endpoints may claim one address or MAC in a network. The winner is always
 /// the same one then: a local endpoint keeps its own MAC; otherwise the lowest (node, endpoint) has it. A
-/// gateway's address is never an endpoint's.
+/// gateway's address is never an endpoint's, nor is a service's.
 ///
 /// `ifindexes` are those of the VXLAN device and of the host ends of veth pairs, by name. A local endpoint without one has no device yet,
 /// and so no entry that would name it.
@@ -49,7 +49,7 @@ pub fn tables(
             .map(|network| (network.vni, network_entry(network, effective_mtu(network, view, host.underlay))))
             .collect(),
         fdb: fdb(host.me, &networks, view, &peers, &locals),
-        neighbours: neighbours(host.me, &networks, view, &peers, attachments),
+        neighbours: neighbours(host.me, intent, &networks, view, &peers, attachments),
         vteps: vteps(host, view, &peers),
         sources: locals.into_iter().collect(),
     }
@@ -92,7 +92,7 @@ fn source(network: &Network, endpoint: &Endpoint) -> Source {
 
 /// The VTEPs of the other living nodes. One at our own address is what this host was before it joined anew:
 /// packets for it would come back to us.
-fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, IpAddr> {
+pub(super) fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, IpAddr> {
     let reachable = |vtep: IpAddr| {
         host.underlay
             .is_none_or(|own| vtep != own.vtep && UnderlayFamily::of(vtep) == UnderlayFamily::of(own.vtep))
@@ -103,7 +103,11 @@ fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, IpAddr> {
         .collect()
 }
 
-fn vteps(host: &Host<'_>, view: &View, peers: &BTreeMap<NodeId, IpAddr>) -> BTreeMap<IpAddr, VtepEntry> {
+pub(super) fn vteps(
+    host: &Host<'_>,
+    view: &View,
+    peers: &BTreeMap<NodeId, IpAddr>,
+) -> BTreeMap<IpAddr, VtepEntry> {
     let own = host.underlay.map_or(u16::MAX, |underlay| underlay.mtu);
     let mut vteps: BTreeMap<IpAddr, VtepEntry> = BTreeMap::new();
     for (node, vtep) in peers {
@@ -149,8 +153,10 @@ fn fdb(
     fdb
 }
 
+/// The gateway answers for the virtual addresses of services.
 fn neighbours(
     me: NodeId,
+    intent: &Intent,
     networks: &BTreeMap<NetworkId, &Network>,
     view: &View,
     peers: &BTreeMap<NodeId, IpAddr>,
@@ -166,11 +172,13 @@ fn neighbours(
         .collect();
     endpoints.sort_by_key(|(claim, ..)| *claim);
 
-    let mut neighbours: BTreeMap<(Vni, IpAddr), MacAddr> = networks
+    let gateways = networks
         .values()
-        .flat_map(|network| network.subnets.iter().map(|subnet| (network.vni, subnet.gateway)))
-        .map(|(vni, gateway)| ((vni, gateway), MacAddr::gateway(vni)))
-        .collect();
+        .flat_map(|network| network.subnets.iter().map(|subnet| (network.vni, subnet.gateway)));
+    let vips = intent.services.values().flat_map(|service| &service.vips);
+    let vips = vips.filter_map(|vip| Some((networks.get(&vip.network)?.vni, vip.address)));
+    let mut neighbours: BTreeMap<(Vni, IpAddr), MacAddr> =
+        gateways.chain(vips).map(|(vni, address)| ((vni, address), MacAddr::gateway(vni))).collect();
     for (_, vni, endpoint) in endpoints {
         for address in endpoint.addresses() {
             neighbours.entry((vni, address)).or_insert(endpoint.mac);

@@ -1,16 +1,20 @@
 //! Plans, applied to a model of the kernel.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::desired::DesiredLinks;
-use super::links::{LinkAction, Links, Veth, VethSpec, Vxlan};
-use super::plan::{plan_links, plan_tables};
-use super::tables::{Destination, NetworkEntry, NodeEntry, Source, TableAction, Tables, VtepEntry};
 use crate::fixtures::netns;
 use crate::model::{MacAddr, Vni};
+use crate::reconcile::desired::DesiredLinks;
+use crate::reconcile::links::{LinkAction, Links, Veth, VethSpec, Vxlan};
+use crate::reconcile::plan::{plan_links, plan_tables};
+use crate::reconcile::tables::{
+    Destination, NetworkEntry, NodeEntry, Source, TableAction, Tables, VtepEntry,
+};
 
 /// Does to the model what the agent does to the kernel, and is as strict: what is there is not made again, and
 /// what is not there is neither changed nor removed.

@@ -1,5 +1,11 @@
 //! The data path's tables: what the BPF programs should know.
 
+mod services;
+
+pub use services::{
+    BackendEntry, Place, PortEntry, ServiceAction, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
+};
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
