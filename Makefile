@@ -49,7 +49,7 @@ fuzz: ## Runs each fuzz target for a while (needs cargo-fuzz and a nightly toolc
 	done
 
 bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
-	cargo run --quiet -p overlay-bench
+	cargo run --quiet -p overlay-bench --config profile.dev.package.overlay.opt-level=3
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check

@@ -11,7 +11,8 @@ pub(super) enum Purpose {
     /// The order in which a backend wants a table's places. All nodes agree on it: it changes only together with all
     /// of them.
     Order,
-    /// What a table is made of.
+    /// What a table is made of. It changes with the way in which tables are filled, or an agent would take those of
+    /// the release before it for its own.
     Table,
     /// Who is in a slot.
     Backend,

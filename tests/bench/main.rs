@@ -3,13 +3,14 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest.
+//! name contains it, and leaves out the rest; `services` chooses what needs no lab.
 
 mod agent;
 mod measure;
 mod paths;
 mod programs;
 mod report;
+mod services;
 
 use std::time::Duration;
 
@@ -109,6 +110,12 @@ const WIRE: [Measurement; 2] = [
 fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
+    if chosen.is_empty() || chosen == services::NAME {
+        services::print()?;
+    }
+    if chosen == services::NAME {
+        return Ok(());
+    }
     {
         let lab = Lab::new(Topology::cabled())?;
         let paths = Paths::build(&lab)?;
