@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use crate::api::EndpointAttach;
 use crate::attach::Situation;
 use crate::facts::{NodeFact, View};
-use crate::intent::{Cluster, Command, CreateNetwork, Intent, IntentError, Reply, apply};
+use crate::intent::{Cluster, Command, CreateNetwork, CreateService, Intent, IntentError, Reply, apply};
 use crate::model::{
-    Attachment, Availability, EndpointId, MacAddr, NetnsId, NetnsRef, Network, NetworkId, Node, NodeId,
+    Affinity, Attachment, Availability, EndpointId, EndpointMode, MacAddr, NetnsId, NetnsRef, Network,
+    NetworkId, Node, NodeId, Protocol, Publish, PublishMode, Seconds, Service, ServiceId, SourceIp,
+    Unavailable,
 };
 
 pub(crate) fn node_id(n: u8) -> NodeId {
@@ -74,6 +76,34 @@ pub(crate) fn network(intent: &mut Intent, request: CreateNetwork) -> Result<Net
         Reply::Network(network) => Ok(network),
         other => panic!("{other:?}"),
     }
+}
+
+/// A service of the networks that [`create`] made with those numbers.
+pub(crate) fn create_service(n: u8, name: &str, networks: &[u8], publish: &[Publish]) -> CreateService {
+    CreateService {
+        id: ServiceId::from_bytes([n; 16]),
+        name: name.parse().unwrap(),
+        networks: networks.iter().map(|n| NetworkId::from_bytes([*n; 16])).collect(),
+        publish: publish.to_vec(),
+        endpoint_mode: EndpointMode::Vip,
+        source_ip: SourceIp::Preserve,
+        affinity: Affinity::None,
+        stop_grace_period: Seconds(10),
+        unavailable: Unavailable::Reject,
+        labels: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn service(intent: &mut Intent, request: CreateService) -> Result<Service, IntentError> {
+    match apply(intent, &Command::CreateService(request))? {
+        Reply::Service(service) => Ok(service),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// TCP ports, published in the ingress mode.
+pub(crate) fn publish(ports: &str, target: u16) -> Publish {
+    Publish::new(ports.parse().unwrap(), target, Protocol::Tcp, PublishMode::Ingress).unwrap()
 }
 
 pub(crate) fn netns(n: u64) -> NetnsRef {
