@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use crate::fixtures::{World, attachment, create, membership, network, node_id, service};
+use crate::fixtures::{World, attachment, bare_service, create, membership, network, node_id};
 use crate::model::{
     Attachment, Availability, EndpointId, Network, Protocol, Publish, PublishMode, ServiceId, Vip,
 };
@@ -95,7 +95,7 @@ fn remove_service(world: &mut World, n: u8) {
 fn serve(world: &mut World, n: u8, shape: &Shape) {
     let networks: [Network; 2] = ["dual", "mynet"].map(|name| world.network(name));
     let networks: Vec<&Network> = networks.iter().take(1 + usize::from(shape.both_networks)).collect();
-    let mut new = service(n, &networks);
+    let mut new = bare_service(n, &networks);
     new.id = ServiceId::from_bytes([shape.id; 16]);
     let address = |network: &Network| match network.name.as_str() {
         "dual" => vec![IpAddr::from([10, 2, 0, 100 + n]), [0xfd00, 0, 0, 0, 0, 0, 1, n.into()].into()],

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::underlay;
 use crate::config::Config;
-use crate::fixtures::{World, attachment, create, membership, network, node_id, service};
+use crate::fixtures::{World, attachment, bare_service, create, membership, network, node_id};
 use crate::lb::Table;
 use crate::model::{
     Attachment, Availability, EndpointId, MacAddr, Network, Protocol, Publish, PublishMode, Service,
@@ -67,7 +67,7 @@ fn world() -> World {
     let mynet = world.network("mynet");
     let ingress = publish("8080", 80, Protocol::Tcp, PublishMode::Ingress);
     let vip = Vip { network: mynet.id, address: IpAddr::from([10, 1, 0, 2]) };
-    put(&mut world, Service { publish: vec![ingress], vips: vec![vip], ..service(1, &[&mynet]) });
+    put(&mut world, Service { publish: vec![ingress], vips: vec![vip], ..bare_service(1, &[&mynet]) });
     world.hold(backend(11, &mynet, 1, 1));
     world.elsewhere(2, backend(12, &mynet, 1, 3));
     world

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{after, backend, desired, endpoint, leads_to, only, publish, put, service_mut, world};
-use crate::fixtures::{World, node_id, service};
+use crate::fixtures::{World, bare_service, node_id};
 use crate::lb::maglev;
 use crate::model::{EndpointId, Protocol, PublishMode, Service, ServiceId};
 use crate::reconcile::desired::DesiredServices;
@@ -59,7 +59,7 @@ fn all_nodes_choose_the_same_backend() {
     two.hold(backend(12, &mynet, 1, 3));
     two.elsewhere(1, backend(11, &mynet, 1, 1));
     // A service that is gone has the first slots of node 1.
-    put(&mut one, Service { vips: Vec::new(), ..service(2, &[&mynet]) });
+    put(&mut one, Service { vips: Vec::new(), ..bare_service(2, &[&mynet]) });
     one.elsewhere(3, backend(13, &mynet, 2, 1));
     let publish = publish("1", 1, Protocol::Tcp, PublishMode::Ingress);
     service_mut(&mut one, 2).publish.push(publish);
