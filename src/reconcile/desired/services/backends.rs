@@ -1,6 +1,6 @@
 //! Who the backends are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::View;
 use crate::intent::Intent;
@@ -66,17 +66,24 @@ pub(super) fn known(
     backends
 }
 
-/// Adds the backends elsewhere that are `observed` and not known. Users may have removed or drained them since.
-pub(super) fn keep(backends: &mut Backends, wanted: &Wanted<'_>, intent: &Intent, observed: &ServiceTables) {
-    for entry in observed.backends.values() {
+/// Adds the backends elsewhere that are `observed` and of which nothing is known. Users may have removed or drained
+/// them since.
+pub(super) fn keep(
+    backends: &mut Backends,
+    wanted: &Wanted<'_>,
+    intent: &Intent,
+    view: &View,
+    observed: &ServiceTables,
+) {
+    let known: BTreeSet<EndpointId> = view.endpoints().map(|(_, endpoint)| endpoint.id).collect();
+    for entry in observed.backends.values().filter(|entry| !known.contains(&entry.endpoint)) {
         let service = observed.services.get(&entry.service).and_then(|held| wanted.get(&held.service));
         let (Some((slot, service)), Place::Remote { .. }) = (service, entry.place) else { continue };
-        let networks = service.networks.iter().filter_map(|id| intent.networks.get(id));
-        if !networks.map(|network| network.vni).any(|vni| vni == entry.vni) {
-            continue;
+        let mut networks = service.networks.iter().filter_map(|id| intent.networks.get(id));
+        if networks.any(|network| network.vni == entry.vni) {
+            let accepts = entry.accepts && !service.drained.contains(&entry.endpoint);
+            let kept = BackendEntry { service: *slot, accepts, ..*entry };
+            backends.entry(service.id).or_default().entry(entry.endpoint).or_insert(kept);
         }
-        let accepts = entry.accepts && !service.drained.contains(&entry.endpoint);
-        let kept = BackendEntry { service: *slot, accepts, ..*entry };
-        backends.entry(service.id).or_default().entry(entry.endpoint).or_insert(kept);
     }
 }

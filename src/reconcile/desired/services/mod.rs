@@ -58,7 +58,7 @@ pub fn services(
     let wanted = wanted(intent, &present, observed, &mut desired.shortages);
     let mut backends = backends::known(&wanted, host, intent, view, attachments, ifindexes);
     if !complete {
-        backends::keep(&mut backends, &wanted, intent, observed);
+        backends::keep(&mut backends, &wanted, intent, view, observed);
     }
     let found = observed.backends.iter();
     let mut slots = Slots::observed(found.map(|(slot, entry)| (*slot, (entry.endpoint, entry.generation))));

@@ -29,6 +29,12 @@ fn a_restart_keeps_the_backends_elsewhere() {
     let entry = only(drained.tables.services.values());
     assert_eq!(leads_to(&drained, entry.all.v4), [endpoint(11), endpoint(13)]);
     assert_eq!(desired(&restarted, &before, true).tables.backends.len(), 2);
+
+    // The peer is heard of again: its endpoint belongs to another service now.
+    let mut heard = restarted.clone();
+    heard.elsewhere(2, backend(12, &mynet, 2, 3));
+    assert_eq!(desired(&heard, &before, false).tables.backends.len(), 2);
+
     restarted.intent.networks.remove(&mynet.id);
     assert_eq!(desired(&restarted, &before, false).tables.backends, BTreeMap::new());
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{after, backend, desired, only, world};
-use crate::lb::{Region, ServiceSlot, Slot as _, Table};
+use crate::lb::{BackendSlot, Generation, Region, ServiceSlot, Slot as _, Table};
 use crate::model::ServiceId;
 use crate::reconcile::desired::Shortage;
-use crate::reconcile::tables::{ServiceEntry, ServiceTables};
+use crate::reconcile::tables::{BackendEntry, ServiceEntry, ServiceTables};
 
 #[test]
 fn for_want_of_room_a_table_is_smaller_and_that_is_said() {
@@ -54,4 +54,19 @@ fn a_service_too_many_is_left_out_and_that_is_said() {
     assert_eq!(full.tables, ServiceTables::default());
     assert_eq!(full.shortages, BTreeSet::from([Shortage::Services { service: "s1".parse().unwrap() }]));
     assert_eq!(desired(&world, &after(&world, &observed), true).shortages, BTreeSet::new());
+}
+
+#[test]
+fn a_backend_too_many_is_left_out_and_that_is_said() {
+    let world = world();
+    let entry = *after(&world, &ServiceTables::default()).backends.values().next().unwrap();
+    let foreign =
+        BackendEntry { generation: Generation::of(ServiceId::from_bytes([9; 16]), entry.endpoint), ..entry };
+    // All slots but one.
+    let backends = (2..=BackendSlot::MAX).map(|slot| (BackendSlot::new(slot).unwrap(), foreign));
+    let observed = ServiceTables { backends: backends.collect(), ..Default::default() };
+    let full = desired(&world, &observed, true);
+    assert_eq!(full.tables.backends.len(), 1);
+    assert_eq!(full.maglev[&only(full.tables.services.values()).all.v4.unwrap()].members.len(), 1);
+    assert_eq!(full.shortages, BTreeSet::from([Shortage::Backends { service: "s1".parse().unwrap() }]));
 }
