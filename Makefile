@@ -38,18 +38,21 @@ test-long: build ## Runs the tests that take more than half a minute each (needs
 	cargo build -p overlayd --features next-abi --bin overlayd-next
 	cargo test --no-fail-fast -p overlay-netns --features long -- long::
 
-sim: setup ## Simulates gossip among 500 nodes with 50,000 endpoints, and prints how fast facts travel
-	cargo test --release -p overlayd --lib simulation::size::five_hundred_nodes -- --nocapture
+sim: setup ## Simulates gossip among 1,000 nodes with 100,000 endpoints, and prints how fast facts travel
+	cargo test --release -p overlayd --lib simulation::size::a_thousand_nodes -- --nocapture
 
-fuzz: ## Runs each fuzz target for a while (needs cargo-fuzz and a nightly toolchain)
+fuzz: ## Runs each fuzz target for a while
+	@scripts/setup fuzz
 	for target in $$(ls tests/fuzz/corpus); do \
 	  mkdir -p tests/fuzz/targets/corpus/$$target; \
-	  cargo +nightly fuzz run -s none --fuzz-dir tests/fuzz/targets $$target \
+	  cargo fuzz run -s none --fuzz-dir tests/fuzz/targets $$target \
 	    tests/fuzz/targets/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
 bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
-	cargo run --quiet -p overlay-bench --config profile.dev.package.overlay.opt-level=3
+	cargo run --quiet -p overlay-bench
+	cargo run --quiet --release -p overlay-bench reconcile
+	cargo run --quiet --release -p overlay-bench services
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check

@@ -6,9 +6,11 @@ use overlay::reconcile::links::LinkAction;
 
 use crate::kernel::bpf;
 use crate::kernel::netlink::Netlink;
+use crate::member::Member;
 use crate::report::advice;
+use crate::store::Store;
 
-/// Removes pins (which stops the data path), devices, and the state directory; goes on after an error, and
+/// Tells the other nodes, removes pins (which stops the data path), devices, and the state directory; goes on after an error, and
 /// reports all of them.
 ///
 /// # Errors
@@ -19,6 +21,11 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
             format!("overlayd runs here and answers on {}", config.socket.display()),
             "stop it first: `systemctl stop overlayd`",
         ));
+    }
+    if let Err(error) = withdraw(config).await {
+        println!(
+            "could not tell the other nodes, which may keep this one's endpoints for a while: {error:#}"
+        );
     }
     let mut failed = Vec::new();
     let mut step = |what: String, result: anyhow::Result<()>| match result {
@@ -36,6 +43,14 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(advice(format!("could not remove {}", failed.join("; ")), "mend what it names, then run it again"))
+}
+
+/// Has the other nodes forget this one's endpoints, rather than wait for its return.
+async fn withdraw(config: &Config) -> anyhow::Result<()> {
+    if !config.state_dir.exists() {
+        return Ok(());
+    }
+    Member::withdraw(config, &Store::open(&config.state_dir)?).await
 }
 
 async fn devices(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {

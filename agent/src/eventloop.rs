@@ -9,17 +9,17 @@ use std::time::Duration;
 use overlay::api::ApiError;
 use overlay::attach;
 use overlay::config::Config;
-use overlay::facts::NodeFact;
 use overlay::intent::{Command, GrantBlock, Intent};
 use overlay::model::{Attachment, Endpoint, EndpointId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::kernel::netns;
-use crate::member::Member;
+use crate::manager::insist;
+use crate::member::{Member, node_fact};
 use crate::reconciler::{Reconciler, Wanted};
 use crate::state::{Local, Shared};
 use crate::store::{Key, Store};
@@ -27,9 +27,6 @@ use crate::store::{Key, Store};
 /// How often everything is read from the kernel and compared, whether or not anything was heard of: foreign
 /// changes to the tables, which raise no event, and steps that failed wait at most this long.
 const TICK: Duration = Duration::from_secs(5);
-
-/// How long after a manager could not take a command it is proposed again.
-const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the local API asks of the loop.
 pub enum Request {
@@ -123,7 +120,7 @@ impl EventLoop {
             self.reconcile().await;
         }
         if let Some(member) = self.member.take() {
-            member.stop().await;
+            member.stop(Duration::from_secs(self.config.restart_hold.into())).await;
         }
     }
 
@@ -201,17 +198,11 @@ impl EventLoop {
         while self.proposing.try_join_next().is_some() {}
     }
 
-    /// Proposes until a manager has answered: a command whose answer was lost may have been carried out.
+    /// Has a manager take these, or refuse them, whenever one can.
     fn propose(&mut self, commands: Vec<Command>) {
         let Some(member) = &self.member else { return };
         for command in commands {
-            let log = member.handle().log;
-            self.proposing.spawn(async move {
-                while let Err(error) = log.propose(command.clone()).await {
-                    debug!(%error, ?command, "not taken yet");
-                    tokio::time::sleep(PROPOSE_AGAIN).await;
-                }
-            });
+            self.proposing.spawn(insist(member.handle().log, command));
         }
     }
 
@@ -268,15 +259,10 @@ impl EventLoop {
     /// Tells the other nodes what this one knows: itself, and its endpoints in networks that exist.
     fn state(&self, intent: &Intent) {
         let (Some(member), Some(underlay)) = (&self.member, &self.underlay) else { return };
-        let node = NodeFact {
-            vtep: underlay.vtep,
-            underlay_mtu: underlay.mtu,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
         let endpoints = self.attachments.values().map(|attachment| attachment.endpoint.clone());
         let endpoints =
             endpoints.filter(|endpoint| intent.networks.contains_key(&endpoint.network)).collect();
-        member.gossip().state(node, endpoints);
+        member.gossip().state(node_fact(underlay), endpoints);
     }
 
     fn publish(&self) {

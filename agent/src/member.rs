@@ -6,15 +6,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlay::api::ApiError;
 use overlay::config::Config;
+use overlay::facts::NodeFact;
 use overlay::hex;
 use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
+use overlay::reconcile::links::Underlay;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
 use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name};
+use crate::kernel::netlink::Netlink;
 use crate::manager::{IntentLog, Local, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
@@ -22,6 +25,9 @@ use crate::store::{Key, Store};
 
 /// How often a changed description of this node is proposed while no manager takes it.
 const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long a node that is being removed tries to reach the others.
+const WITHDRAWING: Duration = Duration::from_secs(3);
 
 /// A membership in effect.
 pub struct Member {
@@ -61,6 +67,27 @@ impl Member {
         let (intent, facts) = (log.watch(), gossip.watch());
         info!(node = %node.short(), %addr, manager = server.is_some(), "member of the cluster");
         Ok(Some(Self { node, addr, log, server, gossip, intent, facts, helpers }))
+    }
+
+    /// Takes back what the stored membership's last boot stated and asked to be kept: this node is being removed. Tells as
+    /// many nodes as it reaches in a moment, and those tell the rest.
+    ///
+    /// # Errors
+    /// A port that is taken, a store that can't be read or written, no underlay.
+    pub async fn withdraw(config: &Config, store: &Store) -> anyhow::Result<()> {
+        let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(()) };
+        let manager = store.get::<Authority>(Key::ClusterCa)?.is_some();
+        let addr = stored_addr(store, identity.node, manager)?;
+        let intent = store.get::<Intent>(intent_key(manager))?.unwrap_or_default();
+        let underlay = Netlink::open()?.underlay(addr).await?;
+        let (_peers, known) = watch::channel(peers_of(&intent));
+        let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
+        gossip.state(node_fact(&underlay), Vec::new());
+        let all = |snapshot: &Snapshot| snapshot.synced && snapshot.alive.len() >= intent.nodes.len();
+        drop(tokio::time::timeout(WITHDRAWING, gossip.watch().wait_for(|now| all(now))).await);
+        gossip.pushed().await;
+        gossip.stop().await;
+        Ok(())
     }
 
     /// This node.
@@ -114,10 +141,13 @@ impl Member {
         self.facts.mark_unchanged();
     }
 
-    /// Ends everything that talks to other nodes.
-    pub async fn stop(self) {
+    /// Ends everything that talks to other nodes. They are asked to keep this node's facts for `hold`, if that is not zero.
+    pub async fn stop(self, hold: Duration) {
         for helper in self.helpers {
             helper.abort();
+        }
+        if !hold.is_zero() {
+            self.gossip.leave(hold).await;
         }
         self.gossip.stop().await;
         if let Some(server) = self.server {
@@ -131,10 +161,23 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What this node states of itself.
+pub fn node_fact(underlay: &Underlay) -> NodeFact {
+    NodeFact {
+        vtep: underlay.vtep,
+        underlay_mtu: underlay.mtu,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Where the intent is stored.
+const fn intent_key(manager: bool) -> Key {
+    if manager { Key::Intent } else { Key::IntentCopy }
+}
+
 /// The address that this node advertises, as the intent that it last held says.
 fn stored_addr(store: &Store, node: NodeId, manager: bool) -> Result<IpAddr, ApiError> {
-    let key = if manager { Key::Intent } else { Key::IntentCopy };
-    let intent = store.get::<Intent>(key)?.unwrap_or_default();
+    let intent = store.get::<Intent>(intent_key(manager))?.unwrap_or_default();
     let addr = intent.nodes.get(&node).map(|node| node.addr);
     addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
 }

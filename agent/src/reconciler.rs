@@ -36,12 +36,19 @@ pub struct Wanted<'a> {
     pub underlay: Option<&'a Underlay>,
 }
 
+impl<'a> Wanted<'a> {
+    const fn host(&self, config: &'a Config, mark: u32) -> desired::Host<'a> {
+        desired::Host { me: self.me, config, underlay: self.underlay, mark }
+    }
+}
+
 /// The kernel's state and what is wrong with it.
 pub struct Reconciler {
     config: Config,
     netlink: Netlink,
     data_path: DataPath,
     mark: u32,
+    desired: desired::DesiredTables,
     /// What the tables hold, as far as known; read anew by [`Reconciler::forget`].
     tables: Option<Tables>,
     failures: BTreeMap<String, Failure>,
@@ -52,8 +59,8 @@ pub struct Reconciler {
 impl Reconciler {
     /// Takes over what an earlier run left in the kernel. `mark` tells the data path's packets from others'.
     pub fn new(config: Config, netlink: Netlink, data_path: DataPath, mark: u32) -> Self {
-        let (tables, failures, veths) = Default::default();
-        Self { config, netlink, data_path, mark, tables, failures, veths }
+        let (desired, tables, failures, veths) = Default::default();
+        Self { config, netlink, data_path, mark, desired, tables, failures, veths }
     }
 
     /// Makes the next pass read everything from the kernel, so that foreign changes are seen.
@@ -101,7 +108,8 @@ impl Reconciler {
     async fn links(&self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<Observed> {
         let (vxlan, prefix) = (&self.config.vxlan_device, &self.config.veth_prefix);
         let observed = self.netlink.observe(vxlan, prefix).await.context("cannot list the devices")?;
-        let desired = desired::links(&self.host(wanted), wanted.intent, wanted.view, wanted.attachments);
+        let host = wanted.host(&self.config, self.mark);
+        let desired = desired::links(&host, wanted.intent, wanted.view, wanted.attachments);
         let actions = plan::plan_links(&desired, &observed.links, wanted.complete);
         if actions.is_empty() {
             return Ok(observed);
@@ -126,10 +134,10 @@ impl Reconciler {
             Some(tables) => tables,
             None => self.data_path.observe().context("cannot read the data path's maps")?,
         };
-        let desired =
-            desired::tables(&self.host(wanted), wanted.intent, wanted.view, wanted.attachments, ifindexes);
+        let host = wanted.host(&self.config, self.mark);
+        let desired = self.desired.update(&host, wanted.intent, wanted.view, wanted.attachments, ifindexes);
         let mut now = observed;
-        for action in plan::plan_tables(&desired, &now, wanted.complete) {
+        for action in plan::plan_tables(desired, &now, wanted.complete) {
             debug!(%action, "table");
             let result = self.data_path.apply(&action);
             if result.is_ok() {
@@ -144,7 +152,7 @@ impl Reconciler {
     /// A hook that an earlier agent's program serves keeps it until the facts are complete: that program may read
     /// maps of another layout, which hold the peers' entries when ours do not yet.
     fn hooks(&mut self, wanted: &Wanted<'_>, links: &Links, pass: &mut Pass) -> anyhow::Result<()> {
-        let desired = desired::hooks(&self.host(wanted), links);
+        let desired = desired::hooks(&wanted.host(&self.config, self.mark), links);
         let mut earlier = false;
         for (program, ifname) in &desired {
             if self.data_path.attached(*program, ifname).unwrap_or(false) {
@@ -174,10 +182,6 @@ impl Reconciler {
             }
         }
         Ok(())
-    }
-
-    const fn host<'a>(&'a self, wanted: &Wanted<'a>) -> desired::Host<'a> {
-        desired::Host { me: wanted.me, config: &self.config, underlay: wanted.underlay, mark: self.mark }
     }
 }
 

@@ -96,6 +96,8 @@ pub struct NodeRow {
 pub enum NodeStatus {
     /// It answers.
     Ready,
+    /// Its agent was stopped and is to be back soon; its facts are kept and its data path goes on.
+    Restarting,
     /// It does not, and its facts are withdrawn.
     Down,
 }

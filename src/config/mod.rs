@@ -35,6 +35,9 @@ pub struct Config {
     pub vxlan_device: String,
     /// What the host ends of endpoints' veth pairs start with, 1 to 4 bytes.
     pub veth_prefix: String,
+    /// For how many seconds after this agent was stopped in good order the other nodes keep its endpoints: its data path
+    /// goes on. 0: no longer than after a crash, which is some five.
+    pub restart_hold: u16,
     /// What is logged, as `tracing-subscriber`'s filter: `info`, `overlayd=debug`, …
     pub log: String,
 }
@@ -52,6 +55,7 @@ impl Default for Config {
             advertise_addr: None,
             vxlan_device: "overlay0".into(),
             veth_prefix: "ovl".into(),
+            restart_hold: 120,
             log: "info".into(),
         }
     }
@@ -59,7 +63,7 @@ impl Default for Config {
 
 impl Config {
     /// Every key of the file, sorted.
-    pub const KEYS: [&'static str; 11] = [
+    pub const KEYS: [&'static str; 12] = [
         "advertise_addr",
         "api_port",
         "bpf_dir",
@@ -67,6 +71,7 @@ impl Config {
         "gossip_port",
         "hostname",
         "log",
+        "restart_hold",
         "socket",
         "state_dir",
         "veth_prefix",
@@ -125,6 +130,7 @@ impl Overrides {
             vxlan_device: self.vxlan_device.unwrap_or(config.vxlan_device),
             veth_prefix: self.veth_prefix.unwrap_or(config.veth_prefix),
             log: self.log.unwrap_or(config.log),
+            ..config
         };
         config.validate()?;
         Ok(config)

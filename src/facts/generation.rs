@@ -122,6 +122,12 @@ impl Generation {
         self.mark != before
     }
 
+    /// The owner's side: changes one record and leaves the others.
+    pub(super) fn add(&mut self, key: Key, body: Vec<u8>) {
+        self.change(key, Some(body));
+        self.head = self.mark;
+    }
+
     fn change(&mut self, key: Key, body: Option<Vec<u8>>) {
         self.mark += 1;
         self.records.insert(key, Slot { version: self.mark, body, buried: None });
@@ -183,6 +189,11 @@ impl Generation {
             .filter(|(_, slot)| slot.version > from && slot.version <= to)
             .map(|(key, slot)| Record { key: *key, version: slot.version, body: slot.body.clone() })
             .collect()
+    }
+
+    /// Whether [`expire`](Self::expire) has anything to look at.
+    pub(super) fn has_tombstones(&self) -> bool {
+        self.records.values().any(|slot| slot.body.is_none())
     }
 
     /// Drops the tombstones that were first seen here `keep` ago, unless there is a gap: what a floor says is that

@@ -38,6 +38,7 @@
 //! - *A floor is a fact*: whoever has a floor holds every live key up to it, so what a whole state lacks below
 //!   its floor is deleted.
 
+mod absence;
 mod digest;
 mod endpoint;
 mod generation;

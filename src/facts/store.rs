@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::digest::{self, Version};
 use super::generation::Generation;
-use super::{Delta, NodeFact, Part, Pull, View, endpoint, node};
+use super::{Delta, NodeFact, Part, Pull, View, absence, endpoint, node};
 use crate::model::{Endpoint, NodeId};
 
 /// How long a tombstone and the facts of a node that went away are kept.
@@ -82,6 +82,21 @@ impl Store {
             owner.part.take();
         }
         delta
+    }
+
+    /// States that this node's agent stops and will be back within `hold`. What it stated before stands; a node that has
+    /// stated nothing has nothing to be kept.
+    pub fn leave(&mut self, hold: Duration) {
+        let Some(owner) = self.owners.get_mut(&self.me) else { return };
+        if let Some(own) = owner.generations_mut().get_mut(&self.generation) {
+            own.add(absence::KEY, absence::encode(hold));
+            owner.part.take();
+        }
+    }
+
+    /// For how long an owner that is not reached wants its facts kept, as far as held.
+    pub fn back_within(&self, owner: NodeId) -> Option<Duration> {
+        self.owners.get(&owner)?.part().back_within
     }
 
     /// The number of this node's last change; 0 before its first statement.
@@ -208,8 +223,10 @@ impl Store {
     /// Drops the tombstones and the absent owners that were kept for [`KEEP`]. `now` counts from any fixed moment;
     /// call it about once a minute.
     pub fn expire(&mut self, now: Duration, alive: &BTreeSet<NodeId>) {
-        for generation in self.owners.values_mut().flat_map(|owner| owner.generations_mut().values_mut()) {
-            generation.expire(now, KEEP);
+        // Owners without a tombstone are left alone: what they share with clones stays shared.
+        let buried = |owner: &&mut Owner| owner.generations.values().any(Generation::has_tombstones);
+        for owner in self.owners.values_mut().filter(buried) {
+            owner.generations_mut().values_mut().for_each(|generation| generation.expire(now, KEEP));
         }
         let me = self.me;
         let is_absent = |owner: &NodeId| *owner != me && !alive.contains(owner);
@@ -221,5 +238,23 @@ impl Store {
         for (owner, _) in gone {
             self.owners.remove(&owner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiry_leaves_shared_what_has_no_tombstone() {
+        let (owner, fact) = (
+            NodeId::from_bytes([1; 16]),
+            NodeFact { vtep: [192, 0, 2, 1].into(), underlay_mtu: 1500, version: String::new() },
+        );
+        let mut store = Store::new(NodeId::from_bytes([2; 16]), 1);
+        store.merge(Store::new(owner, 1).state(&fact, &[]).expect("the first statement changes something"));
+        let clone = store.clone();
+        store.expire(KEEP, &BTreeSet::from([owner]));
+        assert!(Arc::ptr_eq(&store.owners[&owner].generations, &clone.owners[&owner].generations));
     }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Key, NodeFact, endpoint, node};
+use super::{Key, NodeFact, absence, endpoint, node};
 use crate::model::{Endpoint, EndpointId, NodeId};
 
 /// The facts of the nodes that are alive.
@@ -22,9 +23,18 @@ pub struct Part {
     pub fact: Option<NodeFact>,
     /// Of its endpoints.
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
+    /// For how long its facts are to be kept while it is not reached: its agent has stopped and will be back, and its
+    /// data path goes on.
+    pub back_within: Option<Duration>,
 }
 
 impl View {
+    /// What each node states, in the order of their ids. A part that has not changed since an earlier view is the same
+    /// `Arc` as there.
+    pub fn parts(&self) -> impl Iterator<Item = (NodeId, &Arc<Part>)> {
+        self.parts.iter().map(|(owner, part)| (*owner, part))
+    }
+
     /// What each node states of itself, in the order of their ids.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeFact)> {
         self.parts.iter().filter_map(|(owner, part)| Some((*owner, part.fact.as_ref()?)))
@@ -33,6 +43,11 @@ impl View {
     /// What a node states of itself.
     pub fn node(&self, node: NodeId) -> Option<&NodeFact> {
         self.parts.get(&node)?.fact.as_ref()
+    }
+
+    /// Whether a node's agent has stopped and said that it will be back.
+    pub fn is_restarting(&self, node: NodeId) -> bool {
+        self.parts.get(&node).is_some_and(|part| part.back_within.is_some())
     }
 
     /// All endpoints with their owners, in the order of both ids.
@@ -73,6 +88,7 @@ impl Part {
                     self.endpoints.insert(endpoint.id, endpoint);
                 }
             }
+            absence::KIND => self.back_within = absence::decode(body),
             _ => {}
         }
     }

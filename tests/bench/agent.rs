@@ -60,7 +60,7 @@ fn attaches(lab: &Lab, node: &Node, peers: &[Attached], count: usize) -> Result<
     Ok((attaches, answers))
 }
 
-fn milliseconds(since: Instant) -> f64 {
+pub(crate) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
@@ -111,14 +111,19 @@ fn print_idle(node: &Node, effort: &Effort) -> Result<()> {
     let before = cpu_time(pid)?;
     std::thread::sleep(effort.idle);
     let used = cpu_time(pid)?.saturating_sub(before);
+    let resident = resident_megabytes(pid)?;
+    progress("");
+    println!("\n{:<56}{:>8}", "overlayd, the manager, at rest", "");
+    println!("{:<56}{resident:>8.1}", "resident memory, MB");
+    println!("{:<56}{:>8.2}", "CPU, % of one core", used.as_secs_f64() / effort.idle.as_secs_f64() * 100.0);
+    Ok(())
+}
+
+pub(crate) fn resident_megabytes(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kilobytes: f64 = resident.trim().trim_end_matches(" kB").parse()?;
-    progress("");
-    println!("\n{:<56}{:>8}", "overlayd, the manager, at rest", "");
-    println!("{:<56}{:>8.1}", "resident memory, MB", kilobytes / 1024.0);
-    println!("{:<56}{:>8.2}", "CPU, % of one core", used.as_secs_f64() / effort.idle.as_secs_f64() * 100.0);
-    Ok(())
+    Ok(kilobytes / 1024.0)
 }
 
 /// What all threads of a process have used, by the scheduler's count, which is in nanoseconds.

@@ -3,12 +3,14 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `services` chooses what needs no lab.
+//! name contains it, and leaves out the rest; `agent`, `reconcile` and `services` are such names too. The last two time the
+//! core itself, so they want an optimized build, but neither root nor a lab.
 
 mod agent;
 mod measure;
 mod paths;
 mod programs;
+mod reconcile;
 mod report;
 mod services;
 
@@ -110,11 +112,11 @@ const WIRE: [Measurement; 2] = [
 fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
-    if chosen.is_empty() || chosen == services::NAME {
-        services::print()?;
-    }
-    if chosen == services::NAME {
-        return Ok(());
+    match chosen.as_str() {
+        "agent" => return agent::print(&effort),
+        "reconcile" => return reconcile::print(),
+        "services" => return services::print(),
+        _ => {}
     }
     {
         let lab = Lab::new(Topology::cabled())?;

@@ -21,7 +21,7 @@ struct Step<'a> {
 /// Prints the way of a small packet, step by step. `round_trip` is the row of the UDP round trip's median.
 pub(crate) fn print(paths: &Paths, effort: &Effort, round_trip: &Row) -> Result<()> {
     progress("timing the programs");
-    let [sender, receiver] = paths.nodes();
+    let [sender, receiver] = &paths.overlay().nodes;
     let device = paths.device();
     let steps = [
         Step { what: "tc_endpoint", node: sender, device: &paths.host_ends[0], hook: TcAttachType::Ingress },

@@ -22,9 +22,6 @@ use overlay::reconcile::tables::{ServiceAction, ServiceTables};
 
 use crate::report::median;
 
-/// What chooses it alone.
-pub(crate) const NAME: &str = "services";
-
 const ROUNDS: usize = 5;
 
 pub(crate) fn print() -> Result<()> {

@@ -1,8 +1,7 @@
 //! The decoders that hostile bytes reach, as functions of bytes: a panic in one is a finding. `targets/` runs them under
 //! libFuzzer (`make fuzz`); the test `corpus` runs them on every seed and on mutations of it.
 //!
-//! The decoders of sealed datagrams and of exchanges' frames are private to the agent, which tests them itself; what both
-//! carry is here.
+//! The decoder of sealed datagrams is private to the agent, which tests it itself; what they carry is here.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -14,6 +13,7 @@ use overlay::facts::{Delta, NodeFact, Pull, Store};
 use overlay::intent::{Command, CreateNetwork, GrantBlock, Intent, apply};
 use overlay::model::{Availability, Endpoint, EndpointId, Labels, MacAddr, NetworkId, Node, NodeId};
 use overlay_packet::{Address, arp, ethernet, ip, vxlan};
+use overlayd::gossip::fuzzing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,8 +21,14 @@ use serde::de::DeserializeOwned;
 pub type Target = fn(&[u8]);
 
 /// The targets by name; each has a file in `targets/fuzz_targets` and a folder in `corpus`.
-pub const TARGETS: [(&str, Target); 5] =
-    [("api", api), ("command", command), ("config", config), ("facts", facts), ("packet", packet)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("api", api),
+    ("command", command),
+    ("config", config),
+    ("exchange", exchange),
+    ("facts", facts),
+    ("packet", packet),
+];
 
 /// Bodies of the local API's requests.
 pub fn api(bytes: &[u8]) {
@@ -55,6 +61,11 @@ pub fn config(bytes: &[u8]) {
     {
         let _ = (error.to_string(), error.hint());
     }
+}
+
+/// All frames that one side of an exchange sends: a node takes either side against them.
+pub fn exchange(bytes: &[u8]) {
+    fuzzing::exchange(bytes);
 }
 
 /// What datagrams and exchanges carry: merged, shown, compared and handed on.
@@ -113,10 +124,13 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         .enumerate()
         .map(|(number, command)| ("command", format!("command-{number}"), postcard(command)))
         .collect();
+    let [begun, answered] = fuzzing::exchange_seeds();
     let pull = Pull { owner: NodeId::from_bytes([1; 16]), generation: 1, from: 0, to: 2 };
     let request = arp::Packet { request: true, sender_mac: [2; 6], sender: address(2), target: address(3) };
     let vxlan = [&[0x08, 0, 0, 0, 0, 0x10, 1, 0][..], &arp::reply(&request, [2; 6])].concat();
     seeds.extend([
+        ("exchange", "begun".to_owned(), begun),
+        ("exchange", "answered".to_owned(), answered),
         ("facts", "delta".to_owned(), postcard::to_stdvec(&delta()).expect("a delta encodes")),
         ("facts", "pull".to_owned(), postcard::to_stdvec(&pull).expect("a pull encodes")),
         ("packet", "arp".to_owned(), arp::reply(&request, [2; 6]).to_vec()),

@@ -51,6 +51,8 @@ fn a_wiped_node_joins_again_in_its_own_place() {
         n2.stop()?;
         let (succeeded, said) = n2.run_agent(&["cleanup"])?;
         ensure!(succeeded, "cleanup: {said}");
+        // It was stopped in good order, but is not waited for any more.
+        all_list(&[n1], &["blue/n1"])?;
         n2.start()?;
         n2.join_cluster(&token, n1)?;
         n2.wait_ready(FORMING)?;

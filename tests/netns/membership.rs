@@ -1,11 +1,11 @@
 //! Nodes come, die and return, and nobody holds on to what they no longer have.
 
-use anyhow::{Context as _, Result, ensure};
-use overlay::api::{NodeRow, NodeStatus};
+use anyhow::ensure;
+use overlay::api::NodeStatus;
 use overlay_harness::lab::FORMING;
-use overlay_harness::{Lab, Node, Topology, eventually};
+use overlay_harness::{Lab, Node, Topology};
 
-use crate::steps::{SOON, all_list, attach_each, create_network, talk};
+use crate::steps::{all_list, attach_each, create_network, is_shown, talk};
 
 #[test]
 fn a_dead_nodes_endpoints_are_withdrawn_and_return_with_it() {
@@ -83,13 +83,4 @@ fn a_late_joiner_knows_everything_once_it_is_ready() {
         talk(&on_late, &on_n1)?;
         talk(&on_n1, &on_late)
     });
-}
-
-fn is_shown(at: &Node, node: &Node, status: NodeStatus) -> Result<()> {
-    eventually(&format!("{} shows {} as {status:?}", at.name(), node.name()), SOON, || {
-        let rows: Vec<NodeRow> = at.ctl_json(&["node", "ls"])?;
-        let row = rows.iter().find(|row| row.hostname == node.name()).context("it is not listed")?;
-        ensure!(row.status == status, "it is {:?}", row.status);
-        Ok(())
-    })
 }

@@ -3,12 +3,13 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use overlay::api::NodeStatus;
 use overlay_harness::lab::FORMING;
 use overlay_harness::traffic::{Ping, tcp_transfer};
-use overlay_harness::{Lab, Mesh, Node, Topology};
+use overlay_harness::{Lab, Mesh, Node, Topology, eventually};
 
-use crate::steps::{attach_each, create_network, probed_mesh};
+use crate::steps::{SOON, all_list, attach_each, create_network, is_shown, probed_mesh};
 
 #[test]
 fn nothing_is_lost_when_agents_restart() {
@@ -45,6 +46,37 @@ fn nothing_is_lost_when_all_agents_restart_at_once() {
             mesh.flows()?;
         }
         nodes.iter().try_for_each(|node| node.wait_ready(FORMING))?;
+        mesh.flows()?;
+        mesh.stop_without_loss()
+    });
+}
+
+/// Stopped in good order, as for an upgrade, an agent may stay away for longer than one that died.
+#[test]
+fn nothing_is_lost_while_an_agent_is_stopped() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        lab.form_cluster()?;
+        let mesh = probed_mesh(lab, nodes)?;
+        let deaths = |node: &Node| node.log().matches("member is down").count();
+        let before = [deaths(n1), deaths(n2)];
+        n3.stop()?;
+        for (peer, before) in [n1, n2].into_iter().zip(before) {
+            is_shown(peer, n3, NodeStatus::Restarting)?;
+            eventually(&format!("{} has n3 down", peer.name()), SOON * 2, || {
+                ensure!(deaths(peer) > before, "its membership has it up");
+                Ok(())
+            })?;
+        }
+        // For longer than a node that died is kept after that.
+        (0..6).try_for_each(|_| mesh.flows())?;
+        is_shown(n1, n3, NodeStatus::Restarting)?;
+        all_list(&[n1, n2], &["blue/beside", "blue/n1", "blue/n2", "blue/n3"])?;
+
+        n3.start()?;
+        n3.wait_ready(FORMING)?;
+        is_shown(n1, n3, NodeStatus::Ready)?;
         mesh.flows()?;
         mesh.stop_without_loss()
     });

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use overlay::api::{NodeRow, NodeStatus};
 use overlay_harness::traffic::Ping;
 use overlay_harness::{Attached, Lab, Mesh, Node, eventually};
 
@@ -67,6 +68,16 @@ pub(crate) fn all_list(nodes: &[&Node], endpoints: &[&str]) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Waits until a node lists another one as that.
+pub(crate) fn is_shown(at: &Node, node: &Node, status: NodeStatus) -> Result<()> {
+    eventually(&format!("{} shows {} as {status:?}", at.name(), node.name()), SOON, || {
+        let rows: Vec<NodeRow> = at.ctl_json(&["node", "ls"])?;
+        let row = rows.iter().find(|row| row.hostname == node.name()).context("it is not listed")?;
+        ensure!(row.status == status, "it is {:?}", row.status);
+        Ok(())
+    })
 }
 
 /// Every one with every other, both ways.

@@ -33,6 +33,8 @@ const PORT_TRIES: usize = 16;
 pub(super) enum Command {
     /// What this node knows.
     State(NodeFact, Vec<Endpoint>),
+    /// This node stops, to be back within that time.
+    Leave(Duration),
     /// From an exchange.
     Ask(Ask),
 }
@@ -110,8 +112,10 @@ impl Driver {
             let input = tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::State(fact, endpoints)) => Input::State(fact, endpoints),
+                    Some(Command::Leave(hold)) => Input::Leave(hold),
                     Some(Command::Ask(ask)) => {
-                        self.answer(ask).await;
+                        let outputs = self.node.answer_exchange(ask, self.started.elapsed());
+                        self.carry_out(outputs).await;
                         continue;
                     }
                     None => return,
@@ -143,6 +147,10 @@ impl Driver {
 
     async fn handle(&mut self, input: Input) {
         let outputs = self.node.handle(input, self.started.elapsed());
+        self.carry_out(outputs).await;
+    }
+
+    async fn carry_out(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Send { to, datagram } => {
@@ -154,23 +162,6 @@ impl Driver {
                 Output::Publish(snapshot) => {
                     self.snapshot.send_replace(snapshot);
                 }
-            }
-        }
-    }
-
-    /// Answers an exchange's question. That it no longer waits for the answer is no harm.
-    async fn answer(&mut self, ask: Ask) {
-        match ask {
-            Ask::Digest(reply) => drop(reply.send(self.node.digest())),
-            Ask::Compare(theirs, reply) => drop(reply.send(self.node.compare(&theirs))),
-            Ask::Offer(theirs, reply) => {
-                let offer = self.node.offer(&theirs);
-                self.handle(Input::Members(theirs.members.unwrap_or_default())).await;
-                drop(reply.send(offer));
-            }
-            Ask::Merge(deltas, done) => {
-                self.handle(Input::Merge(deltas)).await;
-                let _ = done.send(());
             }
         }
     }

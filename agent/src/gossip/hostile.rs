@@ -1,24 +1,23 @@
-//! What a holder of the cluster key may send: real payloads with bytes changed, sealed well. Nothing panics, and the node
-//! goes on to take what is sound.
+//! What a member of the cluster may send: real payloads and exchanges with bytes changed. Nothing panics, and a node's own
+//! facts stay its own.
 
 use std::time::Duration;
 
 use overlay::facts::{Pull, Store};
+use proptest::prelude::{any, prop, proptest};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::fuzzing::{AFTER, Side, converse, exchange, exchange_seeds, newest, sample};
 use super::membership::Identity;
 use super::node::{Input, Node};
+use super::samples::{addr, endpoint, fact, node};
 use super::seal::{MAX_PAYLOAD, Sealer};
-use super::tests::{endpoint, fact, node, shown};
+use super::tests::shown;
 use super::wire::Payload;
 use super::*;
 
 const KEY: [u8; 32] = [1; 32];
-
-fn addr(number: u8) -> SocketAddr {
-    ([192, 0, 2, number], 7946).into()
-}
 
 /// A push, a pull, and what membership sends.
 fn payloads() -> Vec<Vec<u8>> {
@@ -51,4 +50,36 @@ fn sealed_garbage_panics_nowhere() {
     let counters = target.snapshot().counters;
     assert!(counters.refused_malformed > 0 && counters.refused_not_owner > 0, "{counters:?}");
     assert_eq!(shown(&target.snapshot(), 1), [10], "its own facts are its own");
+}
+
+#[test]
+fn an_exchange_has_its_effect_once_it_is_whole() {
+    let [begun, answered] = exchange_seeds();
+    for (me, other, side, bytes) in [(1, 2, Side::Begins, answered), (2, 1, Side::Answers, begun)] {
+        for length in 0..bytes.len() {
+            let mut target = sample(me);
+            let (_, ended) = converse(&mut target, side, &bytes[..length]);
+            assert!(ended.is_err(), "{side:?}, {length} bytes");
+            assert!(shown(&newest(&mut target, AFTER), other).is_empty(), "{side:?}, {length} bytes");
+        }
+        let mut target = sample(me);
+        converse(&mut target, side, &bytes).1.unwrap();
+        let snapshot = newest(&mut target, AFTER);
+        assert_eq!([1, 2, 3].map(|node| shown(&snapshot, node)), [vec![10], vec![20], vec![31, 32]]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_altered_exchange_changes_nothing_that_it_should_not(
+        side in 0..2usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+    ) {
+        let mut bytes = exchange_seeds()[side].clone();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        exchange(&bytes);
+    }
 }

@@ -19,11 +19,15 @@
 
 mod driver;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod hostile;
 mod membership;
 mod node;
 mod replay;
+#[cfg(any(test, feature = "fuzzing"))]
+mod samples;
 mod seal;
 #[cfg(test)]
 mod simulation;
@@ -35,6 +39,7 @@ mod wire;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use overlay::facts::{NodeFact, View};
 use overlay::model::{Endpoint, NodeId};
@@ -43,6 +48,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use driver::{Command, Driver};
+use node::PUSHED_WITHIN;
 
 /// What gossip needs to start.
 pub struct GossipConfig {
@@ -81,7 +87,8 @@ pub struct Peer {
 pub struct Snapshot {
     /// The facts of the nodes that are alive. The same `Arc` as before if nothing in it changed.
     pub view: Arc<View>,
-    /// The nodes of the intent that are alive (suspected ones among them), and this node.
+    /// The nodes of the intent that are alive, and this node. Suspected ones are among them, and those whose agent has
+    /// stopped and is to be back.
     pub alive: BTreeSet<NodeId>,
     /// Whether the view is as good as it gets for now: facts were exchanged with another node, or there is no other, or
     /// none was reached in the first five seconds.
@@ -192,6 +199,18 @@ impl Gossip {
     /// The newest snapshot; changes are signalled.
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshot.clone()
+    }
+
+    /// Asks the other nodes to keep what this one stated for that long, or until it is back: it is about to stop, and its data
+    /// path goes on. Nothing may be stated afterwards.
+    pub async fn leave(&self, hold: Duration) {
+        let _ = self.commands.send(Command::Leave(hold));
+        self.pushed().await;
+    }
+
+    /// Waits until what was stated so far has been pushed, with all repeats.
+    pub async fn pushed(&self) {
+        tokio::time::sleep(PUSHED_WITHIN).await;
     }
 
     /// Ends all tasks and closes the sockets, without telling the others: the data path stays as it is.

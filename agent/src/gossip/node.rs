@@ -13,6 +13,8 @@ mod members;
 mod snapshots;
 mod spread;
 
+pub(super) use self::spread::PUSHED_WITHIN;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub(super) enum Input {
     Datagram(Vec<u8>, SocketAddr),
     /// What this node knows.
     State(NodeFact, Vec<Endpoint>),
+    /// This node stops, and its data path goes on: it is to be back within that time.
+    Leave(Duration),
     /// The nodes of the intent.
     Peers(Vec<Peer>),
     /// Deltas from an exchange.
@@ -100,7 +104,7 @@ pub(super) struct Node {
     intent: BTreeMap<NodeId, SocketAddr>,
     /// Active members, suspected ones among them.
     up: BTreeMap<NodeId, Identity>,
-    /// Members declared down whose facts stay until then.
+    /// Nodes that are not up whose facts stay until then.
     held: BTreeMap<NodeId, Duration>,
     /// The last own change that was pushed.
     pushed: u64,
@@ -195,6 +199,10 @@ impl Node {
                         self.set_random(now, COALESCE_MS, Timer::Flush);
                     }
                 }
+            }
+            Input::Leave(hold) => {
+                self.store.leave(hold);
+                self.flush(now);
             }
             Input::Peers(peers) => self.set_intent(peers),
             Input::Merge(deltas) => deltas.into_iter().for_each(|delta| self.merge(delta, now)),

@@ -1,6 +1,7 @@
 //! The nodes' state machines in simulated time, over a network that loses, delays and cuts as told. The same seed
 //! gives the same run, so times can be asserted here.
 
+mod absence;
 mod size;
 mod world;
 

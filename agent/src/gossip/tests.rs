@@ -1,10 +1,9 @@
 //! Gossip between real sockets on loopback.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::facts::{Delta, Key, Record};
-use overlay::model::{EndpointId, Labels, MacAddr, NetworkId};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -15,6 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::samples::{endpoint, fact, node};
 use super::seal::Sealer;
 use super::wire::Payload;
 use super::*;
@@ -122,29 +122,6 @@ impl Member {
 fn peer_node(certificate: &CertificateDer<'_>) -> Option<NodeId> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     certificate.subject().iter_common_name().next()?.as_str().ok()?.parse().ok()
-}
-
-pub(super) fn node(number: u8) -> NodeId {
-    NodeId::from_bytes([number; 16])
-}
-
-pub(super) fn fact(number: u8) -> NodeFact {
-    NodeFact { vtep: Ipv4Addr::new(192, 0, 2, number).into(), underlay_mtu: 1500, version: "0.1.0".into() }
-}
-
-pub(super) fn endpoint(number: u8) -> Endpoint {
-    Endpoint {
-        id: EndpointId::from_bytes([number; 16]),
-        network: NetworkId::from_bytes([1; 16]),
-        name: format!("endpoint-{number}").parse().unwrap(),
-        mac: MacAddr::local_from([number; 6]),
-        ip4: Some(Ipv4Addr::new(10, 0, 0, number)),
-        ip6: None,
-        aliases: vec![],
-        labels: Labels::new(),
-        forward: false,
-        service: None,
-    }
 }
 
 /// The numbers of a node's endpoints that a snapshot shows.

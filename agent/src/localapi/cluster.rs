@@ -64,7 +64,11 @@ pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>
         id: node.id,
         hostname: node.hostname.clone(),
         this: node.id == member.node,
-        status: if snapshot.alive.contains(&node.id) { NodeStatus::Ready } else { NodeStatus::Down },
+        status: match snapshot.alive.contains(&node.id) {
+            true if snapshot.view.is_restarting(node.id) => NodeStatus::Restarting,
+            true => NodeStatus::Ready,
+            false => NodeStatus::Down,
+        },
         manager: node.manager,
         addr: node.addr,
         version: snapshot.view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),

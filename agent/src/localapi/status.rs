@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use overlay::api::{DropCount, GossipStatus, ManagerStatus, Status, UnderlayStatus};
+use overlay::model::NodeId;
 
 use super::{Answer, Context, Json};
 use crate::eventloop::Request;
@@ -18,6 +19,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
         Some(member) => (member.intent(), member.snapshot()),
         None => Default::default(),
     };
+    let is_up = |node: &NodeId| intent.nodes.contains_key(node) && !snapshot.view.is_restarting(*node);
     let waiting_for = waiting_for(member, &shared.local);
     let remote =
         snapshot.view.endpoints().filter(|(node, _)| Some(*node) != member.map(|member| member.node));
@@ -32,7 +34,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
             ManagerStatus { addr: link.addr, reachable: link.reachable }
         }),
         intent_version: intent.version,
-        nodes_alive: snapshot.alive.iter().filter(|node| intent.nodes.contains_key(*node)).count(),
+        nodes_alive: snapshot.alive.iter().filter(|node| is_up(node)).count(),
         nodes_total: intent.nodes.len(),
         networks: intent.networks.len(),
         endpoints_local: shared.attachments.len(),

@@ -8,6 +8,7 @@
 mod client;
 mod error;
 mod init;
+mod insist;
 mod join;
 mod local;
 mod remote;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 pub use error::{JoinError, ManagerError, ProposeError};
 pub use init::{Founded, init_cluster};
+pub use insist::insist;
 pub use join::{Joined, join};
 pub use local::Local;
 pub use remote::Remote;

@@ -1,12 +1,13 @@
 //! What a node's kernel should hold, given intent, the facts of all nodes and its own attachments.
 
+mod claims;
 mod links;
 mod services;
 mod tables;
 
 pub use links::{DesiredLinks, links};
 pub use services::{DesiredServices, MaglevTable, Shortage, services};
-pub use tables::tables;
+pub use tables::DesiredTables;
 
 use std::collections::BTreeSet;
 

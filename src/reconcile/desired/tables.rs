@@ -1,57 +1,216 @@
 //! What the data path's programs should know.
+//!
+//! Of 100,000 endpoints, news of one should not cost a look at all. So the two large tables are kept from pass to pass,
+//! with all claims on their keys, and a pass goes through the endpoints of those nodes alone whose part of the view is
+//! another one than before.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
+use super::claims::{Claimant, Claims};
 use super::{Host, effective_mtu};
-use crate::facts::View;
+use crate::facts::{Part, View};
 use crate::intent::Intent;
 use crate::model::{
     Attachment, Endpoint, EndpointId, MacAddr, Network, NetworkId, NodeId, UnderlayFamily, Vni,
 };
 use crate::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, Tables, VtepEntry};
 
-/// The tables that `host` should have. Only networks with an endpoint here are in them, and only peers on the
-/// host's own address family.
-///
-/// While a cluster is partitioned, two endpoints may claim one address or MAC in a network. The winner is always
-/// the same one then: a local endpoint keeps its own MAC; otherwise the lowest (node, endpoint) has it. A
-/// gateway's address is never an endpoint's, nor is a service's.
-///
-/// `ifindexes` are those of the VXLAN device and of the host ends of veth pairs, by name. A local endpoint without one has no device yet,
-/// and so no entry that would name it.
-pub fn tables(
-    host: &Host<'_>,
-    intent: &Intent,
-    view: &View,
-    attachments: &BTreeMap<EndpointId, Attachment>,
-    ifindexes: &BTreeMap<String, u32>,
-) -> Tables {
-    let networks: BTreeMap<NetworkId, &Network> = attachments
-        .values()
-        .filter_map(|attachment| intent.networks.get(&attachment.endpoint.network))
-        .map(|network| (network.id, network))
-        .collect();
-    let peers = peers(host, view);
-    let locals: Vec<(u32, Source)> = attachments
-        .values()
-        .filter_map(|attachment| {
-            let network = networks.get(&attachment.endpoint.network)?;
-            let ifindex = ifindexes.get(&attachment.host_ifname(&host.config.veth_prefix))?;
-            Some((*ifindex, source(network, &attachment.endpoint)))
-        })
-        .collect();
-    Tables {
-        node: node(host, ifindexes),
-        networks: networks
+/// The tables that a node should have, and what they were made of.
+#[derive(Debug, Clone, Default)]
+pub struct DesiredTables {
+    tables: Tables,
+    fdb: Claims<(Vni, MacAddr), Destination>,
+    neighbours: Claims<(Vni, IpAddr), MacAddr>,
+    basis: Option<Basis>,
+    here: Statement,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+/// What all claims depend on: when it changes, which is rare, they are made anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Basis {
+    me: NodeId,
+    /// The networks with an endpoint here.
+    networks: BTreeMap<NetworkId, Vni>,
+}
+
+/// Claims of this node: its endpoints' and its networks' gateways', who answer for the services' virtual addresses too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Statement {
+    fdb: Vec<((Vni, MacAddr), Claimant, Destination)>,
+    neighbours: Vec<((Vni, IpAddr), Claimant, MacAddr)>,
+}
+
+/// What another node's claims follow from.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    part: Arc<Part>,
+    pub(super) vtep: IpAddr,
+}
+
+impl DesiredTables {
+    /// The tables that `host` should have now. Only networks with an endpoint here are in them, and only peers on
+    /// the host's own address family. They follow from the arguments alone: what earlier calls left only saves time.
+    ///
+    /// While a cluster is partitioned, two endpoints may claim one address or MAC in a network. The winner is always
+    /// the same one then: a local endpoint keeps its own MAC; otherwise the lowest (node, endpoint) has it. A
+    /// gateway's address is never an endpoint's, nor is a service's.
+    ///
+    /// `ifindexes` are those of the VXLAN device and of the host ends of veth pairs, by name. A local endpoint without one
+    /// has no device yet, and so no entry that would name it.
+    pub fn update(
+        &mut self,
+        host: &Host<'_>,
+        intent: &Intent,
+        view: &View,
+        attachments: &BTreeMap<EndpointId, Attachment>,
+        ifindexes: &BTreeMap<String, u32>,
+    ) -> &Tables {
+        let networks: BTreeMap<NetworkId, &Network> = attachments
+            .values()
+            .filter_map(|attachment| intent.networks.get(&attachment.endpoint.network))
+            .map(|network| (network.id, network))
+            .collect();
+        let vnis = networks.values().map(|network| (network.id, network.vni)).collect();
+        let basis = Basis { me: host.me, networks: vnis };
+        if self.basis.as_ref() != Some(&basis) {
+            *self = Self::default();
+        }
+        let locals: Vec<Local<'_>> = attachments
+            .values()
+            .filter_map(|attachment| {
+                let network = *networks.get(&attachment.endpoint.network)?;
+                let ifindex = ifindexes.get(&attachment.host_ifname(&host.config.veth_prefix)).copied();
+                Some(Local { network, endpoint: &attachment.endpoint, ifindex })
+            })
+            .collect();
+        let peers = peers(host, view);
+        self.state_here(Statement::of(host.me, intent, &networks, &locals));
+        self.state_peers(&basis, &peers);
+        self.basis = Some(basis);
+
+        self.fdb.settle(&mut self.tables.fdb);
+        self.neighbours.settle(&mut self.tables.neighbours);
+        self.tables.node = node(host, ifindexes);
+        self.tables.networks = networks
             .values()
             .map(|network| (network.vni, network_entry(network, effective_mtu(network, view, host.underlay))))
-            .collect(),
-        fdb: fdb(host.me, &networks, view, &peers, &locals),
-        neighbours: neighbours(host.me, intent, &networks, view, &peers, attachments),
-        vteps: vteps(host, view, &peers),
-        sources: locals.into_iter().collect(),
+            .collect();
+        self.tables.vteps = vteps(host, view, &peers);
+        self.tables.sources = locals.iter().filter_map(Local::source).collect();
+        &self.tables
+    }
+
+    fn state_here(&mut self, here: Statement) {
+        if here == self.here {
+            return;
+        }
+        let before = std::mem::replace(&mut self.here, here);
+        before.fdb.iter().for_each(|(key, claimant, _)| self.fdb.remove(*key, *claimant));
+        before.neighbours.iter().for_each(|(key, claimant, _)| self.neighbours.remove(*key, *claimant));
+        self.here.fdb.iter().for_each(|(key, claimant, to)| self.fdb.add(*key, *claimant, *to));
+        self.here.neighbours.iter().for_each(|(key, claimant, mac)| {
+            self.neighbours.add(*key, *claimant, *mac);
+        });
+    }
+
+    fn state_peers(&mut self, basis: &Basis, peers: &BTreeMap<NodeId, Peer>) {
+        let same = |a: &Peer, b: &Peer| Arc::ptr_eq(&a.part, &b.part) && a.vtep == b.vtep;
+        let before = std::mem::take(&mut self.peers);
+        for (node, peer) in &before {
+            if !peers.get(node).is_some_and(|now| same(now, peer)) {
+                self.withdraw(*node, peer, basis);
+            }
+        }
+        for (node, peer) in peers {
+            if !before.get(node).is_some_and(|before| same(before, peer)) {
+                self.state(*node, peer, basis);
+            }
+        }
+        self.peers = peers.clone();
+    }
+
+    fn state(&mut self, node: NodeId, peer: &Peer, basis: &Basis) {
+        for (vni, endpoint) in peer.endpoints(basis) {
+            let claimant = Claimant::Of(node, endpoint.id);
+            let to = Destination::Remote { vtep: peer.vtep, forward: endpoint.forward };
+            self.fdb.add((vni, endpoint.mac), claimant, to);
+            for address in endpoint.addresses() {
+                self.neighbours.add((vni, address), claimant, endpoint.mac);
+            }
+        }
+    }
+
+    /// Takes back what [`Self::state`] stated.
+    fn withdraw(&mut self, node: NodeId, peer: &Peer, basis: &Basis) {
+        for (vni, endpoint) in peer.endpoints(basis) {
+            let claimant = Claimant::Of(node, endpoint.id);
+            self.fdb.remove((vni, endpoint.mac), claimant);
+            for address in endpoint.addresses() {
+                self.neighbours.remove((vni, address), claimant);
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// Its endpoints in the networks that have one here.
+    fn endpoints(&self, basis: &Basis) -> impl Iterator<Item = (Vni, &Endpoint)> {
+        let endpoints = self.part.endpoints.values();
+        endpoints.filter_map(|endpoint| Some((*basis.networks.get(&endpoint.network)?, endpoint)))
+    }
+}
+
+/// An endpoint of this node.
+struct Local<'a> {
+    network: &'a Network,
+    endpoint: &'a Endpoint,
+    ifindex: Option<u32>,
+}
+
+impl Local<'_> {
+    fn source(&self) -> Option<(u32, Source)> {
+        let source = Source {
+            vni: self.network.vni,
+            mac: self.endpoint.mac,
+            ip4: self.endpoint.ip4,
+            ip6: self.endpoint.ip6,
+            forward: self.endpoint.forward,
+        };
+        Some((self.ifindex?, source))
+    }
+}
+
+impl Statement {
+    fn of(
+        me: NodeId,
+        intent: &Intent,
+        networks: &BTreeMap<NetworkId, &Network>,
+        locals: &[Local<'_>],
+    ) -> Self {
+        let gateways = networks
+            .values()
+            .flat_map(|network| network.subnets.iter().map(|subnet| (network.vni, subnet.gateway)));
+        let vips = intent.services.values().flat_map(|service| &service.vips);
+        let vips = vips.filter_map(|vip| Some((networks.get(&vip.network)?.vni, vip.address)));
+        let mut neighbours: Vec<_> = gateways
+            .chain(vips)
+            .map(|(vni, address)| ((vni, address), Claimant::Gateway, MacAddr::gateway(vni)))
+            .collect();
+        let mut fdb = Vec::new();
+        for Local { network, endpoint, ifindex } in locals {
+            let claimant = Claimant::Of(me, endpoint.id);
+            neighbours
+                .extend(endpoint.addresses().map(|address| ((network.vni, address), claimant, endpoint.mac)));
+            if let Some(ifindex) = *ifindex {
+                let to = Destination::Local { ifindex };
+                fdb.push(((network.vni, endpoint.mac), Claimant::Here(endpoint.id), to));
+            }
+        }
+        Self { fdb, neighbours }
     }
 }
 
@@ -80,109 +239,35 @@ fn network_entry(network: &Network, mtu: u16) -> NetworkEntry {
     }
 }
 
-fn source(network: &Network, endpoint: &Endpoint) -> Source {
-    Source {
-        vni: network.vni,
-        mac: endpoint.mac,
-        ip4: endpoint.ip4,
-        ip6: endpoint.ip6,
-        forward: endpoint.forward,
-    }
-}
-
-/// The VTEPs of the other living nodes. One at our own address is what this host was before it joined anew:
-/// packets for it would come back to us.
-pub(super) fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, IpAddr> {
+/// The other living nodes. One at our own VTEP's address is what this host was before it joined anew: packets for it
+/// would come back to us.
+pub(super) fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, Peer> {
     let reachable = |vtep: IpAddr| {
         host.underlay
             .is_none_or(|own| vtep != own.vtep && UnderlayFamily::of(vtep) == UnderlayFamily::of(own.vtep))
     };
-    view.nodes()
-        .filter(|(node, fact)| *node != host.me && reachable(fact.vtep))
-        .map(|(node, fact)| (node, fact.vtep))
+    view.parts()
+        .filter(|(node, _)| *node != host.me)
+        .filter_map(|(node, part)| {
+            let vtep = part.fact.as_ref()?.vtep;
+            reachable(vtep).then(|| (node, Peer { part: Arc::clone(part), vtep }))
+        })
         .collect()
 }
 
 pub(super) fn vteps(
     host: &Host<'_>,
     view: &View,
-    peers: &BTreeMap<NodeId, IpAddr>,
+    peers: &BTreeMap<NodeId, Peer>,
 ) -> BTreeMap<IpAddr, VtepEntry> {
     let own = host.underlay.map_or(u16::MAX, |underlay| underlay.mtu);
     let mut vteps: BTreeMap<IpAddr, VtepEntry> = BTreeMap::new();
-    for (node, vtep) in peers {
+    for (node, peer) in peers {
         let Some(fact) = view.node(*node) else { continue };
-        let mtu = own.min(fact.underlay_mtu).saturating_sub(UnderlayFamily::of(*vtep).overhead());
+        let mtu = own.min(fact.underlay_mtu).saturating_sub(UnderlayFamily::of(peer.vtep).overhead());
         // A host that joined anew shares its address with its former self until that is known to be dead.
-        let entry = vteps.entry(*vtep).or_insert(VtepEntry { mtu });
+        let entry = vteps.entry(peer.vtep).or_insert(VtepEntry { mtu });
         entry.mtu = entry.mtu.min(mtu);
     }
     vteps
-}
-
-/// The endpoints of the peers in these networks, with their owners, in the order of their claims.
-fn remote<'a>(
-    me: NodeId,
-    networks: &'a BTreeMap<NetworkId, &'a Network>,
-    view: &'a View,
-    peers: &'a BTreeMap<NodeId, IpAddr>,
-) -> impl Iterator<Item = ((NodeId, EndpointId), Vni, IpAddr, &'a Endpoint)> {
-    view.endpoints().filter(move |(owner, _)| *owner != me).filter_map(|(owner, endpoint)| {
-        let network = networks.get(&endpoint.network)?;
-        Some(((owner, endpoint.id), network.vni, *peers.get(&owner)?, endpoint))
-    })
-}
-
-fn fdb(
-    me: NodeId,
-    networks: &BTreeMap<NetworkId, &Network>,
-    view: &View,
-    peers: &BTreeMap<NodeId, IpAddr>,
-    locals: &[(u32, Source)],
-) -> BTreeMap<(Vni, MacAddr), Destination> {
-    let mut fdb = BTreeMap::new();
-    let local = locals
-        .iter()
-        .map(|(ifindex, source)| ((source.vni, source.mac), Destination::Local { ifindex: *ifindex }));
-    let remote = remote(me, networks, view, peers).map(|(_, vni, vtep, endpoint)| {
-        ((vni, endpoint.mac), Destination::Remote { vtep, forward: endpoint.forward })
-    });
-    for (key, destination) in local.chain(remote) {
-        fdb.entry(key).or_insert(destination);
-    }
-    fdb
-}
-
-/// The gateway answers for the virtual addresses of services.
-fn neighbours(
-    me: NodeId,
-    intent: &Intent,
-    networks: &BTreeMap<NetworkId, &Network>,
-    view: &View,
-    peers: &BTreeMap<NodeId, IpAddr>,
-    attachments: &BTreeMap<EndpointId, Attachment>,
-) -> BTreeMap<(Vni, IpAddr), MacAddr> {
-    let local = attachments.values().filter_map(|attachment| {
-        let network = networks.get(&attachment.endpoint.network)?;
-        Some(((me, attachment.endpoint.id), network.vni, &attachment.endpoint))
-    });
-    let mut endpoints: Vec<_> = remote(me, networks, view, peers)
-        .map(|(claim, vni, _, endpoint)| (claim, vni, endpoint))
-        .chain(local)
-        .collect();
-    endpoints.sort_by_key(|(claim, ..)| *claim);
-
-    let gateways = networks
-        .values()
-        .flat_map(|network| network.subnets.iter().map(|subnet| (network.vni, subnet.gateway)));
-    let vips = intent.services.values().flat_map(|service| &service.vips);
-    let vips = vips.filter_map(|vip| Some((networks.get(&vip.network)?.vni, vip.address)));
-    let mut neighbours: BTreeMap<(Vni, IpAddr), MacAddr> =
-        gateways.chain(vips).map(|(vni, address)| ((vni, address), MacAddr::gateway(vni))).collect();
-    for (_, vni, endpoint) in endpoints {
-        for address in endpoint.addresses() {
-            neighbours.entry((vni, address)).or_insert(endpoint.mac);
-        }
-    }
-    neighbours
 }

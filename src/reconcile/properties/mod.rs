@@ -7,10 +7,12 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use crate::fixtures::netns;
-use crate::model::{MacAddr, Vni};
-use crate::reconcile::desired::DesiredLinks;
-use crate::reconcile::links::{LinkAction, Links, Veth, VethSpec, Vxlan};
+use crate::config::Config;
+use crate::facts::Part;
+use crate::fixtures::{World, attachment, bare_service, create, fact, netns, network, node_id};
+use crate::model::{Attachment, MacAddr, Vip, Vni};
+use crate::reconcile::desired::{DesiredLinks, DesiredTables, Host};
+use crate::reconcile::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
 use crate::reconcile::plan::{plan_links, plan_tables};
 use crate::reconcile::tables::{
     Destination, NetworkEntry, NodeEntry, Source, TableAction, Tables, VtepEntry,
@@ -148,7 +150,88 @@ fn holds<K: Ord, V: PartialEq>(tables: &BTreeMap<K, V>, desired: &BTreeMap<K, V>
     desired.iter().all(|(key, value)| tables.get(key) == Some(value))
 }
 
+/// An endpoint: what makes it unique, which network it is in, its MAC and its address.
+type Claim = (u8, bool, u8, u8);
+
+/// What changes between two passes.
+#[derive(Debug, Clone)]
+enum Change {
+    /// The endpoints here.
+    Here(Vec<Claim>),
+    /// Those of another node, at the address of that number; without endpoints it is gone.
+    There(u8, u8, Vec<Claim>),
+    /// The VTEP's number.
+    Underlay(u8),
+    /// The last part of a service's virtual address, or none.
+    Vip(Option<u8>),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let claims = || prop::collection::vec((1u8..6, any::<bool>(), 0u8..3, 0u8..4), 0..4);
+    prop_oneof![
+        claims().prop_map(Change::Here),
+        (2u8..5, 2u8..5, claims()).prop_map(|(node, vtep, claims)| Change::There(node, vtep, claims)),
+        (1u8..4).prop_map(Change::Underlay),
+        prop::option::of(0u8..4).prop_map(Change::Vip),
+    ]
+}
+
+impl Change {
+    fn make(self, world: &mut World, underlay: &mut Underlay) {
+        let claims = |world: &World, claims: Vec<Claim>| -> Vec<Attachment> {
+            let claim = |(n, blue, with_mac, at): Claim| {
+                let network = world.network(if blue { "blue" } else { "mynet" });
+                let mut claim = attachment(n, &network, [10, if blue { 2 } else { 1 }, 0, at]);
+                claim.endpoint.mac = mac(with_mac);
+                claim
+            };
+            claims.into_iter().map(claim).collect()
+        };
+        match self {
+            Self::Here(here) => {
+                world.attachments.clear();
+                claims(world, here).into_iter().for_each(|claim| world.hold(claim));
+            }
+            Self::There(node, vtep, there) => {
+                let there = claims(world, there);
+                let part = world.view.part_mut(node_id(node));
+                *part = Part::default();
+                part.fact = (!there.is_empty()).then(|| fact(vtep, 1500));
+                part.endpoints = there.into_iter().map(|it| (it.endpoint.id, it.endpoint)).collect();
+            }
+            Self::Underlay(n) => underlay.vtep = IpAddr::from([192, 0, 2, n]),
+            Self::Vip(n) => {
+                let network = world.network("mynet");
+                let mut service = bare_service(1, &[&network]);
+                let vip = |n| Vip { network: network.id, address: IpAddr::from([10, 1, 0, n]) };
+                service.vips.extend(n.map(vip));
+                world.intent.services.insert(service.id, service);
+            }
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn kept_tables_are_those_made_anew(changes in prop::collection::vec(change(), 1..12)) {
+        let (mut world, config) = (World::new(), Config::default());
+        network(&mut world.intent, create(2, "blue", &["10.2.0.0/24"])).unwrap();
+        let mut underlay =
+            Underlay { device: "eth0".to_owned(), ifindex: 2, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500 };
+        let mut kept = DesiredTables::default();
+        for change in changes {
+            change.make(&mut world, &mut underlay);
+            let host = Host { me: world.me, config: &config, underlay: Some(&underlay), mark: 7 };
+            // Not of the first endpoint: its device is still to be made.
+            let names = world.attachments.values().map(|here| here.host_ifname("ovl")).skip(1);
+            let ifindexes = names.zip(100..).collect();
+            let update = |tables: &mut DesiredTables| {
+                tables.update(&host, &world.intent, &world.view, &world.attachments, &ifindexes).clone()
+            };
+            prop_assert_eq!(update(&mut kept), update(&mut DesiredTables::default()));
+        }
+    }
+
     #[test]
     fn a_links_plan_leads_to_what_is_desired(desired in desired_links(), observed in observed_links()) {
         let mut links = observed;

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use crate::config::Config;
 use crate::fixtures::{World, attachment, create, fact, network, node_id};
 use crate::model::{Attachment, MacAddr, Vni};
-use crate::reconcile::desired::{Host, effective_mtu, hooks, links, tables};
+use crate::reconcile::desired::{DesiredTables, Host, effective_mtu, hooks, links};
 use crate::reconcile::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
 use crate::reconcile::plan::{plan_links, plan_tables};
 use crate::reconcile::tables::{Destination, Program, TableAction, Tables, VtepEntry};
@@ -24,7 +24,8 @@ fn desired(world: &World, underlay: Option<&Underlay>) -> Tables {
     let host = Host { me: world.me, config: &config, underlay, mark: 7 };
     let endpoints = world.attachments.values().map(|attachment| attachment.host_ifname("ovl"));
     let ifindexes = [config.vxlan_device.clone()].into_iter().chain(endpoints).zip(99..).collect();
-    let tables = tables(&host, &world.intent, &world.view, &world.attachments, &ifindexes);
+    let mut tables = DesiredTables::default();
+    let tables = tables.update(&host, &world.intent, &world.view, &world.attachments, &ifindexes).clone();
     assert_eq!(tables.node.and_then(|node| node.vxlan_ifindex), underlay.and(NonZeroU32::new(99)));
     tables
 }
@@ -72,7 +73,8 @@ fn an_endpoint_without_a_device_names_none() {
     let world = two_nodes();
     let config = Config::default();
     let host = Host { me: world.me, config: &config, underlay: None, mark: 7 };
-    let tables = tables(&host, &world.intent, &world.view, &world.attachments, &BTreeMap::new());
+    let mut tables = DesiredTables::default();
+    let tables = tables.update(&host, &world.intent, &world.view, &world.attachments, &BTreeMap::new());
     assert_eq!(tables.sources, BTreeMap::new());
     assert!(tables.fdb.values().all(|to| matches!(to, Destination::Remote { .. })));
     assert_eq!(tables.networks.len(), 1);

@@ -6,9 +6,9 @@ use overlay::facts::{Delta, differing, fnv1a};
 use overlay::model::NodeId;
 use rand::seq::IteratorRandom as _;
 
-use super::{Node, Output, Timer};
+use super::{Input, Node, Output, Timer};
 use crate::gossip::Peer;
-use crate::gossip::exchange::{Comparison, Digest};
+use crate::gossip::exchange::{Ask, Comparison, Digest};
 
 /// Until the first exchange succeeded, one is tried this often.
 const FIRST_SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -34,6 +34,24 @@ impl Node {
             let addr = self.up.get(&node).map_or(*intended, |member| member.addr);
             self.outputs.push(Output::Sync(Peer { node, addr }));
         }
+    }
+
+    /// Answers an exchange's question. That it no longer waits for the answer is no harm.
+    pub(in crate::gossip) fn answer_exchange(&mut self, ask: Ask, now: Duration) -> Vec<Output> {
+        match ask {
+            Ask::Digest(reply) => drop(reply.send(self.digest())),
+            Ask::Compare(theirs, reply) => drop(reply.send(self.compare(&theirs))),
+            Ask::Offer(theirs, reply) => {
+                drop(reply.send(self.offer(&theirs)));
+                return self.handle(Input::Members(theirs.members.unwrap_or_default()), now);
+            }
+            Ask::Merge(deltas, done) => {
+                let outputs = self.handle(Input::Merge(deltas), now);
+                let _ = done.send(());
+                return outputs;
+            }
+        }
+        Vec::new()
     }
 
     /// What an exchange begins with.

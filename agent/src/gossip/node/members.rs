@@ -16,7 +16,7 @@ use crate::gossip::wire::Payload;
 const ANNOUNCE_FANOUT: usize = 3;
 /// After a member came up; those who come up together share one exchange.
 const SYNC_AFTER_UP_MS: std::ops::Range<u64> = 100..300;
-/// A member that was declared down keeps its facts for so long.
+/// A member that was declared down keeps its facts for so long, unless it asked for more.
 const HOLD: Duration = Duration::from_secs(1);
 
 impl Node {
@@ -80,12 +80,26 @@ impl Node {
         let node = member.node();
         tracing::info!(%node, "member is down");
         if self.up.remove(&node).is_some() {
-            self.held.insert(node, now + HOLD);
-            self.timers.set(now + HOLD, Timer::Hold);
+            self.hold(node, self.store.back_within(node).unwrap_or_default().max(HOLD), now);
         }
     }
 
-    /// Members that are up or were a moment ago.
+    /// Keeps the facts of a node that said it will be back, where that is heard of only after it left: news of it came by
+    /// way of others, or this node itself has just started.
+    pub(super) fn hold_absent(&mut self, node: NodeId, now: Duration) {
+        if !self.up.contains_key(&node)
+            && let Some(hold) = self.store.back_within(node)
+        {
+            self.hold(node, hold, now);
+        }
+    }
+
+    fn hold(&mut self, node: NodeId, hold: Duration, now: Duration) {
+        self.held.insert(node, now + hold);
+        self.timers.set(now + hold, Timer::Hold);
+    }
+
+    /// Nodes that are up, or whose facts stay for now.
     pub(super) fn living(&self) -> BTreeSet<NodeId> {
         self.up.keys().chain(self.held.keys()).copied().collect()
     }

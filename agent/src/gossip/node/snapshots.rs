@@ -9,10 +9,10 @@ use overlay::model::NodeId;
 use super::{Node, Output, Timer};
 use crate::gossip::Snapshot;
 
-/// Snapshots are at least this far apart, and further in a large cluster: what follows from each is computed anew, which
-/// may take no more than a share of a core under steady change, …
+/// Snapshots are at least this far apart, and further in a large cluster: the plan that follows from each compares all
+/// entries (see `make bench`), which may take no more than a share of a core under steady change, …
 pub(super) const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
-const PUBLISH_PERIOD_PER_ENDPOINT: Duration = Duration::from_micros(3);
+const PUBLISH_PERIOD_PER_ENDPOINT: Duration = Duration::from_micros(1);
 /// … and those that only bring counters this far.
 const COUNT_PERIOD: Duration = Duration::from_secs(1);
 

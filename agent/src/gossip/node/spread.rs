@@ -13,6 +13,8 @@ use crate::gossip::wire::{MAX_DELTA, Payload};
 
 /// When a push is repeated, after it was sent.
 const REPEATS: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(180)];
+/// After so long a push is out, with its repeats.
+pub(in crate::gossip) const PUSHED_WITHIN: Duration = Duration::from_millis(200);
 /// A push of more datagrams than this is repeated as an advert alone.
 const REPEATED_WHOLE: usize = 4;
 /// A change of more datagrams than this is not pushed but advertised, and a pull gets no more at a time.
@@ -34,8 +36,12 @@ impl Node {
                  hint: its generation went back, or two nodes have the same id"
             );
         }
+        let owner = delta.owner;
         let outcome = self.store.merge(delta);
-        self.stale |= outcome.changed;
+        if outcome.changed {
+            self.stale = true;
+            self.hold_absent(owner, now);
+        }
         if outcome.pull.is_some() {
             self.set_pull(now + PULL_DELAY);
         }

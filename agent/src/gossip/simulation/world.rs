@@ -12,8 +12,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 
 use crate::gossip::membership::Identity;
-use crate::gossip::node::{Input, Node, Output};
-use crate::gossip::tests::{endpoint, fact, shown};
+use crate::gossip::node::{Input, Node, Output, PUSHED_WITHIN};
+use crate::gossip::samples::{endpoint, fact};
+use crate::gossip::tests::shown;
 use crate::gossip::{Peer, Snapshot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -84,6 +85,13 @@ impl World {
 
     pub(super) fn state_all(&mut self, index: usize, endpoints: Vec<Endpoint>) {
         self.input(index, Input::State(fact(index as u8), endpoints));
+    }
+
+    /// Stops a node in good order, so that it is to be back within `hold`.
+    pub(super) fn leave(&mut self, index: usize, hold: Duration) {
+        self.input(index, Input::Leave(hold));
+        self.run_for(PUSHED_WITHIN);
+        self.nodes[index] = None;
     }
 
     /// Puts into a node what exchanges would have brought it: the others' facts and all members.

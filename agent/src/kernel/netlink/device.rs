@@ -1,7 +1,7 @@
 //! What the kernel says of a device, as far as the agent cares.
 
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 
 use crate::kernel::Problem;
@@ -12,6 +12,8 @@ pub(in crate::kernel) struct Device {
     pub(in crate::kernel) index: u32,
     pub(in crate::kernel) name: String,
     pub(in crate::kernel) up: bool,
+    /// Whether both it and what it is linked to are up, and the kernel lets it send.
+    pub(in crate::kernel) operational: bool,
     pub(in crate::kernel) loopback: bool,
     /// In bytes.
     pub(in crate::kernel) mtu: u32,
@@ -70,6 +72,7 @@ impl From<LinkMessage> for Device {
                 LinkAttribute::IfName(name) => device.name = name,
                 LinkAttribute::Mtu(mtu) => device.mtu = mtu,
                 LinkAttribute::Address(mac) => device.mac = mac,
+                LinkAttribute::OperState(state) => device.operational = state == State::Up,
                 LinkAttribute::Link(index) => device.peer = Some(index),
                 LinkAttribute::LinkInfo(infos) => device.read_info(infos),
                 _ => {}

@@ -7,6 +7,7 @@ use overlay::model::MacAddr;
 use overlay::reconcile::links::VethSpec;
 
 use super::*;
+use crate::kernel::netns;
 use crate::kernel::testing::{Netns, in_own_netns, ip};
 
 const PORT: u16 = 4789;
@@ -89,6 +90,29 @@ fn a_kind_that_the_kernel_lacks_is_told_from_vxlan_and_neither_is_made() {
             netlink.devices().await.unwrap().iter().filter(|device| device.vxlan.is_some()).count(),
             0
         );
+    });
+}
+
+/// An ARP request that is lost is repeated only after a second.
+#[test]
+fn what_an_endpoint_sends_at_once_is_not_dropped() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        for number in 1..100 {
+            let mut spec = spec(&netns, number);
+            // Of IPv6, the kernel sends something itself.
+            spec.addresses.truncate(1);
+            let host = spec.host_ifname.clone();
+            netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
+            let ask = || Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", "10.1.0.200:7")?);
+            netns::inside(&netns.reference(), ask).await.unwrap();
+            let shown = netns.ip("-j -s link show eth1").await;
+            assert!(
+                shown.contains(r#""tx":{"bytes":42,"packets":1,"errors":0,"dropped":0"#),
+                "{number}: {shown}"
+            );
+            netlink.apply(&LinkAction::Delete(host)).await.unwrap();
+        }
     });
 }
 

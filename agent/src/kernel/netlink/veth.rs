@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipnet::IpNet;
@@ -13,6 +14,9 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Device, Netlink, is_errno, said};
 use crate::kernel::netns;
+
+const OPERATIONAL_TRIES: usize = 100;
+const OPERATIONAL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Netlink {
     /// Makes a veth pair, configures the far end and takes both up, the near one last: a pair that is up is whole.
@@ -87,7 +91,22 @@ impl Netlink {
             .with_context(|| format!("taking {} up", spec.ifname))?;
         self.set(LinkUnspec::new_with_index(host.index).mtu(u32::from(spec.mtu)).up().build())
             .await
-            .context("taking it up")
+            .context("taking it up")?;
+        inside.wait_operational(&spec.ifname).await
+    }
+
+    /// Waits until the far end may send. It comes up with the near one, but a work of the kernel's own has still to set its
+    /// queue going, and until then what it sends is dropped: an ARP request is repeated only after a second. Recent
+    /// kernels do it before they tell of a single device (`linkwatch_sync_dev`, net/core/link_watch.c), so that asking is all
+    /// it takes. A far end that somebody takes down meanwhile is not waited for any longer.
+    async fn wait_operational(&self, ifname: &str) -> Result<()> {
+        for _ in 0..OPERATIONAL_TRIES {
+            if self.find(ifname).await?.context("its far end vanished")?.operational {
+                break;
+            }
+            tokio::time::sleep(OPERATIONAL_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// The other end of a veth pair, if it is in this socket's namespace: both ends name each other.

@@ -22,6 +22,7 @@ pub(crate) fn nodes(nodes: &[NodeRow], list: ListArgs) -> io::Result<String> {
             let mark = if node.this { " *" } else { "" };
             let status = match node.status {
                 NodeStatus::Ready => "Ready",
+                NodeStatus::Restarting => "Restarting",
                 NodeStatus::Down => "Down",
             };
             let manager = if node.manager { "Leader" } else { "" };

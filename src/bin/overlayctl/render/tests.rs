@@ -32,6 +32,7 @@ fn node_rows() -> Vec<NodeRow> {
     vec![
         NodeRow { manager: true, ..row(0x1a, "web-1", "10.0.0.1") },
         NodeRow { this: true, ..row(0x2b, "web-2.example.org", "10.0.0.2") },
+        NodeRow { status: NodeStatus::Restarting, ..row(0x3b, "cache", "10.0.0.4") },
         NodeRow { status: NodeStatus::Down, ..row(0x3c, "db", "fd00::3") },
     ]
 }

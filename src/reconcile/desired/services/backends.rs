@@ -57,10 +57,10 @@ pub(super) fn known(
     let peers = peers(host, view);
     let vteps = vteps(host, view, &peers);
     for (owner, endpoint) in view.endpoints() {
-        if let Some(vtep) = peers.get(&owner)
-            && let Some(entry) = vteps.get(vtep)
+        if let Some(peer) = peers.get(&owner)
+            && let Some(entry) = vteps.get(&peer.vtep)
         {
-            add(owner, endpoint, Place::Remote { vtep: *vtep, mtu: entry.mtu });
+            add(owner, endpoint, Place::Remote { vtep: peer.vtep, mtu: entry.mtu });
         }
     }
     backends
