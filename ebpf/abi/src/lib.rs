@@ -5,7 +5,30 @@
 //! explicit and zero, since hash maps compare keys byte by byte.
 #![no_std]
 
+macro_rules! shared {
+    ($($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty = $offset:literal,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[repr(C)]
+            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+            pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+            const _: () = {
+                assert!(size_of::<$name>() == $size);
+                $(assert!(core::mem::offset_of!($name, $field) == $offset);)*
+                // No implicit padding: the fields fill the struct.
+                assert!($size == 0 $(+ size_of::<$type>())*);
+            };
+
+            // SAFETY: `repr(C)`, `Copy`, without implicit padding, and any bytes are a valid value.
+            #[cfg(feature = "user")]
+            unsafe impl aya::Pod for $name {}
+        )*
+    };
+}
+
 mod drop_reason;
+pub mod services;
 
 pub use drop_reason::DropReason;
 pub use overlay_packet::{Address, Mac};
@@ -41,8 +64,13 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
     /// Per CPU, by [`crate::DropReason`]: how many (`u64`).
     pub const DROPS: &str = "DROPS";
+    pub use crate::services::map::*;
+
     /// All of them.
-    pub const ALL: [&str; 7] = [NODE, NETWORKS, FDB, NEIGHBOURS, VTEPS, SOURCES, DROPS];
+    pub const ALL: [&str; 15] = [
+        NODE, NETWORKS, FDB, NEIGHBOURS, VTEPS, SOURCES, DROPS, PORTS, VIPS, SERVICES, BACKENDS, MAGLEV,
+        LOCALS, ADDRESSES, FLOWS,
+    ];
 
     /// The most networks with an endpoint here.
     pub const NETWORKS_SIZE: u32 = 8192;
@@ -65,28 +93,6 @@ pub const fn gateway_mac(vni: u32) -> Mac {
     [0x02, 0x6f, 0x76, high, middle, low]
 }
 
-macro_rules! shared {
-    ($($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty = $offset:literal,)* })*) => {
-        $(
-            $(#[$doc])*
-            #[repr(C)]
-            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-            pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
-
-            const _: () = {
-                assert!(size_of::<$name>() == $size);
-                $(assert!(core::mem::offset_of!($name, $field) == $offset);)*
-                // No implicit padding: the fields fill the struct.
-                assert!($size == 0 $(+ size_of::<$type>())*);
-            };
-
-            // SAFETY: `repr(C)`, `Copy`, without implicit padding, and any bytes are a valid value.
-            #[cfg(feature = "user")]
-            unsafe impl aya::Pod for $name {}
-        )*
-    };
-}
-
 shared! {
     /// This node.
     Node: 32 {
@@ -98,8 +104,8 @@ shared! {
         vtep: Address = 8,
         /// The data port, UDP.
         data_port: u16 = 24,
-        /// Zero.
-        padding: [u8; 2] = 26,
+        /// See [`services::node_flag`].
+        flags: u16 = 26,
         /// The VXLAN device's index; 0 when there is none.
         vxlan_ifindex: u32 = 28,
     }

@@ -1,11 +1,16 @@
 //! The maps, all pinned by name, so that a restarted agent finds them as they were. Programs only read them,
-//! but for DROPS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! but for DROPS and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
-use overlay_abi::map::{DROPS_SIZE, FDB_SIZE, NEIGHBOURS_SIZE, NETWORKS_SIZE, SOURCES_SIZE, VTEPS_SIZE};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use overlay_abi::map::{
+    ADDRESSES_SIZE, BACKENDS_SIZE, DROPS_SIZE, FDB_SIZE, FLOWS_SIZE, LOCALS_SIZE, MAGLEV_SIZE,
+    NEIGHBOURS_SIZE, NETWORKS_SIZE, PORTS_SIZE, SERVICES_SIZE, SOURCES_SIZE, VIPS_SIZE, VTEPS_SIZE,
+};
+use overlay_abi::services::{Backend, Flow, FlowKey, Places, Port, Service, Vip};
 use overlay_abi::{
     Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep,
     VtepKey,
@@ -23,6 +28,22 @@ static NEIGHBOURS: HashMap<NeighbourKey, Neighbour> = HashMap::pinned(NEIGHBOURS
 static VTEPS: HashMap<VtepKey, Vtep> = HashMap::pinned(VTEPS_SIZE, BPF_F_NO_PREALLOC);
 #[map]
 static SOURCES: HashMap<u32, Source> = HashMap::pinned(SOURCES_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static PORTS: Array<Port> = Array::pinned(PORTS_SIZE, 0);
+#[map]
+static VIPS: HashMap<NeighbourKey, Vip> = HashMap::pinned(VIPS_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static SERVICES: Array<Service> = Array::pinned(SERVICES_SIZE, 0);
+#[map]
+static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_SIZE, 0);
+#[map]
+static MAGLEV: Array<Places> = Array::pinned(MAGLEV_SIZE, BPF_F_MMAPABLE);
+#[map]
+static LOCALS: HashMap<u32, u32> = HashMap::pinned(LOCALS_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static ADDRESSES: HashMap<VtepKey, u32> = HashMap::pinned(ADDRESSES_SIZE, BPF_F_NO_PREALLOC);
+#[map]
+static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(FLOWS_SIZE, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
 

@@ -65,7 +65,7 @@ impl Encode for NodeEntry {
             mark: self.mark,
             vtep: self.vtep.encode(),
             data_port: self.data_port,
-            padding: [0; 2],
+            flags: 0,
             vxlan_ifindex: self.vxlan_ifindex.map_or(0, NonZeroU32::get),
         }
     }

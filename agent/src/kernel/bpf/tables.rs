@@ -21,7 +21,9 @@ pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map> {
 /// The kernel's id of a map.
 pub(super) fn id(map: &Map) -> Result<u32> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) => Ok(data.info()?.id()),
+        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
+            Ok(data.info()?.id())
+        }
         other => anyhow::bail!("the data path has no maps of this kind: {other:?}"),
     }
 }
