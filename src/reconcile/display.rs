@@ -89,6 +89,18 @@ impl fmt::Display for ServiceAction {
                 )
             }
             Self::DeletePort(protocol, port) => write!(f, "remove {protocol} port {port}"),
+            Self::PutLocal(ifindex, slot) => {
+                write!(f, "write that backend {slot} is behind device {ifindex}")
+            }
+            Self::DeleteLocal(ifindex) => write!(f, "write that no backend is behind device {ifindex}"),
+            Self::PutAddress(address) => write!(f, "answer published ports on {address}"),
+            Self::DeleteAddress(address) => write!(f, "answer published ports on {address} no more"),
+            Self::SetLookups(lookups) => f.write_str(match (lookups.vips, lookups.ports) {
+                (false, false) => "look for no services",
+                (true, false) => "look for virtual addresses",
+                (false, true) => "look for published ports",
+                (true, true) => "look for virtual addresses and published ports",
+            }),
         }
     }
 }

@@ -15,7 +15,7 @@ use overlay::model::{
     NetworkId, Node, NodeId, Protocol, Publish, PublishMode, Seconds, Service, ServiceId, SourceIp,
     Unavailable, Vni, Weight,
 };
-use overlay::reconcile::desired::{self, Host};
+use overlay::reconcile::desired::{self, Found, Host};
 use overlay::reconcile::links::Underlay;
 use overlay::reconcile::plan::plan_services;
 use overlay::reconcile::tables::{ServiceAction, ServiceTables};
@@ -122,9 +122,9 @@ impl Cluster {
             Underlay { device: String::new(), ifindex: 2, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500 };
         let host =
             Host { me: NodeId::from_bytes(bytes(1)), config: &config, underlay: Some(&underlay), mark: 1 };
-        let (attachments, ifindexes) = (BTreeMap::new(), BTreeMap::new());
-        let wanted =
-            desired::services(&host, &self.intent, &self.view, &attachments, &ifindexes, observed, true);
+        let (attachments, ifindexes, addresses) = Default::default();
+        let found = Found { ifindexes: &ifindexes, addresses: &addresses, tables: observed };
+        let wanted = desired::services(&host, &self.intent, &self.view, &attachments, found, true);
         plan_services(&wanted, observed)
     }
 }

@@ -6,7 +6,7 @@ mod services;
 mod tables;
 
 pub use links::{DesiredLinks, links};
-pub use services::{DesiredServices, MaglevTable, Shortage, services};
+pub use services::{DesiredServices, Found, MaglevTable, Shortage, services};
 pub use tables::DesiredTables;
 
 use std::collections::BTreeSet;

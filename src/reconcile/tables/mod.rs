@@ -3,7 +3,8 @@
 mod services;
 
 pub use services::{
-    BackendEntry, Place, PortEntry, ServiceAction, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
+    BackendEntry, Lookups, Place, PortEntry, ServiceAction, ServiceEntry, ServiceTables, TableOfFamily,
+    VipEntry,
 };
 
 use std::collections::BTreeMap;

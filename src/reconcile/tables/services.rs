@@ -5,7 +5,7 @@
 //! backends, by their slots. What is in the Maglev tables is not held here, only where they are: their digests tell
 //! what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::lb::{BackendSlot, Generation, Region, ServiceSlot, Table};
@@ -22,6 +22,21 @@ pub struct ServiceTables {
     pub services: BTreeMap<ServiceSlot, ServiceEntry>,
     /// All backends of these services.
     pub backends: BTreeMap<BackendSlot, BackendEntry>,
+    /// Those of them that are here, by the index of their veth pair's host end.
+    pub locals: BTreeMap<u32, BackendSlot>,
+    /// The addresses of this host that published ports are answered on; none while no port is published.
+    pub addresses: BTreeSet<IpAddr>,
+    /// What of this the programs look for.
+    pub lookups: Lookups,
+}
+
+/// What the programs look for at all, so that services cost nothing where there are none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Virtual addresses: there is one.
+    pub vips: bool,
+    /// Published ports: there is one.
+    pub ports: bool,
 }
 
 /// A published port.
@@ -135,9 +150,22 @@ pub enum ServiceAction {
     PutPort(Protocol, u16, PortEntry),
     /// Removes a published port.
     DeletePort(Protocol, u16),
+    /// Writes which backend is behind a device here.
+    PutLocal(u32, BackendSlot),
+    /// Removes what is behind a device here.
+    DeleteLocal(u32),
+    /// Writes an address of this host.
+    PutAddress(IpAddr),
+    /// Removes an address of this host.
+    DeleteAddress(IpAddr),
+    /// Tells the programs what to look for.
+    SetLookups(Lookups),
 }
 
 impl ServiceTables {
+    /// How many of the host's addresses there is room for.
+    pub const ADDRESSES_MAX: usize = 4096;
+
     /// Takes a step of a plan, as the kernel does.
     pub fn apply(&mut self, action: &ServiceAction) {
         match *action {
@@ -150,6 +178,11 @@ impl ServiceTables {
             ServiceAction::DeleteVip(vni, address) => drop(self.vips.remove(&(vni, address))),
             ServiceAction::PutPort(protocol, port, entry) => drop(self.ports.insert((protocol, port), entry)),
             ServiceAction::DeletePort(protocol, port) => drop(self.ports.remove(&(protocol, port))),
+            ServiceAction::PutLocal(ifindex, slot) => drop(self.locals.insert(ifindex, slot)),
+            ServiceAction::DeleteLocal(ifindex) => drop(self.locals.remove(&ifindex)),
+            ServiceAction::PutAddress(address) => drop(self.addresses.insert(address)),
+            ServiceAction::DeleteAddress(address) => drop(self.addresses.remove(&address)),
+            ServiceAction::SetLookups(lookups) => self.lookups = lookups,
         }
     }
 

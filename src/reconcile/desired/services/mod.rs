@@ -6,6 +6,7 @@ mod shortage;
 pub use shortage::Shortage;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::Host;
 use crate::facts::View;
@@ -13,7 +14,7 @@ use crate::intent::Intent;
 use crate::lb::{BackendSlot, Member, Members, Regions, ServiceSlot, Slots, Table, maglev};
 use crate::model::{Attachment, EndpointId, NetworkId, PublishMode, Service, ServiceId};
 use crate::reconcile::tables::{
-    BackendEntry, Place, PortEntry, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
+    BackendEntry, Lookups, Place, PortEntry, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
 };
 
 /// What a node's tables about services should be.
@@ -27,6 +28,17 @@ pub struct DesiredServices {
     pub shortages: BTreeSet<Shortage>,
 }
 
+/// What is found on the node.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The indexes of the host ends of veth pairs, by name.
+    pub ifindexes: &'a BTreeMap<String, u32>,
+    /// The host's own addresses.
+    pub addresses: &'a BTreeSet<IpAddr>,
+    /// The tables about services as they are now.
+    pub tables: &'a ServiceTables,
+}
+
 /// What a Maglev table is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaglevTable {
@@ -36,32 +48,31 @@ pub struct MaglevTable {
     pub members: Members,
 }
 
-/// The tables about services that `host` should have, given what it has now: what is there already keeps its place.
+/// The tables about services that `host` should have, given what is `found` there: what is in the tables already keeps
+/// its place.
 /// Only services are in them that can be reached from here: by a published port, or by a virtual address in a network
 /// that has an endpoint here.
 ///
-/// `complete` is whether the facts of all nodes are known. Until then, the backends elsewhere that are `observed` are
-/// taken to be there still.
-///
-/// `ifindexes` are those of the host ends of veth pairs, by name.
+/// `complete` is whether the facts of all nodes are known. Until then, the backends elsewhere that are in the tables
+/// are taken to be there still.
 pub fn services(
     host: &Host<'_>,
     intent: &Intent,
     view: &View,
     attachments: &BTreeMap<EndpointId, Attachment>,
-    ifindexes: &BTreeMap<String, u32>,
-    observed: &ServiceTables,
+    found: Found<'_>,
     complete: bool,
 ) -> DesiredServices {
+    let observed = found.tables;
     let mut desired = DesiredServices::default();
     let present = attachments.values().map(|attachment| attachment.endpoint.network).collect();
     let wanted = wanted(intent, &present, observed, &mut desired.shortages);
-    let mut backends = backends::known(&wanted, host, intent, view, attachments, ifindexes);
+    let mut backends = backends::known(&wanted, host, intent, view, attachments, found.ifindexes);
     if !complete {
         backends::keep(&mut backends, &wanted, intent, view, observed);
     }
-    let found = observed.backends.iter();
-    let mut slots = Slots::observed(found.map(|(slot, entry)| (*slot, (entry.endpoint, entry.generation))));
+    let held = observed.backends.iter().map(|(slot, entry)| (*slot, (entry.endpoint, entry.generation)));
+    let mut slots = Slots::observed(held);
     let mut regions = Regions::observed(observed.maglev());
     for (id, (slot, service)) in wanted {
         let entries = backends.remove(&id).unwrap_or_default();
@@ -79,7 +90,40 @@ pub fn services(
         filling.ports();
         desired.tables.backends.extend(placed);
     }
+    desired.tables.locals = locals(&desired.tables.backends);
+    desired.answer_on(found.addresses);
+    desired.tables.lookups =
+        Lookups { vips: !desired.tables.vips.is_empty(), ports: !desired.tables.ports.is_empty() };
     desired
+}
+
+fn locals(backends: &BTreeMap<BackendSlot, BackendEntry>) -> BTreeMap<u32, BackendSlot> {
+    let locals = backends.iter().filter_map(|(slot, backend)| match backend.place {
+        Place::Local { ifindex } => Some((ifindex, *slot)),
+        Place::Remote { .. } => None,
+    });
+    locals.collect()
+}
+
+impl DesiredServices {
+    /// Published ports are answered on every address that others can reach.
+    fn answer_on(&mut self, addresses: &BTreeSet<IpAddr>) {
+        if self.tables.ports.is_empty() {
+            return;
+        }
+        let mut reachable = addresses.iter().copied().filter(|address| is_reachable(*address));
+        self.tables.addresses = reachable.by_ref().take(ServiceTables::ADDRESSES_MAX).collect();
+        self.shortages.extend(reachable.next().map(|_| Shortage::Addresses));
+    }
+}
+
+/// Whether others can reach a host by it.
+const fn is_reachable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(link_local || address.is_loopback() || address.is_multicast() || address.is_unspecified())
 }
 
 /// The services that can be reached from this node, with their slots.

@@ -24,4 +24,19 @@ pub enum Shortage {
         /// The service.
         service: Name,
     },
+    /// Published ports are answered on some of the host's addresses only.
+    #[error("this host has more addresses than its data path has room for")]
+    Addresses,
+}
+
+impl Shortage {
+    /// What is not as it should be, in words for people.
+    pub fn action(&self) -> String {
+        match self {
+            Self::Services { service } => format!("serve the service {service}"),
+            Self::Backends { service } => format!("lead to all backends of the service {service}"),
+            Self::Tables { service } => format!("write the full table of the service {service}"),
+            Self::Addresses => "answer published ports on all addresses of this host".to_owned(),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::lb::{BackendSlot, Generation, Region, ServiceSlot, Slot as _, Table};
 use crate::model::{Affinity, EndpointId, Protocol, ServiceId, SourceIp, Unavailable, Vni, Weight};
 use crate::reconcile::tables::{
-    BackendEntry, Place, PortEntry, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
+    BackendEntry, Lookups, Place, PortEntry, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
 };
 
 /// As the tables may be after something else wrote them.
@@ -60,6 +60,17 @@ pub(super) fn garbage() -> impl Strategy<Value = ServiceTables> {
         prop::collection::btree_map((vni(), Just(IpAddr::from([10, 1, 0, 101]))), vip, 0..3),
         prop::collection::btree_map(services(), service, 0..6),
         prop::collection::btree_map(backends(), backend, 0..6),
+        prop::collection::btree_map(100u32..103, backends(), 0..3),
+        prop::collection::btree_set((1u8..4).prop_map(|n| IpAddr::from([192, 0, 2, n])), 0..3),
+        (any::<bool>(), any::<bool>()).prop_map(|(vips, ports)| Lookups { vips, ports }),
     )
-        .prop_map(|(ports, vips, services, backends)| ServiceTables { ports, vips, services, backends })
+        .prop_map(|(ports, vips, services, backends, locals, addresses, lookups)| ServiceTables {
+            ports,
+            vips,
+            services,
+            backends,
+            locals,
+            addresses,
+            lookups,
+        })
 }

@@ -58,13 +58,20 @@ impl DataPath {
             ServiceAction::DeletePort(protocol, port) => {
                 assert!(self.tables.ports.contains_key(&(*protocol, *port)));
             }
-            ServiceAction::PutVip(..) | ServiceAction::PutPort(..) => {}
+            ServiceAction::DeleteLocal(ifindex) => assert!(self.tables.locals.contains_key(ifindex)),
+            ServiceAction::DeleteAddress(address) => assert!(self.tables.addresses.contains(address)),
+            ServiceAction::PutVip(..)
+            | ServiceAction::PutPort(..)
+            | ServiceAction::PutLocal(..)
+            | ServiceAction::PutAddress(_)
+            | ServiceAction::SetLookups(_) => {}
         }
         self.tables.apply(action);
     }
 
     /// Every entry leads to what is there and whole.
     fn check(&self) {
+        assert!(self.tables.locals.values().all(|slot| self.tables.backends.contains_key(slot)));
         for entry in self.tables.ports.values() {
             assert!(self.tables.services.contains_key(&entry.service), "{entry:?}");
         }

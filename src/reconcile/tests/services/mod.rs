@@ -1,7 +1,7 @@
 mod over_time;
 mod room;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::underlay;
@@ -12,10 +12,13 @@ use crate::model::{
     Attachment, Availability, EndpointId, MacAddr, Network, Protocol, Publish, PublishMode, Service,
     ServiceId, Vip,
 };
-use crate::reconcile::desired::{DesiredServices, Host, services};
+use crate::reconcile::desired::{DesiredServices, Found, Host, services};
 use crate::reconcile::links::Underlay;
 use crate::reconcile::plan::plan_services;
-use crate::reconcile::tables::{ServiceAction, ServiceTables};
+use crate::reconcile::tables::{Lookups, ServiceAction, ServiceTables};
+
+/// The node's; nobody else reaches it by those after the first two.
+const ADDRESSES: [&str; 6] = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1", "169.254.0.1", "fe80::1"];
 
 /// What the tables of the world's node should be, given what they are. The host ends of its veth pairs are number 100
 /// and up, in the order of the endpoints' ids.
@@ -30,7 +33,9 @@ pub(in crate::reconcile) fn desired(
     let host = Host { me: world.me, config: &config, underlay: Some(&own), mark: 7 };
     let ifindexes =
         world.attachments.values().map(|attachment| attachment.host_ifname("ovl")).zip(100..).collect();
-    services(&host, &world.intent, &world.view, &world.attachments, &ifindexes, observed, complete)
+    let addresses = ADDRESSES.map(|address| address.parse().unwrap()).into();
+    let found = Found { ifindexes: &ifindexes, addresses: &addresses, tables: observed };
+    services(&host, &world.intent, &world.view, &world.attachments, found, complete)
 }
 
 /// All of the plan is taken.
@@ -104,6 +109,7 @@ fn a_nodes_services() {
     insta::assert_snapshot!(text(&plan_services(&desired(&world, &none, true), &none)), @r"
     write backend 1, 0b0b0b0b0b0b of service 1, behind device 100
     write backend 2, 0c0c0c0c0c0c of service 1, on peer 192.0.2.2 with MTU 1450
+    write that backend 1 is behind device 100
     write a table to places 0 to 1020
     write a table to places 1021 to 1271
     write service 1, 010101010101: IPv4 to places 0 to 1020, IPv6 to nobody; in host mode IPv4 to places 1021 to 1271, IPv6 to nobody
@@ -112,6 +118,9 @@ fn a_nodes_services() {
     write that tcp port 8443 leads to port 443 of service 1 on this node
     write that udp port 9000 leads to port 53 of service 1
     write that udp port 9001 leads to port 54 of service 1
+    answer published ports on 192.0.2.1
+    answer published ports on 2001:db8::1
+    look for virtual addresses and published ports
     ");
 }
 
@@ -243,4 +252,37 @@ fn the_gateway_answers_for_virtual_addresses_which_no_endpoint_takes() {
     let vip = (mynet.vni, IpAddr::from([10, 1, 0, 2]));
     let neighbours = super::desired(&world, Some(&underlay(1500))).neighbours;
     assert_eq!(neighbours[&vip], MacAddr::gateway(mynet.vni));
+}
+
+#[test]
+fn published_ports_are_answered_on_the_addresses_that_others_reach() {
+    let mut world = world();
+    let reachable = ADDRESSES.map(|address| address.parse().unwrap())[..2].iter().copied().collect();
+    let published = after(&world, &ServiceTables::default());
+    assert_eq!(published.addresses, reachable);
+    assert_eq!(published.lookups, Lookups { vips: true, ports: true });
+
+    service_mut(&mut world, 1).publish.clear();
+    let reached_by_vip = after(&world, &published);
+    assert_eq!(reached_by_vip.addresses, BTreeSet::new());
+    assert_eq!(reached_by_vip.lookups, Lookups { vips: true, ports: false });
+
+    world.attachments.clear();
+    assert_eq!(after(&world, &reached_by_vip), ServiceTables::default());
+}
+
+#[test]
+fn a_local_backend_is_known_by_its_device() {
+    let mut world = world();
+    let before = after(&world, &ServiceTables::default());
+    let slot =
+        |tables: &ServiceTables, id| *tables.backends.iter().find(|(_, it)| it.endpoint == id).unwrap().0;
+    assert_eq!(before.locals, BTreeMap::from([(100, slot(&before, endpoint(11)))]));
+
+    // An endpoint before it takes the first index.
+    let mynet = world.network("mynet");
+    world.hold(backend(10, &mynet, 1, 1));
+    let now = after(&world, &before);
+    let locals = [(100, slot(&now, endpoint(10))), (101, slot(&before, endpoint(11)))];
+    assert_eq!(now.locals, BTreeMap::from(locals));
 }
