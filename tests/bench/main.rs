@@ -1,5 +1,5 @@
-//! `make bench`: the overlay beside the bare underlay and the classic layout, on the same two nodes, turn by turn in
-//! one run.
+//! `make bench`: the overlay beside the bare underlay, the classic layout, and the *floor*, which is the least that tc
+//! programs can do on this kernel (no lookup, no check); turn by turn in one run.
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose

@@ -1,4 +1,4 @@
-//! The three ways between two nodes that are compared.
+//! The four ways between two nodes that are compared.
 //!
 //! Each has two nodes of its own, joined by a veth pair, so that none pays for what another has made: programs on the
 //! underlay device, a bridge with its hooks, or a second VXLAN port (with just one, the kernel's GRO finds it faster).
@@ -7,10 +7,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::programs::{SchedClassifier, TcAttachType};
+use aya::{Ebpf, EbpfLoader};
+use nix::net::if_::if_nametoindex;
 use overlay_harness::{Attached, Lab, Netns, Node};
+use overlay_packet::{Address, ethernet, ip, vxlan};
 
 /// The underlay's device, on every node.
 const UNDERLAY: &str = "eth0";
+
+/// The floor's programs, built by `build.rs`.
+static FLOOR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-floor"));
 
 /// Two namespaces, and the address of the second.
 pub(crate) struct Path {
@@ -36,9 +43,11 @@ impl Path {
 }
 
 pub(crate) struct Paths {
-    paths: [Path; 3],
+    paths: [Path; 4],
     /// The host's end of the endpoint's veth pair, by node.
     pub(crate) host_ends: [String; 2],
+    /// The floor's programs, attached for as long as these are there.
+    _floor: [Ebpf; 2],
 }
 
 impl Paths {
@@ -47,11 +56,12 @@ impl Paths {
         crate::report::progress("making the lab");
         lab.form_cluster()?;
         let (overlay, host_ends) = overlay(lab)?;
-        Ok(Self { paths: [bare(lab)?, overlay, classic(lab)?], host_ends })
+        let (floor, programs) = floor(lab)?;
+        Ok(Self { paths: [bare(lab)?, floor, overlay, classic(lab)?], host_ends, _floor: programs })
     }
 
     /// In the order of a [`crate::report::Row`]'s rounds.
-    pub(crate) fn all(&self) -> [&Path; 3] {
+    pub(crate) fn all(&self) -> [&Path; 4] {
         self.paths.each_ref()
     }
 
@@ -131,13 +141,63 @@ fn bare(lab: &Lab) -> Result<Path> {
     Ok(Path { name: "bare", nodes, from, to, address: underlay_address(1).into() })
 }
 
+/// The least that tc programs can do: see `floor/main.rs`.
+fn floor(lab: &Lab) -> Result<(Path, [Ebpf; 2])> {
+    const HOST_END: &str = "fveth0";
+    let nodes = joined(lab, "floor")?;
+    let endpoints = [lab.namespace("floor-near")?, lab.namespace("floor-far")?];
+    for (index, (node, endpoint)) in nodes.iter().zip(&endpoints).enumerate() {
+        // Carries nothing: as for the overlay, the kernel's GRO learns from it which port is VXLAN's.
+        node.ip("link add fvx0 type vxlan external dstport 4789 nolearning")?;
+        node.ip("link set fvx0 up")?;
+        node.ip(&format!("link add {HOST_END} mtu 1450 type veth peer name eth0 mtu 1450 netns {endpoint}"))?;
+        node.ip(&format!("link set {HOST_END} up"))?;
+        configure(endpoint, index)?;
+    }
+    let attached = |index: usize| nodes[index].run(|| attach_floor(index, HOST_END));
+    let programs = [attached(0)?, attached(1)?];
+    let [from, to] = endpoints;
+    Ok((Path { name: "floor", nodes, from, to, address: endpoint_address(1).into() }, programs))
+}
+
+/// Loads the programs for a node, and attaches them in this thread's network namespace.
+fn attach_floor(index: usize, host_end: &str) -> Result<Ebpf> {
+    let vtep = |index| Address::v4(underlay_address(index).octets());
+    let header = |from, to| {
+        let (source, destination) = (endpoint_mac(from), endpoint_mac(to));
+        ethernet::Header { destination, source, ethertype: ethernet::IPV4 }
+    };
+    let outer = vxlan::Outer {
+        source: vtep(index),
+        destination: vtep(1 - index),
+        source_port: 0,
+        destination_port: 4789,
+        vni: 7,
+        ecn: ip::ecn::NOT_ECT,
+        // No length field can say that, so they say 0.
+        inner: 1 << 16,
+    };
+    let mut ebpf = EbpfLoader::new()
+        .override_global("UNDERLAY", &if_nametoindex(UNDERLAY)?, true)
+        .override_global("HOST_END", &if_nametoindex(host_end)?, true)
+        .override_global("SENT", &outer.v4(&header(index, 1 - index)), true)
+        .override_global("DELIVERED", &header(1 - index, index).words(), true)
+        .load(FLOOR)?;
+    for (name, device) in [("floor_send", host_end), ("floor_receive", UNDERLAY)] {
+        let program: &mut SchedClassifier =
+            ebpf.program_mut(name).context("a program is missing")?.try_into()?;
+        program.load().with_context(|| format!("loading {name}"))?;
+        program.attach(device, TcAttachType::Ingress).with_context(|| format!("attaching {name}"))?;
+    }
+    Ok(ebpf)
+}
+
 /// What Docker's overlay and Flannel make, with nothing left to learn: a veth pair, a bridge, a VXLAN device,
 /// the other's MAC in the FDB and in the neighbour table.
 fn classic(lab: &Lab) -> Result<Path> {
     let nodes = joined(lab, "classic")?;
     let containers = [lab.namespace("container-1")?, lab.namespace("container-2")?];
     for (index, (node, container)) in nodes.iter().zip(&containers).enumerate() {
-        let (own, other) = (index + 1, 2 - index);
         node.ip("link add cbr0 type bridge")?;
         node.ip(&format!(
             "link add cvx0 type vxlan id 7 dstport 4789 local {} dev {UNDERLAY} nolearning",
@@ -148,16 +208,34 @@ fn classic(lab: &Lab) -> Result<Path> {
             node.ip(&format!("link set {device} master cbr0 up"))?;
         }
         node.ip("link set cbr0 up")?;
-        let fdb = format!("02:00:00:00:01:0{other} dev cvx0 dst {}", underlay_address(1 - index));
+        let fdb =
+            format!("{} dev cvx0 dst {}", written(endpoint_mac(1 - index)), underlay_address(1 - index));
         node.output(Command::new("bridge").args(["fdb", "append"]).args(fdb.split_whitespace()))?;
-        container.ip(&format!("link set eth0 address 02:00:00:00:01:0{own} up"))?;
-        container.ip(&format!("address add 10.99.0.{own}/24 dev eth0"))?;
-        container.ip(&format!(
-            "neighbour add 10.99.0.{other} lladdr 02:00:00:00:01:0{other} nud permanent dev eth0"
-        ))?;
+        configure(container, index)?;
     }
     let [from, to] = containers;
-    Ok(Path { name: "classic", nodes, from, to, address: Ipv4Addr::new(10, 99, 0, 2).into() })
+    Ok(Path { name: "classic", nodes, from, to, address: endpoint_address(1).into() })
+}
+
+/// Addresses an endpoint of the floor or the classic layout; it knows the other one already.
+fn configure(endpoint: &Netns, index: usize) -> Result<()> {
+    let (own, other) = (endpoint_address(index), endpoint_address(1 - index));
+    endpoint.ip(&format!("link set eth0 address {} up", written(endpoint_mac(index))))?;
+    endpoint.ip(&format!("address add {own}/24 dev eth0"))?;
+    let mac = written(endpoint_mac(1 - index));
+    endpoint.ip(&format!("neighbour add {other} lladdr {mac} nud permanent dev eth0")).map(drop)
+}
+
+fn endpoint_address(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 99, 0, 1 + u8::from(index == 1))
+}
+
+fn endpoint_mac(index: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 1, 1 + u8::from(index == 1)]
+}
+
+fn written(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// RFC 5737: for documentation, in use nowhere.
