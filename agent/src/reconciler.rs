@@ -81,21 +81,24 @@ impl Reconciler {
         &self.data_path
     }
 
-    /// One pass. What fails is in [`Reconciler::failures`] afterwards.
-    pub async fn run(&mut self, wanted: &Wanted<'_>) {
+    /// One pass. What fails is in [`Reconciler::failures`] afterwards. The answer is whether the tables are as wanted.
+    pub async fn run(&mut self, wanted: &Wanted<'_>) -> bool {
         let mut pass = Pass { before: std::mem::take(&mut self.failures), after: BTreeMap::new() };
-        if let Err(error) = self.steps(wanted, &mut pass).await {
+        let complete = self.steps(wanted, &mut pass).await.unwrap_or_else(|error| {
             pass.failed("read what the kernel holds", &error);
             self.tables = None;
-        }
+            false
+        });
         self.failures = pass.after;
+        complete
     }
 
-    async fn steps(&mut self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<()> {
+    async fn steps(&mut self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<bool> {
         let observed = self.links(wanted, pass).await?;
         self.veths = observed.links.veths.keys().cloned().collect();
-        self.tables(wanted, &observed.ifindexes, pass)?;
-        self.hooks(wanted, &observed.links, pass)
+        let complete = self.tables(wanted, &observed.ifindexes, pass)?;
+        self.hooks(wanted, &observed.links, pass)?;
+        Ok(complete)
     }
 
     async fn links(&self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<Observed> {
@@ -118,7 +121,7 @@ impl Reconciler {
         wanted: &Wanted<'_>,
         ifindexes: &BTreeMap<String, u32>,
         pass: &mut Pass,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         for pin in self.data_path.repair_pins()? {
             warn!(pin, "a pinned map was removed; pinned again");
         }
@@ -129,16 +132,18 @@ impl Reconciler {
         let desired =
             desired::tables(&self.host(wanted), wanted.intent, wanted.view, wanted.attachments, ifindexes);
         let mut now = observed;
+        let mut complete = wanted.complete;
         for action in plan::plan_tables(&desired, &now, wanted.complete) {
             debug!(%action, "table");
             let result = self.data_path.apply(&action);
             if result.is_ok() {
                 now.apply(&action);
             }
+            complete &= result.is_ok();
             pass.record(&action, result);
         }
         self.tables = Some(now);
-        Ok(())
+        Ok(complete)
     }
 
     /// A hook that an earlier agent's program serves keeps it until the facts are complete: that program may read
