@@ -31,6 +31,10 @@ const TICK: Duration = Duration::from_secs(5);
 /// How long after a manager could not take a command it is proposed again.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long after a drained backend was detached its drain is forgotten: by then every node knows that it is gone, and
+/// none takes it for one that may have flows again.
+const FORGET_DRAIN: Duration = Duration::from_secs(60);
+
 /// What the local API asks of the loop.
 pub enum Request {
     /// Puts the membership that init or join stored into effect; these managers are followed at first.
@@ -186,8 +190,10 @@ impl EventLoop {
         self.save()?;
         self.reconcile().await;
         if let Some(member) = self.member.as_ref().filter(|member| member.reaches_manager()) {
-            let commands = self.release.detached(member.node(), &member.intent(), &attachment.endpoint);
-            self.propose(commands);
+            let intent = member.intent();
+            let commands = self.release.detached(member.node(), &intent, &attachment.endpoint);
+            self.propose(commands, Duration::ZERO);
+            self.propose(attach::forget_drain(&intent, id), FORGET_DRAIN);
         }
         Ok(attachment.endpoint)
     }
@@ -196,17 +202,19 @@ impl EventLoop {
     fn release_idle(&mut self) {
         if let Some(member) = self.member.as_ref().filter(|member| member.reaches_manager()) {
             let commands = self.release.looked(member.node(), &member.intent(), &self.attachments);
-            self.propose(commands);
+            self.propose(commands, Duration::ZERO);
         }
         while self.proposing.try_join_next().is_some() {}
     }
 
-    /// Proposes until a manager has answered: a command whose answer was lost may have been carried out.
-    fn propose(&mut self, commands: Vec<Command>) {
+    /// Proposes, after a pause, until a manager has answered: a command whose answer was lost may have been carried
+    /// out.
+    fn propose(&mut self, commands: Vec<Command>, pause: Duration) {
         let Some(member) = &self.member else { return };
         for command in commands {
             let log = member.handle().log;
             self.proposing.spawn(async move {
+                tokio::time::sleep(pause).await;
                 while let Err(error) = log.propose(command.clone()).await {
                     debug!(%error, ?command, "not taken yet");
                     tokio::time::sleep(PROPOSE_AGAIN).await;
@@ -240,7 +248,9 @@ impl EventLoop {
                 attachments: &self.attachments,
                 underlay: self.underlay.as_ref(),
             };
-            self.reconciler.run(&wanted).await;
+            if self.reconciler.run(&wanted).await {
+                member.applied(intent.version);
+            }
             self.withdraw_vanished();
             self.state(&intent);
         }

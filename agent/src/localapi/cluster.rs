@@ -65,6 +65,7 @@ pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>
         hostname: node.hostname.clone(),
         this: node.id == member.node,
         status: if snapshot.alive.contains(&node.id) { NodeStatus::Ready } else { NodeStatus::Down },
+        availability: node.availability,
         manager: node.manager,
         addr: node.addr,
         version: snapshot.view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),
