@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::{StreamExt as _, stream};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::routes::{Refusal, decode, encode};
-use super::wire::{APPLIED, HELD, HeldPort, WhenApplied};
+use super::wire::{APPLIED, HELD, HeldPort, MAX_QUESTION, WhenApplied};
 use super::{ManagerError, client};
 use crate::identity::Identity;
 use crate::kernel::ports::{self, Holder};
@@ -91,7 +91,11 @@ impl Peers {
 
 /// The routes that answer. `applied` is the version of the intent that this node's kernel holds.
 pub(super) fn router(applied: watch::Receiver<u64>) -> Router {
-    Router::new().route(HELD, post(answer_held)).route(APPLIED, post(answer_applied)).with_state(applied)
+    Router::new()
+        .route(HELD, post(answer_held))
+        .route(APPLIED, post(answer_applied))
+        .layer(DefaultBodyLimit::max(MAX_QUESTION))
+        .with_state(applied)
 }
 
 async fn answer_held(body: Bytes) -> Result<Response, Refusal> {

@@ -34,6 +34,8 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const MAX_REQUEST: usize = 1 << 20;
 /// The largest body of a request to join, in bytes: anybody may send one.
 pub(super) const MAX_JOIN: usize = 64 << 10;
+/// The largest question of one node to another, in bytes: all ports of a service.
+pub(super) const MAX_QUESTION: usize = 4 << 10;
 /// The largest intent or other answer that is read, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 

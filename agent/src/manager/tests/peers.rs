@@ -35,6 +35,10 @@ async fn any_node_tells_any_other_what_it_holds() {
     assert_eq!((held[0].protocol, held[0].port), (Protocol::Tcp, port));
     assert!(held[0].holder.contains(&std::process::id().to_string()), "{held:?}");
 
+    let most = vec![(Protocol::Tcp, "10000-65535".parse().unwrap()); 100];
+    let [(_, answer)] = &peers.held(vec![node.clone()], &most).await[..] else { panic!("one answer") };
+    assert!(answer.is_ok(), "as many ports as a service has are asked for at once: {answer:?}");
+
     let wait = Duration::from_secs(5);
     assert_eq!(peers.applied(vec![node.clone()], 3, wait).await, [(node.clone(), Ok(3))]);
     let reached = peers.applied(vec![node.clone()], 4, wait);
