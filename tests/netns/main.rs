@@ -17,6 +17,7 @@ mod odd;
 mod repair;
 mod restart;
 mod scripts;
+mod services;
 mod steps;
 mod underlay;
 mod wire;

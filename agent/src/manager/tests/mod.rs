@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod peers;
 mod silence;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use overlay::intent::{Command, CreateNetwork, Intent};
-use overlay::model::{Labels, NetworkId, Node, NodeId};
+use overlay::model::{Availability, Labels, NetworkId, Node, NodeId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -33,9 +34,11 @@ fn node() -> Node {
         addr: IpAddr::V4(Ipv4Addr::new(127, 1, high, low)),
         gossip_port: 7946,
         api_port: 1,
+        data_port: 4789,
         manager: false,
         underlay: Vec::new(),
         version: "0".to_owned(),
+        availability: Availability::Active,
     }
 }
 
@@ -106,7 +109,8 @@ impl Manager {
 
 async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
     let log = Arc::clone(log) as Arc<dyn IntentLog>;
-    Server::start(listen, log, &founded.identity, founded.authority.clone()).await.unwrap()
+    let applied = watch::channel(0).1;
+    Server::start(listen, log, &founded.identity, Some(founded.authority.clone()), applied).await.unwrap()
 }
 
 /// A node that joined, and follows.
