@@ -94,7 +94,7 @@ fn a_device_made_anew_is_attached_anew() {
     let (netns, bpffs) = (Netns::new(), Bpffs::new());
     device(&netns, "dev0");
     let mut data_path = netns.enter(|| {
-        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+        let data_path = DataPath::open(&bpffs.dir()).unwrap();
         data_path.attach(Program::TcEndpoint, "dev0").unwrap();
         data_path
     });
@@ -112,7 +112,7 @@ fn a_device_made_anew_is_attached_anew() {
 #[test]
 fn lost_pins_are_made_again() {
     let bpffs = Bpffs::new();
-    let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+    let data_path = DataPath::open(&bpffs.dir()).unwrap();
     let node = node(true);
     data_path.apply(&TableAction::PutNode(node)).unwrap();
     assert!(data_path.repair_pins().unwrap().is_empty());
@@ -148,7 +148,7 @@ fn what_is_written_is_observed_and_can_be_removed() {
 #[test]
 fn the_verifier_has_room() {
     let bpffs = Bpffs::new();
-    let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+    let data_path = DataPath::open(&bpffs.dir()).unwrap();
     for program in PROGRAMS {
         let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
         println!("{}: {count} instructions verified", bpf::name(program));

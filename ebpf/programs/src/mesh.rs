@@ -80,12 +80,7 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 /// Sends the packet to its backend.
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
-    let slot = match known(&work.key, &work.transport) {
-        0 => choose(&work.key, &work.transport),
-        slot => slot,
-    };
-    let backend = maps::backend(slot).filter(|backend| backend.generation != 0);
+    let backend = maps::backend(pick(work)).filter(|backend| backend.generation != 0);
     let backend = backend.ok_or(DropReason::NoBackend)?;
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
@@ -105,6 +100,16 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
 #[inline(always)]
 fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
+}
+
+/// The slot of the packet's backend; 0 for none.
+#[inline(never)]
+fn pick(work: &mut Work) -> u32 {
+    work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
+    match known(&work.key, &work.transport) {
+        0 => choose(&work.key, &work.transport),
+        slot => slot,
+    }
 }
 
 /// The slot of the backend that the flow has, if it is still there; 0 for none.
