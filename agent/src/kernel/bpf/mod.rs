@@ -28,13 +28,8 @@ pub use bpffs::{ensure_bpffs, remove};
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
 
 /// All programs.
-const ALL: [Program; 5] = [
-    Program::TcEndpoint,
-    Program::TcUnderlay,
-    Program::TcOverlay,
-    Program::TcGuard,
-    Program::XdpUnderlay,
-];
+const ALL: [Program; 5] =
+    [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard, Program::XdpUnderlay];
 
 /// The name of a program in the object, in `bpftool` and in pins.
 pub const fn name(program: Program) -> &'static str {
