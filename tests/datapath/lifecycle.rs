@@ -61,7 +61,7 @@ fn the_next_agent_takes_over_tables_and_links() {
 fn only_the_maps_of_other_layouts_are_unpinned() {
     let (netns, bpffs) = (Netns::new(), Bpffs::new());
     netns.enter(|| {
-        let data_path = DataPath::open(&bpffs.dir()).unwrap();
+        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
         let folders = || {
             let entries = fs::read_dir(bpffs.dir()).unwrap();
             let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
@@ -94,7 +94,7 @@ fn a_device_made_anew_is_attached_anew() {
     let (netns, bpffs) = (Netns::new(), Bpffs::new());
     device(&netns, "dev0");
     let mut data_path = netns.enter(|| {
-        let data_path = DataPath::open(&bpffs.dir()).unwrap();
+        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
         data_path.attach(Program::TcEndpoint, "dev0").unwrap();
         data_path
     });
@@ -112,7 +112,7 @@ fn a_device_made_anew_is_attached_anew() {
 #[test]
 fn lost_pins_are_made_again() {
     let bpffs = Bpffs::new();
-    let data_path = DataPath::open(&bpffs.dir()).unwrap();
+    let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
     let node = node(true);
     data_path.apply(&TableAction::PutNode(node)).unwrap();
     assert!(data_path.repair_pins().unwrap().is_empty());
