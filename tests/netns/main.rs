@@ -18,6 +18,7 @@ mod odd;
 mod repair;
 mod restart;
 mod scripts;
+mod service_tables;
 mod services;
 mod steps;
 mod underlay;
