@@ -45,12 +45,9 @@ pub fn run(ctx: &XdpContext) -> xdp_action::Type {
     if !wrap(ctx, node, backend, &seen, length, hop) {
         return xdp_action::XDP_DROP;
     }
-    if hop.ifindex as usize == ctx.ingress_ifindex() {
-        xdp_action::XDP_TX
-    } else {
-        // SAFETY: takes plain numbers.
-        unsafe { bpf_redirect(hop.ifindex, 0) as xdp_action::Type }
-    }
+    // Not XDP_TX, where the way back is by the same device: a veth's peer takes what comes so only with a program of its own.
+    // SAFETY: takes plain numbers.
+    unsafe { bpf_redirect(hop.ifindex, 0) as xdp_action::Type }
 }
 
 /// A number of the packet, if it is there. BPF reads at any address on the hosts that this runs on, whatever Rust says
