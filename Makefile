@@ -52,6 +52,7 @@ fuzz: ## Runs each fuzz target for a while
 bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
 	cargo run --quiet -p overlay-bench
 	cargo run --quiet --release -p overlay-bench reconcile
+	cargo run --quiet --release -p overlay-bench services
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check

@@ -6,8 +6,12 @@ use std::net::IpAddr;
 use crate::api::EndpointAttach;
 use crate::attach::Situation;
 use crate::facts::{NodeFact, View};
-use crate::intent::{Cluster, Command, CreateNetwork, Intent, IntentError, Reply, apply};
-use crate::model::{Attachment, EndpointId, MacAddr, NetnsId, NetnsRef, Network, NetworkId, Node, NodeId};
+use crate::intent::{Cluster, Command, CreateNetwork, CreateService, Intent, IntentError, Reply, apply};
+use crate::model::{
+    Affinity, Attachment, Availability, EndpointId, EndpointMode, MacAddr, Membership, NetnsId, NetnsRef,
+    Network, NetworkId, Node, NodeId, Protocol, Publish, PublishMode, Seconds, Service, ServiceId, SourceIp,
+    Unavailable, Weight,
+};
 
 pub(crate) fn node_id(n: u8) -> NodeId {
     NodeId::from_bytes([n; 16])
@@ -21,9 +25,11 @@ pub(crate) fn node(n: u8) -> Node {
         addr: IpAddr::from([192, 0, 2, n]),
         gossip_port: 7946,
         api_port: 2377,
+        data_port: 4789,
         manager: n == 1,
         underlay: vec!["192.0.2.0/24".parse().unwrap()],
         version: "0.1.0".to_owned(),
+        availability: Availability::Active,
     }
 }
 
@@ -72,6 +78,34 @@ pub(crate) fn network(intent: &mut Intent, request: CreateNetwork) -> Result<Net
     }
 }
 
+/// A service of the networks that [`create`] made with those numbers.
+pub(crate) fn create_service(n: u8, name: &str, networks: &[u8], publish: &[Publish]) -> CreateService {
+    CreateService {
+        id: ServiceId::from_bytes([n; 16]),
+        name: name.parse().unwrap(),
+        networks: networks.iter().map(|n| NetworkId::from_bytes([*n; 16])).collect(),
+        publish: publish.to_vec(),
+        endpoint_mode: EndpointMode::Vip,
+        source_ip: SourceIp::Preserve,
+        affinity: Affinity::None,
+        stop_grace_period: Seconds(10),
+        unavailable: Unavailable::Reject,
+        labels: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn service(intent: &mut Intent, request: CreateService) -> Result<Service, IntentError> {
+    match apply(intent, &Command::CreateService(request))? {
+        Reply::Service(service) => Ok(service),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// TCP ports, published in the ingress mode.
+pub(crate) fn publish(ports: &str, target: u16) -> Publish {
+    Publish::new(ports.parse().unwrap(), target, Protocol::Tcp, PublishMode::Ingress).unwrap()
+}
+
 pub(crate) fn netns(n: u64) -> NetnsRef {
     NetnsRef { path: format!("/run/netns/c{n}").into(), id: NetnsId { dev: 4, ino: n } }
 }
@@ -104,10 +138,34 @@ pub(crate) fn attachment(n: u8, network: &Network, ip4: [u8; 4]) -> Attachment {
             aliases: Vec::new(),
             labels: BTreeMap::new(),
             forward: false,
+            service: None,
         },
         netns: netns(n.into()),
         ifname: "eth0".to_owned(),
     }
+}
+
+/// Service `n`, called `s<n>`, which is reached by nothing yet.
+pub(crate) fn bare_service(n: u8, networks: &[&Network]) -> Service {
+    Service {
+        id: ServiceId::from_bytes([n; 16]),
+        name: format!("s{n}").parse().unwrap(),
+        networks: networks.iter().map(|network| network.id).collect(),
+        publish: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
+        source_ip: SourceIp::Preserve,
+        affinity: Affinity::None,
+        stop_grace_period: Seconds(10),
+        unavailable: Unavailable::Reject,
+        vips: Vec::new(),
+        drained: BTreeSet::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// What makes an endpoint a backend of [`bare_service`] `n`.
+pub(crate) fn membership(n: u8, weight: u16) -> Option<Membership> {
+    Some(Membership { service: format!("s{n}").parse().unwrap(), weight: Weight::new(weight).unwrap() })
 }
 
 /// What one node knows, owned.

@@ -12,6 +12,7 @@
 //! | [`attach`] | attaching an endpoint: every check, and the choice of what the user left out |
 //! | [`facts`] | what each node alone knows, its encoding and its merge rule |
 //! | [`hex`] | hexadecimal digits |
+//! | [`lb`] | which backend takes a flow: Maglev tables, and where they and their backends are kept |
 //! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod config;
 pub mod facts;
 pub mod hex;
 pub mod intent;
+pub mod lb;
 pub mod model;
 pub mod reconcile;
 

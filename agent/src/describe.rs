@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use overlay::config::Config;
-use overlay::model::{Node, NodeId};
+use overlay::model::{Availability, Node, NodeId};
 
 use crate::kernel::netlink::Netlink;
 
@@ -15,7 +15,7 @@ pub fn hostname(config: &Config) -> String {
     config.hostname.clone().unwrap_or_else(own)
 }
 
-/// What this node tells the managers of itself.
+/// What this node tells the managers of itself. Its availability is not its own to tell: the managers keep theirs.
 pub async fn node(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> anyhow::Result<Node> {
     let netlink = Netlink::open()?;
     Ok(Node {
@@ -24,8 +24,10 @@ pub async fn node(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> a
         addr,
         gossip_port: config.gossip_port,
         api_port: config.api_port,
+        data_port: config.data_port,
         manager,
         underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        availability: Availability::Active,
     })
 }

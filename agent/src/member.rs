@@ -251,7 +251,7 @@ async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn
         let intent = Arc::clone(&log.watch().borrow());
         let Some(known) = intent.nodes.get(&node) else { continue };
         let now = match crate::describe::node(&config, node, addr, known.manager).await {
-            Ok(now) => now,
+            Ok(now) => Node { availability: known.availability, ..now },
             Err(error) => {
                 warn!(error = format!("{error:#}"), "cannot describe this node");
                 continue;

@@ -1,6 +1,6 @@
 //! Puts the core's plans into effect. Nothing else in the agent writes the kernel.
 //!
-//! One pass goes devices, tables, hooks: the tables name devices by their index, and a program runs on a device
+//! One pass goes devices, tables, services, hooks: the tables name devices by their index, and a program runs on a device
 //! only once the tables are complete. A step that fails is remembered and tried again with the next pass.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use overlay::facts::View;
 use overlay::intent::Intent;
 use overlay::model::{Attachment, EndpointId, NodeId};
 use overlay::reconcile::links::{Links, Underlay};
-use overlay::reconcile::tables::Tables;
+use overlay::reconcile::tables::{ServiceTables, Tables};
 use overlay::reconcile::{desired, plan};
 use tracing::{debug, info, warn};
 
@@ -51,6 +51,8 @@ pub struct Reconciler {
     desired: desired::DesiredTables,
     /// What the tables hold, as far as known; read anew by [`Reconciler::forget`].
     tables: Option<Tables>,
+    /// Likewise.
+    services: Option<ServiceTables>,
     failures: BTreeMap<String, Failure>,
     /// The host ends of veth pairs that were there at the end of the last pass.
     veths: BTreeSet<String>,
@@ -59,13 +61,14 @@ pub struct Reconciler {
 impl Reconciler {
     /// Takes over what an earlier run left in the kernel. `mark` tells the data path's packets from others'.
     pub fn new(config: Config, netlink: Netlink, data_path: DataPath, mark: u32) -> Self {
-        let (desired, tables, failures, veths) = Default::default();
-        Self { config, netlink, data_path, mark, desired, tables, failures, veths }
+        let (desired, tables, services, failures, veths) = Default::default();
+        Self { config, netlink, data_path, mark, desired, tables, services, failures, veths }
     }
 
     /// Makes the next pass read everything from the kernel, so that foreign changes are seen.
     pub fn forget(&mut self) {
         self.tables = None;
+        self.services = None;
     }
 
     /// The steps that failed and are being retried.
@@ -93,7 +96,7 @@ impl Reconciler {
         let mut pass = Pass { before: std::mem::take(&mut self.failures), after: BTreeMap::new() };
         if let Err(error) = self.steps(wanted, &mut pass).await {
             pass.failed("read what the kernel holds", &error);
-            self.tables = None;
+            self.forget();
         }
         self.failures = pass.after;
     }
@@ -102,6 +105,9 @@ impl Reconciler {
         let observed = self.links(wanted, pass).await?;
         self.veths = observed.links.veths.keys().cloned().collect();
         self.tables(wanted, &observed.ifindexes, pass)?;
+        if let Err(error) = self.services(wanted, &observed.ifindexes, pass).await {
+            pass.failed("read what the kernel holds of services", &error);
+        }
         self.hooks(wanted, &observed.links, pass)
     }
 
@@ -146,6 +152,39 @@ impl Reconciler {
             pass.record(&action, result);
         }
         self.tables = Some(now);
+        Ok(())
+    }
+
+    /// A step leads to what those before it wrote, so those after one that failed are left for another pass.
+    async fn services(
+        &mut self,
+        wanted: &Wanted<'_>,
+        ifindexes: &BTreeMap<String, u32>,
+        pass: &mut Pass,
+    ) -> anyhow::Result<()> {
+        let mut now = match self.services.take() {
+            Some(services) => services,
+            None => self.data_path.observe_services().context("cannot read the data path's maps")?,
+        };
+        let addresses = self.netlink.own_addresses().await.context("cannot list this host's addresses")?;
+        let host = wanted.host(&self.config, self.mark);
+        let found = desired::Found { ifindexes, addresses: &addresses, tables: &now };
+        let Wanted { intent, view, attachments, complete, .. } = *wanted;
+        let desired = desired::services(&host, intent, view, attachments, found, complete);
+        for shortage in &desired.shortages {
+            pass.failed(shortage.action(), &anyhow::Error::new(shortage.clone()));
+        }
+        for action in plan::plan_services(&desired, &now) {
+            debug!(%action, "service");
+            let result = self.data_path.apply_service(&action);
+            let failed = result.is_err();
+            pass.record(&action, result);
+            if failed {
+                break;
+            }
+            now.apply(&action);
+        }
+        self.services = Some(now);
         Ok(())
     }
 

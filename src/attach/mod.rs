@@ -99,6 +99,7 @@ pub fn plan(
         aliases: request.aliases.clone(),
         labels: request.labels.clone(),
         forward: request.forward,
+        service: None,
     };
     Ok(Outcome::Ready(Attachment { endpoint, netns, ifname }))
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use super::Key;
-use crate::model::{Endpoint, EndpointId, Labels, MacAddr, Name, NetworkId};
+use crate::model::{Endpoint, EndpointId, Labels, MacAddr, Membership, Name, NetworkId};
 
 pub(super) const KIND: u8 = 2;
 
@@ -20,6 +20,7 @@ struct Body {
     aliases: Vec<Name>,
     labels: Labels,
     forward: bool,
+    service: Option<Membership>,
 }
 
 pub(super) const fn key(id: EndpointId) -> Key {
@@ -36,6 +37,7 @@ pub(super) fn encode(endpoint: &Endpoint) -> Vec<u8> {
         aliases: endpoint.aliases.clone(),
         labels: endpoint.labels.clone(),
         forward: endpoint.forward,
+        service: endpoint.service.clone(),
     })
 }
 
@@ -51,12 +53,14 @@ pub(super) fn decode(key: &Key, body: &[u8]) -> Option<Endpoint> {
         aliases: body.aliases,
         labels: body.labels,
         forward: body.forward,
+        service: body.service,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Weight;
 
     #[test]
     fn pinned_bytes() {
@@ -70,6 +74,7 @@ mod tests {
             aliases: vec!["www".parse().unwrap()],
             labels: Labels::from([("a".to_owned(), "b".to_owned())]),
             forward: true,
+            service: Some(Membership { service: "shop".parse().unwrap(), weight: Weight::new(300).unwrap() }),
         };
         let bytes = [
             &[3; 16][..],              // network
@@ -80,6 +85,8 @@ mod tests {
             &[1, 3, b'w', b'w', b'w'], // aliases
             &[1, 1, b'a', 1, b'b'],    // labels
             &[1],                      // forwards
+            b"\x01\x04shop",           // a backend of that service
+            &[0xac, 0x02],             // with a weight of 300
         ]
         .concat();
         assert_eq!(encode(&endpoint), bytes);

@@ -40,6 +40,7 @@ fn endpoint(id: u8, content: u32) -> Endpoint {
         aliases: vec![],
         labels: Labels::new(),
         forward: false,
+        service: None,
     }
 }
 

@@ -6,8 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Block, Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply};
-use crate::model::{Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
+use super::services;
+use super::{
+    Block, Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply,
+    ServiceError,
+};
+use crate::model::{Availability, Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
 
 /// The lowest VNI that is chosen: lower ones, and with them all VLAN ids, are left to other VXLAN users.
 const FIRST_VNI: u32 = 4097;
@@ -30,6 +34,13 @@ pub fn apply(intent: &mut Intent, command: &Command) -> Result<Reply, IntentErro
         Command::RemoveNetwork { id } => remove_network(intent, *id),
         Command::GrantBlock(request) => grant_block(intent, request),
         Command::ReleaseBlock(request) => Ok(release_block(intent, request)),
+        Command::CreateService(request) => services::create(intent, request),
+        Command::UpdateService { id, change } => services::update(intent, *id, change),
+        Command::RemoveService { id } => services::remove(intent, *id),
+        Command::DrainBackend { service, endpoint, drained } => {
+            services::drain(intent, *service, *endpoint, *drained)
+        }
+        Command::SetAvailability { node, availability } => set_availability(intent, *node, *availability),
     }
 }
 
@@ -44,7 +55,10 @@ fn init_cluster(intent: &mut Intent, cluster: &Cluster, node: &Node) -> Result<R
 }
 
 fn put_node(intent: &mut Intent, node: &Node) -> Result<Reply, IntentError> {
-    if intent.nodes.get(&node.id) == Some(node) {
+    let known = intent.nodes.get(&node.id);
+    let availability = known.map_or(Availability::Active, |known| known.availability);
+    let node = &Node { availability, ..node.clone() };
+    if known == Some(node) {
         return Ok(Reply::Done);
     }
     for other in intent.nodes.values().filter(|other| other.id != node.id) {
@@ -74,6 +88,7 @@ fn put_node(intent: &mut Intent, node: &Node) -> Result<Reply, IntentError> {
             });
         }
     }
+    services::refuse_node_ports(intent, node)?;
     intent.nodes.insert(node.id, node.clone());
     intent.version += 1;
     Ok(Reply::Done)
@@ -92,6 +107,19 @@ fn remove_node(intent: &mut Intent, id: NodeId) -> Result<Reply, IntentError> {
         grants.blocks.retain(|block| block.node != id);
     }
     intent.version += 1;
+    Ok(Reply::Done)
+}
+
+fn set_availability(
+    intent: &mut Intent,
+    id: NodeId,
+    availability: Availability,
+) -> Result<Reply, IntentError> {
+    let node = intent.nodes.get_mut(&id).ok_or(IntentError::NoSuchNode { node: id })?;
+    if node.availability != availability {
+        node.availability = availability;
+        intent.version += 1;
+    }
     Ok(Reply::Done)
 }
 
@@ -124,9 +152,14 @@ fn create_network(intent: &mut Intent, request: &CreateNetwork) -> Result<Reply,
 }
 
 fn remove_network(intent: &mut Intent, id: NetworkId) -> Result<Reply, IntentError> {
-    if intent.networks.remove(&id).is_none() {
+    let Some(network) = intent.networks.get(&id) else {
         return Err(IntentError::NoSuchNetwork { reference: id.to_string() });
+    };
+    if let Some(service) = intent.services.values().find(|service| service.networks.contains(&id)) {
+        let (network, service) = (network.name.clone(), service.name.clone());
+        return Err(ServiceError::NetworkInUse { network, service }.into());
     }
+    intent.networks.remove(&id);
     intent.grants.remove(&id);
     intent.version += 1;
     Ok(Reply::Done)
@@ -155,7 +188,7 @@ fn grant_block(intent: &mut Intent, request: &GrantBlock) -> Result<Reply, Inten
     let mut grants = intent.grants.get(&request.network).cloned().unwrap_or_default();
     let block = match request.address {
         Some(address) => grants.grant_single(request.node, address),
-        None => grants.grant(request.node, subnet).ok_or(exhausted)?,
+        None => grants.grant(request.node, subnet, &intent.vips_in(network.id)).ok_or(exhausted)?,
     };
     intent.grants.insert(request.network, grants);
     intent.version += 1;

@@ -3,7 +3,8 @@
 //!
 //! Blocks are taken from the middle of the subnet upwards (in a large one, from its 65,536th address), and only then
 //! from its start: addresses that people pick by hand are mostly low ones, and so rarely fall in a block that some
-//! node holds already.
+//! node holds already. Services' virtual addresses, which are in no block, are taken from just below the middle
+//! downwards, away from both.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -92,11 +93,12 @@ impl Grants {
         addresses().skip(start).find(free).or_else(|| addresses().take(start).find(free))
     }
 
-    /// Grants `node` a block of `subnet`, as large as there is room for; `None` if nothing is left.
-    pub(super) fn grant(&mut self, node: NodeId, subnet: &Subnet) -> Option<Block> {
+    /// Grants `node` a block of `subnet` without any of `vips`, as large as there is room for; `None` if nothing is
+    /// left.
+    pub(super) fn grant(&mut self, node: NodeId, subnet: &Subnet, vips: &BTreeSet<IpAddr>) -> Option<Block> {
         let mut size = (size_of(&subnet.net) / SHARES).clamp(1, LARGEST);
         let start = loop {
-            if let Some(start) = self.free(subnet, size) {
+            if let Some(start) = self.free(subnet, vips, size) {
                 break start;
             }
             if size == 1 {
@@ -113,6 +115,34 @@ impl Grants {
         self.insert(Block { node, first: address, count: 1 })
     }
 
+    /// An address of `subnet` that is in no block and not one of `vips`: the first from below the middle, or from below
+    /// [`LATEST_START`], downwards, then from the end.
+    pub(super) fn free_vip(&self, subnet: &Subnet, vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        let (start, middle, end) = bounds(subnet);
+        self.free_downwards(subnet, vips, start, middle)
+            .or_else(|| self.free_downwards(subnet, vips, middle, end))
+    }
+
+    fn free_downwards(
+        &self,
+        subnet: &Subnet,
+        vips: &BTreeSet<IpAddr>,
+        from: u128,
+        to: u128,
+    ) -> Option<IpAddr> {
+        let mut candidate = to;
+        while candidate > from {
+            candidate -= 1;
+            let address = address_like(subnet.net.network(), candidate);
+            if let Some(block) = self.block_of(address) {
+                candidate = block.start();
+            } else if subnet.is_endpoint(address) && !vips.contains(&address) {
+                return Some(address);
+            }
+        }
+        None
+    }
+
     fn insert(&mut self, block: Block) -> Block {
         let at = self.blocks.partition_point(|other| other.first < block.first);
         self.blocks.insert(at, block);
@@ -120,22 +150,29 @@ impl Grants {
     }
 
     /// Where `size` free addresses start: aligned, from the middle or [`LATEST_START`] upwards, then from the start.
-    fn free(&self, subnet: &Subnet, size: u128) -> Option<u128> {
-        let start = number(subnet.net.network());
-        let end = start + size_of(&subnet.net);
-        let middle = start + (size_of(&subnet.net) / 2).min(LATEST_START);
-        self.free_between(subnet, size, middle, end)
-            .or_else(|| self.free_between(subnet, size, start, middle))
+    fn free(&self, subnet: &Subnet, vips: &BTreeSet<IpAddr>, size: u128) -> Option<u128> {
+        let (start, middle, end) = bounds(subnet);
+        self.free_between(subnet, vips, size, middle, end)
+            .or_else(|| self.free_between(subnet, vips, size, start, middle))
     }
 
-    fn free_between(&self, subnet: &Subnet, size: u128, from: u128, to: u128) -> Option<u128> {
+    fn free_between(
+        &self,
+        subnet: &Subnet,
+        vips: &BTreeSet<IpAddr>,
+        size: u128,
+        from: u128,
+        to: u128,
+    ) -> Option<u128> {
         let mut candidate = from;
         // The steps between blocks are jumps: a subnet may have 2^64 addresses, but few blocks.
         while candidate + size <= to {
             let address = address_like(subnet.net.network(), candidate);
             let last = address_like(subnet.net.network(), candidate + size - 1);
-            if let Some(taken) = self.overlapping(address, last) {
-                candidate = taken.end().next_multiple_of(size);
+            let block = self.overlapping(address, last).map(Block::end);
+            let vip = vips.range(address..=last).next_back().map(|vip| number(*vip) + 1);
+            if let Some(taken) = block.max(vip) {
+                candidate = taken.next_multiple_of(size);
             } else if (candidate..candidate + size)
                 .any(|value| subnet.is_endpoint(address_like(address, value)))
             {
@@ -154,6 +191,12 @@ impl Grants {
             .last()
             .filter(|block| block.first.is_ipv4() == first.is_ipv4() && block.end() > number(first))
     }
+}
+
+/// Where a subnet starts, where blocks start at the latest, and one past its last address.
+fn bounds(subnet: &Subnet) -> (u128, u128, u128) {
+    let (start, size) = (number(subnet.net.network()), size_of(&subnet.net));
+    (start, start + (size / 2).min(LATEST_START), start + size)
 }
 
 /// How many addresses there are in `net`. Networks have a prefix of at least one bit, so this fits.

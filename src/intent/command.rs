@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Block, Cluster};
-use crate::model::{Labels, Name, Network, NetworkId, Node, NodeId};
+use crate::model::{
+    Affinity, Availability, EndpointId, EndpointMode, Labels, Name, Network, NetworkId, Node, NodeId,
+    PortRange, Protocol, Publish, Seconds, Service, ServiceId, SourceIp, Unavailable,
+};
 
 /// A change that somebody asks for. Everything random in it, ids above all, was drawn by who proposes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,36 @@ pub enum Command {
     GrantBlock(GrantBlock),
     /// Takes a block back; one that is not there is no error.
     ReleaseBlock(ReleaseBlock),
+    /// Creates a service.
+    CreateService(CreateService),
+    /// Changes a service; its id stays, and each virtual address that it still has.
+    UpdateService {
+        /// The service.
+        id: ServiceId,
+        /// What changes.
+        change: ServiceChange,
+    },
+    /// Removes a service. Its backends stay endpoints.
+    RemoveService {
+        /// The service.
+        id: ServiceId,
+    },
+    /// Says whether a backend takes new flows.
+    DrainBackend {
+        /// The service.
+        service: ServiceId,
+        /// The backend. Whether it is one is known to its own node alone.
+        endpoint: EndpointId,
+        /// Whether it takes none.
+        drained: bool,
+    },
+    /// Says what users want of a node.
+    SetAvailability {
+        /// The node.
+        node: NodeId,
+        /// What they want.
+        availability: Availability,
+    },
 }
 
 /// What [`Command::CreateNetwork`] takes; what is left out, `apply` chooses.
@@ -83,6 +116,59 @@ pub struct ReleaseBlock {
     pub first: IpAddr,
 }
 
+/// What [`Command::CreateService`] takes; virtual addresses are chosen by `apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateService {
+    /// The new service's id, drawn at random.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: Name,
+    /// The networks that it is in, at least one.
+    pub networks: Vec<NetworkId>,
+    /// What it publishes.
+    pub publish: Vec<Publish>,
+    /// How clients inside its networks reach it.
+    pub endpoint_mode: EndpointMode,
+    /// The source address that its backends see on published ports.
+    pub source_ip: SourceIp,
+    /// Whether a client stays with its backend.
+    pub affinity: Affinity,
+    /// How long a drained backend goes on serving its flows.
+    pub stop_grace_period: Seconds,
+    /// What a client gets while no backend is live.
+    pub unavailable: Unavailable,
+    /// The user's labels.
+    pub labels: Labels,
+}
+
+/// What [`Command::UpdateService`] changes; what is left out or empty stays. Removals come before additions, and
+/// adding what is there, or removing a network or label that is not, is no error: a proposal may arrive twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceChange {
+    /// The networks to leave.
+    pub networks_rm: Vec<NetworkId>,
+    /// The networks to be in as well.
+    pub networks_add: Vec<NetworkId>,
+    /// The ports to publish no more, each a range that was published as such.
+    pub publish_rm: Vec<(Protocol, PortRange)>,
+    /// The ports to publish as well.
+    pub publish_add: Vec<Publish>,
+    /// How clients inside its networks reach it.
+    pub endpoint_mode: Option<EndpointMode>,
+    /// The source address that its backends see on published ports.
+    pub source_ip: Option<SourceIp>,
+    /// Whether a client stays with its backend.
+    pub affinity: Option<Affinity>,
+    /// How long a drained backend goes on serving its flows.
+    pub stop_grace_period: Option<Seconds>,
+    /// What a client gets while no backend is live.
+    pub unavailable: Option<Unavailable>,
+    /// The labels to remove, by key.
+    pub labels_rm: Vec<String>,
+    /// The labels to set.
+    pub labels_add: Labels,
+}
+
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -92,4 +178,6 @@ pub enum Reply {
     Network(Network),
     /// The block that was granted.
     Block(Block),
+    /// The service as it is now.
+    Service(Service),
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::ServiceError;
 use crate::api::{ApiError, ErrorCode};
 use crate::model::{Name, NodeId, Subnet};
 
@@ -24,6 +25,12 @@ pub enum IntentError {
     /// Several networks' ids start so.
     #[error("several networks' ids start with {reference:?}")]
     AmbiguousNetwork { reference: String },
+    /// No node has that host name or id.
+    #[error("no node is called {reference:?}")]
+    NodeNotFound { reference: String },
+    /// Several nodes have that host name, or ids that start so.
+    #[error("several nodes are called {reference:?}, or have ids that start so")]
+    AmbiguousNode { reference: String },
     /// No member has that id.
     #[error("no node of the cluster has the id {node}")]
     NoSuchNode { node: NodeId },
@@ -90,6 +97,9 @@ pub enum IntentError {
         "{address} of the network {network} is in a block of addresses that the node {hostname} hands out"
     )]
     AddressGranted { address: IpAddr, network: Name, hostname: String },
+    /// What has to do with services.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A subnet without a free address.
     #[error("the subnet {subnet} of the network {network} has no free address left to grant")]
     SubnetExhausted { network: Name, subnet: IpNet },
@@ -99,7 +109,10 @@ impl IntentError {
     /// What kind it is, for programs.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::NoSuchNetwork { .. } | Self::NoSuchNode { .. } => ErrorCode::NotFound,
+            Self::Service(error) => error.code(),
+            Self::NoSuchNetwork { .. } | Self::NoSuchNode { .. } | Self::NodeNotFound { .. } => {
+                ErrorCode::NotFound
+            }
             Self::AlreadyInitialized
             | Self::NotInitialized
             | Self::NetworkExists { .. }
@@ -114,6 +127,7 @@ impl IntentError {
             | Self::AddressGranted { .. }
             | Self::SubnetExhausted { .. } => ErrorCode::Conflict,
             Self::AmbiguousNetwork { .. }
+            | Self::AmbiguousNode { .. }
             | Self::TwoSubnetsOfOneFamily { .. }
             | Self::InvalidSubnet { .. }
             | Self::GatewayOutside { .. }
@@ -127,13 +141,15 @@ impl IntentError {
     /// What to do about it, where the message does not say it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Service(error) => return error.hint(),
             Self::AlreadyInitialized => "join it from another node with `overlayctl cluster join`",
             Self::NotInitialized => {
                 "start one with `overlayctl cluster init`, or join one with `overlayctl cluster join`"
             }
             Self::NoSuchNetwork { .. } => "`overlayctl network ls` lists the networks",
             Self::AmbiguousNetwork { .. } => "give more digits of the id, or the network's name",
-            Self::NoSuchNode { .. } => "`overlayctl node ls` lists the nodes",
+            Self::AmbiguousNode { .. } => "give its id; `overlayctl node ls` lists the nodes",
+            Self::NoSuchNode { .. } | Self::NodeNotFound { .. } => "`overlayctl node ls` lists the nodes",
             Self::ManagerStays { .. } => "this version has one manager, which stays as long as the cluster",
             Self::NetworkExists { .. } => "choose another name; `overlayctl network ls` lists the networks",
             Self::NetworkOverlap { .. } => {

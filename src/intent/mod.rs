@@ -5,18 +5,23 @@ mod apply;
 mod blocks;
 mod command;
 mod error;
+mod service_error;
+mod services;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Network, NetworkId, Node, NodeId, Subnet};
+use crate::model::{
+    Availability, EndpointId, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Subnet,
+};
 
 pub use apply::apply;
 pub use blocks::{Block, Grants};
-pub use command::{Command, CreateNetwork, GrantBlock, ReleaseBlock, Reply};
+pub use command::{Command, CreateNetwork, CreateService, GrantBlock, ReleaseBlock, Reply, ServiceChange};
 pub use error::IntentError;
+pub use service_error::ServiceError;
 
 /// Everything that users asked for, at one version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,8 @@ pub struct Intent {
     pub networks: BTreeMap<NetworkId, Network>,
     /// Which node may hand out which addresses of each network.
     pub grants: BTreeMap<NetworkId, Grants>,
+    /// The services.
+    pub services: BTreeMap<ServiceId, Service>,
 }
 
 /// What makes the cluster this one.
@@ -52,23 +59,64 @@ impl Intent {
     /// # Errors
     /// [`IntentError::NoSuchNetwork`], or [`IntentError::AmbiguousNetwork`] for a prefix of several ids.
     pub fn network(&self, reference: &str) -> Result<&Network, IntentError> {
-        if let Some(network) = self.networks.values().find(|network| network.name.as_str() == reference) {
-            return Ok(network);
-        }
-        let mut matching = self
-            .networks
-            .values()
-            .filter(|network| !reference.is_empty() && network.id.to_string().starts_with(reference));
-        match (matching.next(), matching.next()) {
-            (Some(network), None) => Ok(network),
-            (Some(_), Some(_)) => Err(IntentError::AmbiguousNetwork { reference: reference.to_owned() }),
-            (None, _) => Err(IntentError::NoSuchNetwork { reference: reference.to_owned() }),
-        }
+        let named = |network: &Network| network.name.as_str() == reference;
+        find(self.networks.values(), named, |network| network.id.to_string(), reference).map_err(|several| {
+            let reference = reference.to_owned();
+            if several {
+                IntentError::AmbiguousNetwork { reference }
+            } else {
+                IntentError::NoSuchNetwork { reference }
+            }
+        })
+    }
+
+    /// The service that `reference` names: its name, its id, or an unambiguous prefix of its id.
+    ///
+    /// # Errors
+    /// [`ServiceError::NoSuchService`], or [`ServiceError::AmbiguousService`] for a prefix of several ids.
+    pub fn service(&self, reference: &str) -> Result<&Service, ServiceError> {
+        let named = |service: &Service| service.name.as_str() == reference;
+        find(self.services.values(), named, |service| service.id.to_string(), reference).map_err(|several| {
+            let reference = reference.to_owned();
+            if several {
+                ServiceError::AmbiguousService { reference }
+            } else {
+                ServiceError::NoSuchService { reference }
+            }
+        })
+    }
+
+    /// The node that `reference` names: its host name, its id, or an unambiguous prefix of its id.
+    ///
+    /// # Errors
+    /// [`IntentError::NodeNotFound`], or [`IntentError::AmbiguousNode`] for a host name of several nodes or a prefix
+    /// of several ids.
+    pub fn node(&self, reference: &str) -> Result<&Node, IntentError> {
+        let named = |node: &Node| node.hostname == reference;
+        find(self.nodes.values(), named, |node| node.id.to_string(), reference).map_err(|several| {
+            let reference = reference.to_owned();
+            if several {
+                IntentError::AmbiguousNode { reference }
+            } else {
+                IntentError::NodeNotFound { reference }
+            }
+        })
     }
 
     /// The network of that name.
     pub fn network_named(&self, name: &Name) -> Option<&Network> {
         self.networks.values().find(|network| network.name == *name)
+    }
+
+    /// The service of that name.
+    pub fn service_named(&self, name: &Name) -> Option<&Service> {
+        self.services.values().find(|service| service.name == *name)
+    }
+
+    /// Whether a backend of `service` on `node` takes new flows.
+    pub fn takes_flows(&self, service: &Service, backend: EndpointId, node: NodeId) -> bool {
+        let availability = self.nodes.get(&node).map(|node| node.availability);
+        !service.drained.contains(&backend) && availability.is_some_and(|it| it != Availability::Drain)
     }
 
     /// The block of `network` that `address` is in.
@@ -84,7 +132,8 @@ impl Intent {
     /// Whether `node` can have or get that address of `subnet` for an endpoint, as far as grants go.
     ///
     /// # Errors
-    /// [`IntentError::NotForEndpoints`], or [`IntentError::AddressGranted`] if it is in another node's block.
+    /// [`IntentError::NotForEndpoints`], [`IntentError::AddressGranted`] if it is in another node's block, and
+    /// [`ServiceError::AddressIsVip`].
     pub fn check_address(
         &self,
         network: &Network,
@@ -95,6 +144,10 @@ impl Intent {
         if !subnet.is_endpoint(address) {
             let network = network.name.clone();
             return Err(IntentError::NotForEndpoints { address, subnet: *subnet, network });
+        }
+        if let Some(service) = self.service_with_vip(network.id, address) {
+            let (network, service) = (network.name.clone(), service.name.clone());
+            return Err(ServiceError::AddressIsVip { address, network, service }.into());
         }
         match self.block_of(network.id, address) {
             Some(block) if block.node != node => Err(IntentError::AddressGranted {
@@ -107,8 +160,30 @@ impl Intent {
     }
 }
 
+/// The one thing that is `named`, or else the one whose id starts with `reference`; the error is whether there
+/// are several.
+fn find<'a, T>(
+    all: impl Iterator<Item = &'a T> + Clone,
+    named: impl Fn(&T) -> bool,
+    id: impl Fn(&T) -> String,
+    reference: &str,
+) -> Result<&'a T, bool> {
+    let only = |mut found: Vec<&'a T>| match found.pop() {
+        Some(one) if found.is_empty() => Ok(one),
+        last => Err(last.is_some()),
+    };
+    let by_name: Vec<&T> = all.clone().filter(|one| named(one)).collect();
+    if !by_name.is_empty() {
+        return only(by_name);
+    }
+    only(all.filter(|one| !reference.is_empty() && id(one).starts_with(reference)).collect())
+}
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod service_tests;
 
 #[cfg(test)]
 mod properties;

@@ -1,11 +1,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::fixtures::{create, init, node, node_id};
+use crate::fixtures::{create, create_service, init, node, node_id};
+use crate::model::{EndpointMode, Protocol, Publish, PublishMode};
 
 /// Subnets small and near enough that they run out and clash.
 const NETS: [&str; 9] = [
@@ -20,6 +22,9 @@ const NETS: [&str; 9] = [
     "fe00::/8",
 ];
 
+/// Subnets with few addresses, one of each family.
+const SMALL: [&str; 2] = ["10.1.0.0/29", "fd00::/126"];
+
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => Just(init()),
@@ -27,8 +32,25 @@ fn command() -> impl Strategy<Value = Command> {
         4 => create_network(),
         1 => (0u8..6).prop_map(|n| Command::RemoveNetwork { id: NetworkId::from_bytes([n; 16]) }),
         1 => (1u8..5).prop_map(|n| Command::RemoveNode { id: node(n).id }),
-        2 => release(),
-        12 => grant(),
+        2 => release(0..6, &NETS),
+        6 => create_a_service(),
+        4 => update_service(),
+        1 => service_id().prop_map(|id| Command::RemoveService { id }),
+        1 => drain(),
+        1 => (1u8..5, availability()).prop_map(|(n, availability)| {
+            Command::SetAvailability { node: node_id(n), availability }
+        }),
+        12 => grant(0..6, &[&NETS[..], &["10.0.0.0/20", "10.0.16.0/20"]].concat()),
+    ]
+}
+
+/// What happens in network 1, which is so small that services and blocks get in each other's way.
+fn command_in_a_small_network() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        4 => grant(1..2, &SMALL),
+        2 => release(1..2, &SMALL),
+        2 => (0u8..6).prop_map(|n| Command::CreateService(create_service(n, &format!("s{n}"), &[1], &[]))),
+        1 => service_id().prop_map(|id| Command::RemoveService { id }),
     ]
 }
 
@@ -49,8 +71,75 @@ fn create_network() -> impl Strategy<Value = Command> {
         })
 }
 
-fn release() -> impl Strategy<Value = Command> {
-    (0u8..6, 1u8..5, select(&NETS[..]), 0u8..9).prop_map(|(network, n, subnet, offset)| {
+/// Ports few enough to clash, with each other and with the nodes' own.
+fn publish() -> impl Strategy<Value = Publish> {
+    let ports = (select(&[1u16, 80, 2377, 4789, 7946, 65535][..]), 0u16..4);
+    let protocol = select(&[Protocol::Tcp, Protocol::Udp][..]);
+    (ports, protocol, select(&[PublishMode::Ingress, PublishMode::Host][..])).prop_map(
+        |((first, more), protocol, mode)| {
+            let range = format!("{first}-{}", first.saturating_add(more)).parse().unwrap();
+            Publish::new(range, 1, protocol, mode).unwrap()
+        },
+    )
+}
+
+fn networks() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0u8..6, 0..3)
+}
+
+fn mode() -> impl Strategy<Value = EndpointMode> {
+    prop_oneof![4 => Just(EndpointMode::Vip), 1 => Just(EndpointMode::Dnsrr)]
+}
+
+fn availability() -> impl Strategy<Value = Availability> {
+    select(&[Availability::Active, Availability::Pause, Availability::Drain][..])
+}
+
+fn service_id() -> impl Strategy<Value = ServiceId> {
+    (0u8..6).prop_map(|n| ServiceId::from_bytes([n; 16]))
+}
+
+fn create_a_service() -> impl Strategy<Value = Command> {
+    let publish = prop::collection::vec(publish(), 0..2);
+    (0u8..6, select(&["a", "b", "B", "c"][..]), networks(), publish, mode()).prop_map(
+        |(n, name, networks, publish, endpoint_mode)| {
+            let request = create_service(n, name, &networks, &publish);
+            Command::CreateService(CreateService { endpoint_mode, ..request })
+        },
+    )
+}
+
+fn update_service() -> impl Strategy<Value = Command> {
+    let ids = |networks: Vec<u8>| networks.iter().map(|n| NetworkId::from_bytes([*n; 16])).collect();
+    let publish_rm = prop::collection::vec(publish(), 0..2);
+    let publish_add = prop::collection::vec(publish(), 0..2);
+    (service_id(), networks(), networks(), publish_rm, publish_add, prop::option::weighted(0.2, mode()))
+        .prop_map(move |(id, networks_rm, networks_add, publish_rm, publish_add, endpoint_mode)| {
+            let change = ServiceChange {
+                networks_rm: ids(networks_rm),
+                networks_add: ids(networks_add),
+                publish_rm: publish_rm
+                    .iter()
+                    .map(|publish| (publish.protocol(), publish.published()))
+                    .collect(),
+                publish_add,
+                endpoint_mode,
+                ..ServiceChange::default()
+            };
+            Command::UpdateService { id, change }
+        })
+}
+
+fn drain() -> impl Strategy<Value = Command> {
+    (service_id(), any::<u8>(), any::<bool>()).prop_map(|(service, n, drained)| Command::DrainBackend {
+        service,
+        endpoint: EndpointId::from_bytes([n; 16]),
+        drained,
+    })
+}
+
+fn release(networks: Range<u8>, nets: &[&'static str]) -> impl Strategy<Value = Command> + use<> {
+    (networks, 1u8..5, select(nets.to_vec()), 0u8..9).prop_map(|(network, n, subnet, offset)| {
         let first = match subnet.parse::<ipnet::IpNet>().unwrap().network() {
             IpAddr::V4(first) => IpAddr::V4((first.to_bits() + u32::from(offset)).into()),
             IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(offset)).into()),
@@ -60,10 +149,9 @@ fn release() -> impl Strategy<Value = Command> {
     })
 }
 
-fn grant() -> impl Strategy<Value = Command> {
-    let nets: Vec<&str> = NETS.into_iter().chain(["10.0.0.0/20", "10.0.16.0/20"]).collect();
+fn grant(networks: Range<u8>, nets: &[&'static str]) -> impl Strategy<Value = Command> + use<> {
     let address = prop::option::weighted(0.3, 0u32..9);
-    (0u8..6, 1u8..5, select(nets), address).prop_map(|(network, n, subnet, offset)| {
+    (networks, 1u8..5, select(nets.to_vec()), address).prop_map(|(network, n, subnet, offset)| {
         let subnet: ipnet::IpNet = subnet.parse().unwrap();
         let address = offset.map(|offset| match subnet.network() {
             IpAddr::V4(first) => IpAddr::V4((first.to_bits() + offset).into()),
@@ -114,6 +202,54 @@ fn check(intent: &Intent) {
     assert_eq!(addresses.len(), nodes.len());
 }
 
+/// What must hold of every intent's services.
+fn check_services(intent: &Intent) {
+    let mut names = BTreeSet::new();
+    let mut ports = BTreeSet::new();
+    let mut vips = BTreeSet::new();
+    for node in intent.nodes.values() {
+        ports.extend([(Protocol::Udp, node.data_port), (Protocol::Udp, node.gossip_port)]);
+        ports.extend([(Protocol::Tcp, node.api_port), (Protocol::Tcp, node.gossip_port)]);
+    }
+    for service in intent.services.values() {
+        assert!(names.insert(service.name.as_str().to_lowercase()), "{service:?}");
+        for publish in &service.publish {
+            for port in publish.published().ports() {
+                assert!(ports.insert((publish.protocol(), port)), "port {port} is taken twice: {service:?}");
+            }
+        }
+        assert!(!service.networks.is_empty());
+        let mut wanted = BTreeSet::new();
+        for id in &service.networks {
+            let subnets = &intent.networks[id].subnets;
+            assert!(wanted.insert((*id, None)), "in a network twice: {service:?}");
+            wanted.extend(subnets.iter().map(|subnet| (*id, Some(subnet.net))));
+        }
+        wanted.retain(|(_, subnet)| subnet.is_some() && service.endpoint_mode == EndpointMode::Vip);
+        for vip in &service.vips {
+            let network = &intent.networks[&vip.network];
+            let subnet = network.subnet_of(vip.address).unwrap();
+            assert!(wanted.remove(&(network.id, Some(subnet.net))), "two in one subnet: {service:?}");
+            assert!(subnet.is_endpoint(vip.address), "{vip:?}");
+            assert_eq!(intent.block_of(network.id, vip.address), None);
+            assert!(vips.insert(*vip), "{vip:?} is two services'");
+        }
+        assert!(wanted.is_empty(), "no address in {wanted:?}: {service:?}");
+    }
+}
+
+/// An update keeps id and name, and each address in a network that the service was in and still is.
+fn check_kept(before: &Intent, after: &Intent) {
+    for (id, old) in &before.services {
+        let Some(new) = after.services.get(id) else { continue };
+        assert_eq!((&old.id, &old.name), (&new.id, &new.name));
+        let still = |vip: &&crate::model::Vip| new.networks.contains(&vip.network);
+        if new.endpoint_mode == EndpointMode::Vip {
+            assert!(old.vips.iter().filter(still).all(|vip| new.vips.contains(vip)), "{old:?} {new:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -132,6 +268,8 @@ proptest! {
                 prop_assert_eq!(&intent, &before);
             }
             check(&intent);
+            check_services(&intent);
+            check_kept(&before, &intent);
         }
         prop_assert_eq!(&intent, &replay);
 
@@ -139,5 +277,20 @@ proptest! {
         prop_assert_eq!(&serde_json::from_slice::<Intent>(&json).unwrap(), &intent);
         let binary = postcard::to_stdvec(&intent).unwrap();
         prop_assert_eq!(&postcard::from_bytes::<Intent>(&binary).unwrap(), &intent);
+    }
+
+    #[test]
+    fn blocks_and_virtual_addresses_never_meet(
+        commands in prop::collection::vec(command_in_a_small_network(), 1..60),
+    ) {
+        let mut intent = Intent::default();
+        apply(&mut intent, &init()).unwrap();
+        apply(&mut intent, &Command::CreateNetwork(create(1, "mynet", &SMALL))).unwrap();
+        for command in &commands {
+            // A refusal is as good: what holds after it is what counts.
+            let _ = apply(&mut intent, command);
+            check(&intent);
+            check_services(&intent);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointId, Labels, MacAddr, Name, NetworkId};
+use super::{EndpointId, Labels, MacAddr, Membership, Name, NetworkId};
 
 /// One network namespace's interface in one network, as every node knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Endpoint {
     /// Whether it forwards for others: its packets' source addresses are not checked then, its MAC address is.
     #[serde(default)]
     pub forward: bool,
+    /// The service that it is a backend of.
+    #[serde(default)]
+    pub service: Option<Membership>,
 }
 
 impl Endpoint {

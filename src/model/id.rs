@@ -67,6 +67,10 @@ id!(
     /// An endpoint: one network namespace's interface in one network.
     EndpointId
 );
+id!(
+    /// A service. One that is removed and made again under its name has another.
+    ServiceId
+);
 
 #[cfg(test)]
 mod tests {

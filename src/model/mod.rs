@@ -8,17 +8,24 @@ mod mac;
 mod name;
 mod network;
 mod node;
+mod publish;
+mod seconds;
+mod service;
 mod subnet;
 mod vni;
+mod words;
 
 pub use attachment::{Attachment, NetnsId, NetnsRef};
 pub use endpoint::Endpoint;
-pub use id::{EndpointId, NetworkId, NodeId};
+pub use id::{EndpointId, NetworkId, NodeId, ServiceId};
 pub use ifname::check_ifname;
 pub use mac::MacAddr;
 pub use name::Name;
 pub use network::{Labels, Network};
-pub use node::{Node, UnderlayFamily};
+pub use node::{Availability, Node, UnderlayFamily};
+pub use publish::{PortRange, Protocol, Publish, PublishMode};
+pub use seconds::Seconds;
+pub use service::{Affinity, EndpointMode, Membership, Service, SourceIp, Unavailable, Vip, Weight};
 pub use subnet::Subnet;
 pub use vni::Vni;
 
@@ -53,3 +60,4 @@ macro_rules! serde_as_text {
     };
 }
 pub(crate) use serde_as_text;
+pub(crate) use words::words;

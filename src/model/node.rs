@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::NodeId;
+use super::{NodeId, words};
 
 /// A member of the cluster, as it described itself when it joined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +20,30 @@ pub struct Node {
     pub gossip_port: u16,
     /// The manager API's port, TCP.
     pub api_port: u16,
+    /// The port that VXLAN packets go to, UDP.
+    pub data_port: u16,
     /// Whether it holds intent.
     pub manager: bool,
     /// The subnets that the node's own interfaces are in; no overlay network may overlap one.
     pub underlay: Vec<IpNet>,
     /// The version of its agent.
     pub version: String,
+    /// What users want of it now. A node that describes itself anew does not change it.
+    pub availability: Availability,
+}
+
+words! {
+    /// What users want of a node.
+    "availability",
+    pub enum Availability {
+        /// It takes endpoints, and its backends take flows.
+        #[default]
+        Active = "active",
+        /// It takes no new endpoint.
+        Pause = "pause",
+        /// It takes no new endpoint, and its backends take no new flow.
+        Drain = "drain",
+    }
 }
 
 /// The underlay's address family, which decides what encapsulation costs.

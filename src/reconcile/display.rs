@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::links::LinkAction;
-use super::tables::{Destination, Program, TableAction};
+use super::tables::{BackendEntry, Destination, Place, Program, ServiceAction, TableAction, TableOfFamily};
+use crate::lb::{Region, Table};
 
 impl fmt::Display for LinkAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +57,85 @@ impl fmt::Display for TableAction {
                 write!(f, "let device {ifindex} send as {} in network {}", source.mac, source.vni)
             }
             Self::DeleteSource(ifindex) => write!(f, "let device {ifindex} send nothing"),
+        }
+    }
+}
+
+impl fmt::Display for ServiceAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutBackend(slot, backend) => write!(f, "write backend {slot}, {backend}"),
+            Self::DeleteBackend(slot) => write!(f, "remove backend {slot}"),
+            Self::WriteTable(region, _) => write!(f, "write a table to {region}"),
+            Self::PutService(slot, entry) => write!(
+                f,
+                "write service {slot}, {:?}: {}; in host mode {}",
+                entry.service, entry.all, entry.local
+            ),
+            Self::DeleteService(slot) => write!(f, "remove service {slot}"),
+            Self::PutVip(vni, address, entry) => write!(
+                f,
+                "write that {address} of network {vni} is service {}: {}",
+                entry.service,
+                InWords(entry.table)
+            ),
+            Self::DeleteVip(vni, address) => write!(f, "remove the service at {address} of network {vni}"),
+            Self::PutPort(protocol, port, entry) => {
+                let place = if entry.local_only { " on this node" } else { "" };
+                write!(
+                    f,
+                    "write that {protocol} port {port} leads to port {} of service {}{place}",
+                    entry.target, entry.service
+                )
+            }
+            Self::DeletePort(protocol, port) => write!(f, "remove {protocol} port {port}"),
+            Self::PutLocal(ifindex, slot) => {
+                write!(f, "write that backend {slot} is behind device {ifindex}")
+            }
+            Self::DeleteLocal(ifindex) => write!(f, "write that no backend is behind device {ifindex}"),
+            Self::PutAddress(address) => write!(f, "answer published ports on {address}"),
+            Self::DeleteAddress(address) => write!(f, "answer published ports on {address} no more"),
+            Self::SetLookups(lookups) => f.write_str(match (lookups.vips, lookups.ports) {
+                (false, false) => "look for no services",
+                (true, false) => "look for virtual addresses",
+                (false, true) => "look for published ports",
+                (true, true) => "look for virtual addresses and published ports",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for BackendEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flows = if self.accepts { "" } else { ", for no new flows" };
+        write!(f, "{:?} of service {}{flows}, ", self.endpoint, self.service)?;
+        match self.place {
+            Place::Local { ifindex } => write!(f, "behind device {ifindex}"),
+            Place::Remote { vtep, mtu } => write!(f, "on peer {vtep} with MTU {mtu}"),
+        }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "places {} to {}", self.offset(), self.end() - 1)
+    }
+}
+
+impl fmt::Display for TableOfFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IPv4 {}, IPv6 {}", InWords(self.v4), InWords(self.v6))
+    }
+}
+
+/// Where an entry leads.
+struct InWords(Option<Table>);
+
+impl fmt::Display for InWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(table) => write!(f, "to {}", table.region),
+            None => f.write_str("to nobody"),
         }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `agent` and `reconcile` are such names too. `reconcile` times the core itself,
-//! so it wants an optimized build, but neither root nor a lab.
+//! name contains it, and leaves out the rest; `agent`, `reconcile` and `services` are such names too. The last two time the
+//! core itself, so they want an optimized build, but neither root nor a lab.
 
 mod agent;
 mod measure;
@@ -12,6 +12,7 @@ mod paths;
 mod programs;
 mod reconcile;
 mod report;
+mod services;
 
 use std::time::Duration;
 
@@ -114,6 +115,7 @@ fn main() -> Result<()> {
     match chosen.as_str() {
         "agent" => return agent::print(&effort),
         "reconcile" => return reconcile::print(),
+        "services" => return services::print(),
         _ => {}
     }
     {

@@ -172,6 +172,7 @@ fn endpoint(owner: u32, number: u32) -> Endpoint {
         aliases: Vec::new(),
         labels: Labels::new(),
         forward: false,
+        service: None,
     }
 }
 

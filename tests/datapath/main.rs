@@ -11,4 +11,5 @@ mod golden_underlay;
 mod lab;
 mod lifecycle;
 mod netns;
+mod services;
 mod traffic;

@@ -11,7 +11,7 @@ use overlay::api::{ClusterInit, ClusterJoin, EndpointAttach, NetworkCreate};
 use overlay::config::Config;
 use overlay::facts::{Delta, NodeFact, Pull, Store};
 use overlay::intent::{Command, CreateNetwork, GrantBlock, Intent, apply};
-use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId, Node, NodeId};
+use overlay::model::{Availability, Endpoint, EndpointId, Labels, MacAddr, NetworkId, Node, NodeId};
 use overlay_packet::{Address, arp, ethernet, ip, vxlan};
 use overlayd::gossip::fuzzing;
 use serde::Serialize;
@@ -172,9 +172,11 @@ fn commands() -> Vec<Command> {
         addr: Ipv4Addr::new(192, 0, 2, 1).into(),
         gossip_port: 7946,
         api_port: 2377,
+        data_port: 4789,
         manager: true,
         underlay: vec![],
         version: "0.1.0".to_owned(),
+        availability: Availability::Active,
     };
     let text = |text: &str| text.to_owned();
     let cluster = overlay::intent::Cluster {
@@ -216,6 +218,7 @@ fn delta() -> Delta {
         ip4: Some(Ipv4Addr::new(10, 1, 0, 2)),
         ip6: None,
         forward: false,
+        service: None,
         aliases: vec![],
         labels: Labels::from([("team".to_owned(), "web".to_owned())]),
     };

@@ -28,5 +28,6 @@ pub(super) fn endpoint(number: u8) -> Endpoint {
         aliases: vec![],
         labels: Labels::new(),
         forward: false,
+        service: None,
     }
 }

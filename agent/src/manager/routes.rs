@@ -121,7 +121,13 @@ fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool
         }
         Command::GrantBlock(grant) => peer == Some(grant.node),
         Command::ReleaseBlock(release) => peer == Some(release.node),
-        Command::CreateNetwork(_) | Command::RemoveNetwork { .. } => true,
+        Command::CreateNetwork(_)
+        | Command::RemoveNetwork { .. }
+        | Command::CreateService(_)
+        | Command::UpdateService { .. }
+        | Command::RemoveService { .. }
+        | Command::DrainBackend { .. }
+        | Command::SetAvailability { .. } => true,
     }
 }
 

@@ -10,7 +10,7 @@ macro_rules! shared {
         $(
             $(#[$doc])*
             #[repr(C)]
-            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+            #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
             pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
             const _: () = {

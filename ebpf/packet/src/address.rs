@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 ///
 /// Aligned, as every structure that holds one has it: without, BPF code would go through it byte by byte.
 #[repr(C, align(4))]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Address(pub [u8; 16]);
 
 impl PartialEq for Address {

@@ -31,13 +31,13 @@ static VTEPS: HashMap<VtepKey, Vtep> = HashMap::pinned(VTEPS_SIZE, BPF_F_NO_PREA
 #[map]
 static SOURCES: HashMap<u32, Source> = HashMap::pinned(SOURCES_SIZE, BPF_F_NO_PREALLOC);
 #[map]
-static PORTS: Array<Port> = Array::pinned(PORTS_SIZE, 0);
+static PORTS: Array<Port> = Array::pinned(PORTS_SIZE, BPF_F_MMAPABLE);
 #[map]
 static VIPS: HashMap<NeighbourKey, Vip> = HashMap::pinned(VIPS_SIZE, BPF_F_NO_PREALLOC);
 #[map]
-static SERVICES: Array<Service> = Array::pinned(SERVICES_SIZE, 0);
+static SERVICES: Array<Service> = Array::pinned(SERVICES_SIZE, BPF_F_MMAPABLE);
 #[map]
-static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_SIZE, 0);
+static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_SIZE, BPF_F_MMAPABLE);
 #[map]
 static MAGLEV: Array<Places> = Array::pinned(MAGLEV_SIZE, BPF_F_MMAPABLE);
 #[map]

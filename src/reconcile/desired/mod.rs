@@ -2,9 +2,11 @@
 
 mod claims;
 mod links;
+mod services;
 mod tables;
 
 pub use links::{DesiredLinks, links};
+pub use services::{DesiredServices, Found, MaglevTable, Shortage, services};
 pub use tables::DesiredTables;
 
 use std::collections::BTreeSet;

@@ -37,7 +37,7 @@ struct Basis {
     networks: BTreeMap<NetworkId, Vni>,
 }
 
-/// Claims of this node: its endpoints' and its networks' gateways'.
+/// Claims of this node: its endpoints' and its networks' gateways', who answer for the services' virtual addresses too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Statement {
     fdb: Vec<((Vni, MacAddr), Claimant, Destination)>,
@@ -46,9 +46,9 @@ struct Statement {
 
 /// What another node's claims follow from.
 #[derive(Debug, Clone)]
-struct Peer {
+pub(super) struct Peer {
     part: Arc<Part>,
-    vtep: IpAddr,
+    pub(super) vtep: IpAddr,
 }
 
 impl DesiredTables {
@@ -57,7 +57,7 @@ impl DesiredTables {
     ///
     /// While a cluster is partitioned, two endpoints may claim one address or MAC in a network. The winner is always
     /// the same one then: a local endpoint keeps its own MAC; otherwise the lowest (node, endpoint) has it. A
-    /// gateway's address is never an endpoint's.
+    /// gateway's address is never an endpoint's, nor is a service's.
     ///
     /// `ifindexes` are those of the VXLAN device and of the host ends of veth pairs, by name. A local endpoint without one
     /// has no device yet, and so no entry that would name it.
@@ -88,7 +88,7 @@ impl DesiredTables {
             })
             .collect();
         let peers = peers(host, view);
-        self.state_here(Statement::of(host.me, &networks, &locals));
+        self.state_here(Statement::of(host.me, intent, &networks, &locals));
         self.state_peers(&basis, &peers);
         self.basis = Some(basis);
 
@@ -185,13 +185,21 @@ impl Local<'_> {
 }
 
 impl Statement {
-    fn of(me: NodeId, networks: &BTreeMap<NetworkId, &Network>, locals: &[Local<'_>]) -> Self {
-        let gateways = networks.values().flat_map(|network| {
-            let mac = MacAddr::gateway(network.vni);
-            let claim = move |gateway| ((network.vni, gateway), Claimant::Gateway, mac);
-            network.subnets.iter().map(move |subnet| claim(subnet.gateway))
-        });
-        let mut neighbours: Vec<_> = gateways.collect();
+    fn of(
+        me: NodeId,
+        intent: &Intent,
+        networks: &BTreeMap<NetworkId, &Network>,
+        locals: &[Local<'_>],
+    ) -> Self {
+        let gateways = networks
+            .values()
+            .flat_map(|network| network.subnets.iter().map(|subnet| (network.vni, subnet.gateway)));
+        let vips = intent.services.values().flat_map(|service| &service.vips);
+        let vips = vips.filter_map(|vip| Some((networks.get(&vip.network)?.vni, vip.address)));
+        let mut neighbours: Vec<_> = gateways
+            .chain(vips)
+            .map(|(vni, address)| ((vni, address), Claimant::Gateway, MacAddr::gateway(vni)))
+            .collect();
         let mut fdb = Vec::new();
         for Local { network, endpoint, ifindex } in locals {
             let claimant = Claimant::Of(me, endpoint.id);
@@ -233,7 +241,7 @@ fn network_entry(network: &Network, mtu: u16) -> NetworkEntry {
 
 /// The other living nodes. One at our own VTEP's address is what this host was before it joined anew: packets for it
 /// would come back to us.
-fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, Peer> {
+pub(super) fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, Peer> {
     let reachable = |vtep: IpAddr| {
         host.underlay
             .is_none_or(|own| vtep != own.vtep && UnderlayFamily::of(vtep) == UnderlayFamily::of(own.vtep))
@@ -247,7 +255,11 @@ fn peers(host: &Host<'_>, view: &View) -> BTreeMap<NodeId, Peer> {
         .collect()
 }
 
-fn vteps(host: &Host<'_>, view: &View, peers: &BTreeMap<NodeId, Peer>) -> BTreeMap<IpAddr, VtepEntry> {
+pub(super) fn vteps(
+    host: &Host<'_>,
+    view: &View,
+    peers: &BTreeMap<NodeId, Peer>,
+) -> BTreeMap<IpAddr, VtepEntry> {
     let own = host.underlay.map_or(u16::MAX, |underlay| underlay.mtu);
     let mut vteps: BTreeMap<IpAddr, VtepEntry> = BTreeMap::new();
     for (node, peer) in peers {

@@ -149,6 +149,7 @@ fn endpoint(owner: usize, number: usize) -> Endpoint {
         ip4: Some(Ipv4Addr::from_bits(0x0a00_0000 + unique)),
         ip6: None,
         forward: false,
+        service: None,
         aliases: vec![],
         labels: Labels::new(),
     }

@@ -8,6 +8,7 @@
 mod bpffs;
 mod encode;
 mod links;
+mod mapped;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapInfo, PerCpuArray};
 use aya::programs::{ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
-use overlay::reconcile::tables::{Program, TableAction, Tables};
+use overlay::reconcile::tables::{Program, ServiceAction, ServiceTables, TableAction, Tables};
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
 
 pub use bpffs::{ensure_bpffs, remove};
@@ -86,6 +87,22 @@ impl DataPath {
     /// When the kernel refuses, as for a map that is full.
     pub fn apply(&mut self, action: &TableAction) -> Result<()> {
         tables::apply(&mut self.ebpf, action).with_context(|| format!("applying {action:?}"))
+    }
+
+    /// Everything that the tables about services hold, but for what is in the Maglev tables.
+    ///
+    /// # Errors
+    /// As for [`DataPath::observe`].
+    pub fn observe_services(&self) -> Result<ServiceTables> {
+        tables::observe_services(&self.ebpf)
+    }
+
+    /// Writes or removes one entry about services, or writes a Maglev table. Removing what is not there succeeds.
+    ///
+    /// # Errors
+    /// As for [`DataPath::apply`].
+    pub fn apply_service(&mut self, action: &ServiceAction) -> Result<()> {
+        tables::apply_service(&mut self.ebpf, action)
     }
 
     /// How many packets were dropped for which reason since the maps were made, all CPUs together.

@@ -95,6 +95,14 @@ impl Netlink {
         Ok(subnets.into_iter().collect())
     }
 
+    /// The addresses of this machine, whatever device they are on.
+    ///
+    /// # Errors
+    /// The kernel fails.
+    pub async fn own_addresses(&self) -> Result<BTreeSet<IpAddr>> {
+        Ok(self.addresses().await?.into_iter().map(|(_, address)| address.addr()).collect())
+    }
+
     /// Every local address, with the index of its device.
     pub(super) async fn addresses(&self) -> Result<Vec<(u32, IpNet)>> {
         let messages: Vec<AddressMessage> = self

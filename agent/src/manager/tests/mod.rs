@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use overlay::intent::{Command, CreateNetwork, Intent};
-use overlay::model::{Labels, NetworkId, Node, NodeId};
+use overlay::model::{Availability, Labels, NetworkId, Node, NodeId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -33,9 +33,11 @@ fn node() -> Node {
         addr: IpAddr::V4(Ipv4Addr::new(127, 1, high, low)),
         gossip_port: 7946,
         api_port: 1,
+        data_port: 4789,
         manager: false,
         underlay: Vec::new(),
         version: "0".to_owned(),
+        availability: Availability::Active,
     }
 }
 

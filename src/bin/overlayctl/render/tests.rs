@@ -62,6 +62,7 @@ fn endpoint_rows() -> Vec<EndpointRow> {
             aliases: vec!["www".parse().unwrap()],
             labels: BTreeMap::new(),
             forward: false,
+            service: None,
         },
         network_name: "mynet".parse().unwrap(),
         node: NodeId::from_bytes([0x2b; 16]),

@@ -1,5 +1,12 @@
 //! The data path's tables: what the BPF programs should know.
 
+mod services;
+
+pub use services::{
+    BackendEntry, Lookups, Place, PortEntry, ServiceAction, ServiceEntry, ServiceTables, TableOfFamily,
+    VipEntry,
+};
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;

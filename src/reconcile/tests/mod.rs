@@ -1,14 +1,16 @@
+pub(super) mod services;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use super::desired::{DesiredTables, Host, effective_mtu, hooks, links};
-use super::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
-use super::plan::{plan_links, plan_tables};
-use super::tables::{Destination, Program, TableAction, Tables, VtepEntry};
 use crate::config::Config;
 use crate::fixtures::{World, attachment, create, fact, network, node_id};
 use crate::model::{Attachment, MacAddr, Vni};
+use crate::reconcile::desired::{DesiredTables, Host, effective_mtu, hooks, links};
+use crate::reconcile::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
+use crate::reconcile::plan::{plan_links, plan_tables};
+use crate::reconcile::tables::{Destination, Program, TableAction, Tables, VtepEntry};
 
 /// Node 1's underlay.
 fn underlay(mtu: u16) -> Underlay {
@@ -246,7 +248,7 @@ fn a_links_plan_in_words() {
         vxlan: Some(Vxlan { port: 4789, ..wanted.clone() }),
         veths: BTreeMap::from([("ovl00000000000".to_owned(), Veth { mtu: 1450, up: true })]),
     };
-    let desired = super::desired::DesiredLinks { vxlan: Some(wanted), veths };
+    let desired = crate::reconcile::desired::DesiredLinks { vxlan: Some(wanted), veths };
     let mut plan = plan_links(&desired, &observed, true);
     plan.extend([LinkAction::SetMtu(spec.clone()), LinkAction::SetUp(spec.host_ifname)]);
     let plan: Vec<String> = plan.iter().map(ToString::to_string).collect();

@@ -3,6 +3,10 @@
 //! A plan is empty once all is as desired. Taken in part, because a step failed, it leaves a state that the next
 //! plan goes on from.
 
+mod services;
+
+pub use services::plan_services;
+
 use std::collections::BTreeMap;
 
 use super::desired::DesiredLinks;

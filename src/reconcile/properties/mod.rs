@@ -1,18 +1,22 @@
 //! Plans, applied to a model of the kernel.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::desired::{DesiredLinks, DesiredTables, Host};
-use super::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
-use super::plan::{plan_links, plan_tables};
-use super::tables::{Destination, NetworkEntry, NodeEntry, Source, TableAction, Tables, VtepEntry};
 use crate::config::Config;
 use crate::facts::Part;
-use crate::fixtures::{World, attachment, create, fact, netns, network, node_id};
-use crate::model::{Attachment, MacAddr, Vni};
+use crate::fixtures::{World, attachment, bare_service, create, fact, netns, network, node_id};
+use crate::model::{Attachment, MacAddr, Vip, Vni};
+use crate::reconcile::desired::{DesiredLinks, DesiredTables, Host};
+use crate::reconcile::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
+use crate::reconcile::plan::{plan_links, plan_tables};
+use crate::reconcile::tables::{
+    Destination, NetworkEntry, NodeEntry, Source, TableAction, Tables, VtepEntry,
+};
 
 /// Does to the model what the agent does to the kernel, and is as strict: what is there is not made again, and
 /// what is not there is neither changed nor removed.
@@ -158,6 +162,8 @@ enum Change {
     There(u8, u8, Vec<Claim>),
     /// The VTEP's number.
     Underlay(u8),
+    /// The last part of a service's virtual address, or none.
+    Vip(Option<u8>),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -166,6 +172,7 @@ fn change() -> impl Strategy<Value = Change> {
         claims().prop_map(Change::Here),
         (2u8..5, 2u8..5, claims()).prop_map(|(node, vtep, claims)| Change::There(node, vtep, claims)),
         (1u8..4).prop_map(Change::Underlay),
+        prop::option::of(0u8..4).prop_map(Change::Vip),
     ]
 }
 
@@ -193,6 +200,13 @@ impl Change {
                 part.endpoints = there.into_iter().map(|it| (it.endpoint.id, it.endpoint)).collect();
             }
             Self::Underlay(n) => underlay.vtep = IpAddr::from([192, 0, 2, n]),
+            Self::Vip(n) => {
+                let network = world.network("mynet");
+                let mut service = bare_service(1, &[&network]);
+                let vip = |n| Vip { network: network.id, address: IpAddr::from([10, 1, 0, n]) };
+                service.vips.extend(n.map(vip));
+                world.intent.services.insert(service.id, service);
+            }
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Reading and writing the maps.
 
+mod services;
+
+pub(super) use services::{apply as apply_service, observe as observe_services};
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, Map, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::{Ebpf, Pod};
 use overlay::reconcile::tables::{NodeEntry, TableAction, Tables};
 use overlay_abi::map::{FDB, NEIGHBOURS, NETWORKS, NODE, SOURCES, VTEPS};
@@ -20,10 +24,12 @@ pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map> {
 
 /// The kernel's id of a map.
 pub(super) fn id(map: &Map) -> Result<u32> {
+    Ok(data(map)?.info()?.id())
+}
+
+fn data(map: &Map) -> Result<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
-            Ok(data.info()?.id())
-        }
+        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => Ok(data),
         other => anyhow::bail!("the data path has no maps of this kind: {other:?}"),
     }
 }
@@ -45,10 +51,8 @@ pub(super) fn observe(ebpf: &Ebpf) -> Result<Tables> {
 
 pub(super) fn apply(ebpf: &mut Ebpf, action: &TableAction) -> Result<()> {
     match action {
-        TableAction::PutNode(node) => {
-            let map = ebpf.map_mut(NODE).context("the BPF object has no map NODE")?;
-            Array::try_from(map)?.set(0, node.encode(), 0)?;
-            Ok(())
+        TableAction::PutNode(entry) => {
+            change_node(ebpf, |node| *node = abi::Node { flags: node.flags, ..entry.encode() })
         }
         TableAction::PutNetwork(vni, network) => put(ebpf, NETWORKS, vni.encode(), network.encode()),
         TableAction::DeleteNetwork(vni) => delete::<_, abi::Network>(ebpf, NETWORKS, vni.encode()),
@@ -74,6 +78,15 @@ pub(super) fn apply(ebpf: &mut Ebpf, action: &TableAction) -> Result<()> {
     }
 }
 
+/// The node's flags are not part of its entry: they come with the services.
+fn change_node(ebpf: &mut Ebpf, change: impl FnOnce(&mut abi::Node)) -> Result<()> {
+    let map = ebpf.map_mut(NODE).context("the BPF object has no map NODE")?;
+    let mut array: Array<_, abi::Node> = Array::try_from(map)?;
+    let mut node = array.get(&0, 0)?;
+    change(&mut node);
+    array.set(0, node, 0).context("writing to the BPF map NODE")
+}
+
 fn put<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &str, key: K, value: V) -> Result<()> {
     hash_map(ebpf, name)?.insert(key, value, 0).with_context(|| format!("writing to the BPF map {name}"))
 }
@@ -85,10 +98,7 @@ fn delete<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &str, key: K) -> Result<()> {
     }
 }
 
-fn hash_map<'a, K: Pod, V: Pod>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<HashMap<&'a mut aya::maps::MapData, K, V>> {
+fn hash_map<'a, K: Pod, V: Pod>(ebpf: &'a mut Ebpf, name: &str) -> Result<HashMap<&'a mut MapData, K, V>> {
     let map = ebpf.map_mut(name).with_context(|| format!("the BPF object has no map {name}"))?;
     Ok(HashMap::try_from(map)?)
 }

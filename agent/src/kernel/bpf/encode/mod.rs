@@ -1,5 +1,9 @@
 //! The core's types and the programs' types, each as the other: the only place that knows both.
 
+mod services;
+
+pub(super) use services::decode_slot;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -222,7 +226,7 @@ impl FromAddress for std::net::Ipv6Addr {
 mod tests {
     use super::*;
 
-    fn survives<T: Encode + PartialEq + std::fmt::Debug>(value: &T) {
+    pub(super) fn survives<T: Encode + PartialEq + std::fmt::Debug>(value: &T) {
         assert_eq!(&T::decode(&value.encode()).unwrap(), value);
     }
 
