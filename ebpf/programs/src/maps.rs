@@ -151,6 +151,12 @@ pub fn keep_flow(key: &FlowKey, flow: &Flow) {
     let _ = FLOWS.insert(key, flow, 0);
 }
 
+/// Drops a flow, if it is there.
+#[inline(always)]
+pub fn forget_flow(key: &FlowKey) {
+    let _ = FLOWS.remove(key);
+}
+
 /// This CPU's scratch memory, with what its last user left in it.
 #[inline(always)]
 pub fn work() -> Option<&'static mut Work> {
