@@ -122,6 +122,8 @@ pub(crate) fn attach_request(network: &str, name: &str) -> EndpointAttach {
         aliases: Vec::new(),
         labels: BTreeMap::new(),
         forward: false,
+        service: None,
+        weight: None,
     }
 }
 

@@ -28,6 +28,10 @@ use crate::store::{Key, Store};
 /// changes to the tables, which raise no event, and steps that failed wait at most this long.
 const TICK: Duration = Duration::from_secs(5);
 
+/// How long after a drained backend was detached its drain is forgotten: by then every node knows that it is gone, and
+/// none takes it for one that may have flows again.
+const FORGET_DRAIN: Duration = Duration::from_secs(60);
+
 /// What the local API asks of the loop.
 pub enum Request {
     /// Puts the membership that init or join stored into effect; these managers are followed at first.
@@ -183,8 +187,10 @@ impl EventLoop {
         self.save()?;
         self.reconcile().await;
         if let Some(member) = self.member.as_ref().filter(|member| member.reaches_manager()) {
-            let commands = self.release.detached(member.node(), &member.intent(), &attachment.endpoint);
-            self.propose(commands);
+            let intent = member.intent();
+            let commands = self.release.detached(member.node(), &intent, &attachment.endpoint);
+            self.propose(commands, Duration::ZERO);
+            self.propose(attach::forget_drain(&intent, id), FORGET_DRAIN);
         }
         Ok(attachment.endpoint)
     }
@@ -193,16 +199,20 @@ impl EventLoop {
     fn release_idle(&mut self) {
         if let Some(member) = self.member.as_ref().filter(|member| member.reaches_manager()) {
             let commands = self.release.looked(member.node(), &member.intent(), &self.attachments);
-            self.propose(commands);
+            self.propose(commands, Duration::ZERO);
         }
         while self.proposing.try_join_next().is_some() {}
     }
 
-    /// Has a manager take these, or refuse them, whenever one can.
-    fn propose(&mut self, commands: Vec<Command>) {
+    /// Has a manager take these, or refuse them, whenever one can after a pause.
+    fn propose(&mut self, commands: Vec<Command>, pause: Duration) {
         let Some(member) = &self.member else { return };
         for command in commands {
-            self.proposing.spawn(insist(member.handle().log, command));
+            let log = member.handle().log;
+            self.proposing.spawn(async move {
+                tokio::time::sleep(pause).await;
+                insist(log, command).await;
+            });
         }
     }
 
@@ -231,7 +241,9 @@ impl EventLoop {
                 attachments: &self.attachments,
                 underlay: self.underlay.as_ref(),
             };
-            self.reconciler.run(&wanted).await;
+            if self.reconciler.run(&wanted).await {
+                member.applied(intent.version);
+            }
             self.withdraw_vanished();
             self.state(&intent);
         }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
 use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::netlink::Netlink;
-use crate::manager::{IntentLog, Local, Remote, Server};
+use crate::manager::{IntentLog, Local, Peers, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store};
@@ -34,7 +34,10 @@ pub struct Member {
     node: NodeId,
     addr: IpAddr,
     log: Arc<dyn IntentLog>,
-    server: Option<Server>,
+    server: Server,
+    peers: Arc<Peers>,
+    /// The version of the intent that the kernel holds.
+    applied: watch::Sender<u64>,
     gossip: Gossip,
     intent: watch::Receiver<Arc<Intent>>,
     facts: watch::Receiver<Arc<Snapshot>>,
@@ -56,7 +59,13 @@ impl Member {
         let authority = store.get::<Authority>(Key::ClusterCa)?;
         let node = identity.node;
         let addr = stored_addr(store, node, authority.is_some())?;
-        let (log, server) = intent_log(config, store, &identity, authority, addr, seeds).await?;
+        let listen = SocketAddr::new(addr, config.api_port);
+        let manager = authority.is_some();
+        let log = intent_log(store, &identity, manager, listen, seeds)?;
+        let applied = watch::Sender::new(0);
+        let server =
+            Server::start(listen, Arc::clone(&log), &identity, authority, applied.subscribe()).await?;
+        let others = Arc::new(Peers::new(&identity)?);
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
         let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
@@ -65,8 +74,8 @@ impl Member {
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
         ];
         let (intent, facts) = (log.watch(), gossip.watch());
-        info!(node = %node.short(), %addr, manager = server.is_some(), "member of the cluster");
-        Ok(Some(Self { node, addr, log, server, gossip, intent, facts, helpers }))
+        info!(node = %node.short(), %addr, manager, "member of the cluster");
+        Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
     }
 
     /// Takes back what the stored membership's last boot stated and asked to be kept: this node is being removed. Tells as
@@ -105,6 +114,11 @@ impl Member {
         self.log.status().borrow().reachable
     }
 
+    /// Tells who waits for it that the kernel holds this version of the intent.
+    pub fn applied(&self, version: u64) {
+        self.applied.send_if_modified(|held| std::mem::replace(held, version) != version);
+    }
+
     /// How facts travel.
     pub const fn gossip(&self) -> &Gossip {
         &self.gossip
@@ -127,6 +141,8 @@ impl Member {
             log: Arc::clone(&self.log),
             facts: self.facts.clone(),
             manager: self.log.status(),
+            peers: Arc::clone(&self.peers),
+            applied: self.applied.subscribe(),
         }
     }
 
@@ -150,9 +166,7 @@ impl Member {
             self.gossip.leave(hold).await;
         }
         self.gossip.stop().await;
-        if let Some(server) = self.server {
-            server.stop().await;
-        }
+        self.server.stop().await;
     }
 }
 
@@ -182,22 +196,18 @@ fn stored_addr(store: &Store, node: NodeId, manager: bool) -> Result<IpAddr, Api
     addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
 }
 
-/// Where intent is: here on a manager, which serves it, too; with the managers on any other node.
-async fn intent_log(
-    config: &Config,
+/// Where intent is: here on a manager, with the managers on any other node.
+fn intent_log(
     store: &Store,
     identity: &Identity,
-    authority: Option<Authority>,
-    addr: IpAddr,
+    manager: bool,
+    listen: SocketAddr,
     seeds: Vec<SocketAddr>,
-) -> Result<(Arc<dyn IntentLog>, Option<Server>), ApiError> {
-    let Some(authority) = authority else {
-        return Ok((Arc::new(Remote::start(store.clone(), identity, seeds)?), None));
-    };
-    let listen = SocketAddr::new(addr, config.api_port);
-    let log: Arc<dyn IntentLog> = Arc::new(Local::open(store.clone(), listen)?);
-    let server = Server::start(listen, Arc::clone(&log), identity, authority).await?;
-    Ok((log, Some(server)))
+) -> Result<Arc<dyn IntentLog>, ApiError> {
+    if manager {
+        return Ok(Arc::new(Local::open(store.clone(), listen)?));
+    }
+    Ok(Arc::new(Remote::start(store.clone(), identity, seeds)?))
 }
 
 async fn gossip(

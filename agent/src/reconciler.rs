@@ -91,24 +91,28 @@ impl Reconciler {
         &self.data_path
     }
 
-    /// One pass. What fails is in [`Reconciler::failures`] afterwards.
-    pub async fn run(&mut self, wanted: &Wanted<'_>) {
+    /// One pass. What fails is in [`Reconciler::failures`] afterwards. The answer is whether the tables are as wanted.
+    pub async fn run(&mut self, wanted: &Wanted<'_>) -> bool {
         let mut pass = Pass { before: std::mem::take(&mut self.failures), after: BTreeMap::new() };
-        if let Err(error) = self.steps(wanted, &mut pass).await {
+        let complete = self.steps(wanted, &mut pass).await.unwrap_or_else(|error| {
             pass.failed("read what the kernel holds", &error);
             self.forget();
-        }
+            false
+        });
         self.failures = pass.after;
+        complete
     }
 
-    async fn steps(&mut self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<()> {
+    async fn steps(&mut self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<bool> {
         let observed = self.links(wanted, pass).await?;
         self.veths = observed.links.veths.keys().cloned().collect();
-        self.tables(wanted, &observed.ifindexes, pass)?;
-        if let Err(error) = self.services(wanted, &observed.ifindexes, pass).await {
+        let mut complete = self.tables(wanted, &observed.ifindexes, pass)?;
+        complete &= self.services(wanted, &observed.ifindexes, pass).await.unwrap_or_else(|error| {
             pass.failed("read what the kernel holds of services", &error);
-        }
-        self.hooks(wanted, &observed.links, pass)
+            false
+        });
+        self.hooks(wanted, &observed.links, pass)?;
+        Ok(complete)
     }
 
     async fn links(&self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<Observed> {
@@ -132,7 +136,7 @@ impl Reconciler {
         wanted: &Wanted<'_>,
         ifindexes: &BTreeMap<String, u32>,
         pass: &mut Pass,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         for pin in self.data_path.repair_pins()? {
             warn!(pin, "a pinned map was removed; pinned again");
         }
@@ -143,16 +147,18 @@ impl Reconciler {
         let host = wanted.host(&self.config, self.mark);
         let desired = self.desired.update(&host, wanted.intent, wanted.view, wanted.attachments, ifindexes);
         let mut now = observed;
+        let mut complete = wanted.complete;
         for action in plan::plan_tables(desired, &now, wanted.complete) {
             debug!(%action, "table");
             let result = self.data_path.apply(&action);
             if result.is_ok() {
                 now.apply(&action);
             }
+            complete &= result.is_ok();
             pass.record(&action, result);
         }
         self.tables = Some(now);
-        Ok(())
+        Ok(complete)
     }
 
     /// A step leads to what those before it wrote, so those after one that failed are left for another pass.
@@ -161,7 +167,7 @@ impl Reconciler {
         wanted: &Wanted<'_>,
         ifindexes: &BTreeMap<String, u32>,
         pass: &mut Pass,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let mut now = match self.services.take() {
             Some(services) => services,
             None => self.data_path.observe_services().context("cannot read the data path's maps")?,
@@ -174,18 +180,19 @@ impl Reconciler {
         for shortage in &desired.shortages {
             pass.failed(shortage.action(), &anyhow::Error::new(shortage.clone()));
         }
+        let mut complete = true;
         for action in plan::plan_services(&desired, &now) {
             debug!(%action, "service");
             let result = self.data_path.apply_service(&action);
-            let failed = result.is_err();
+            complete = result.is_ok();
             pass.record(&action, result);
-            if failed {
+            if !complete {
                 break;
             }
             now.apply(&action);
         }
         self.services = Some(now);
-        Ok(())
+        Ok(complete)
     }
 
     /// A hook that an earlier agent's program serves keeps it until the facts are complete: that program may read

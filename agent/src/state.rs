@@ -11,7 +11,7 @@ use overlay_abi::DropReason;
 use tokio::sync::watch;
 
 use crate::gossip::Snapshot;
-use crate::manager::{IntentLog, ManagerLink};
+use crate::manager::{IntentLog, ManagerLink, Peers};
 
 /// The state at one moment.
 #[derive(Default)]
@@ -46,6 +46,10 @@ pub struct MemberHandle {
     pub facts: watch::Receiver<Arc<Snapshot>>,
     /// Whether the manager is reached.
     pub manager: watch::Receiver<ManagerLink>,
+    /// The other nodes, to be asked.
+    pub peers: Arc<Peers>,
+    /// The version of the intent that this node's kernel holds.
+    pub applied: watch::Receiver<u64>,
 }
 
 impl MemberHandle {

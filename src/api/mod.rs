@@ -6,6 +6,7 @@
 //! | `POST /v1/cluster/init` | [`ClusterInit`] | [`ClusterInitialized`] |
 //! | `POST /v1/cluster/join` | [`ClusterJoin`] | [`ClusterJoined`] |
 //! | `GET /v1/nodes` | | `[`[`NodeRow`]`]` |
+//! | `POST /v1/nodes/{host name or id}` | [`NodeUpdate`] | [`Changed`] |
 //! | `GET /v1/networks` | | `[`[`Network`]`]` |
 //! | `POST /v1/networks` | [`NetworkCreate`] | [`Network`] |
 //! | `GET /v1/networks/{name or id}` | | [`NetworkDetail`] |
@@ -14,21 +15,34 @@
 //! | `POST /v1/endpoints` | [`EndpointAttach`] | [`EndpointRow`] |
 //! | `GET /v1/endpoints/{name, network/name or id}` | | [`EndpointRow`] |
 //! | `DELETE /v1/endpoints/{name, network/name or id}` | | [`EndpointRow`] |
+//! | `GET /v1/services` | | `[`[`ServiceRow`]`]` |
+//! | `POST /v1/services` | [`ServiceCreate`] | [`ServiceChanged`] |
+//! | `GET /v1/services/{name or id}` | | [`ServiceDetail`] |
+//! | `POST /v1/services/{name or id}` | [`ServiceUpdate`] | [`ServiceChanged`] |
+//! | `DELETE /v1/services/{name or id}` | | [`Service`](crate::model::Service) |
+//! | `POST /v1/backends/{service.endpoint}` | [`BackendUpdate`] | [`Changed`] |
+//! | `POST /v1/confirm` | [`Confirm`] | [`Confirmed`] |
 //!
 //! A reference in a path is percent-encoded where it must be (`/` in `network/name` as `%2F`). Every error is an
 //! [`ApiError`] with a 4xx or 5xx status. Unknown fields in a body are errors.
 
 mod error;
+mod service;
+mod status;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Endpoint, Labels, MacAddr, Name, Network, NodeId};
+use crate::model::{Availability, Endpoint, Labels, MacAddr, Name, Network, NodeId, Weight};
 
 pub use error::{ApiError, ErrorCode};
+pub use service::{
+    BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, NodeUpdate, ServiceChanged,
+    ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
+};
+pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, Status, UnderlayStatus};
 
 /// The version of these types, the first part of every path.
 pub const API_VERSION: &str = "v1";
@@ -82,6 +96,8 @@ pub struct NodeRow {
     pub this: bool,
     /// Whether it is known to be alive.
     pub status: NodeStatus,
+    /// What users want of it.
+    pub availability: Availability,
     /// Whether it is a manager.
     pub manager: bool,
     /// The address that it advertises.
@@ -138,6 +154,17 @@ pub struct NetworkDetail {
     pub effective_mtu: u16,
     /// Its endpoints on all nodes.
     pub endpoints: Vec<EndpointRow>,
+    /// The services that are in it.
+    pub services: Vec<NetworkService>,
+}
+
+/// A service that is in a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkService {
+    /// Its name.
+    pub name: Name,
+    /// Its virtual addresses in this network.
+    pub vips: Vec<IpAddr>,
 }
 
 /// Attaches a network namespace of this node to a network.
@@ -171,6 +198,12 @@ pub struct EndpointAttach {
     /// Lets it forward for others, as a router does: it may send from any source address.
     #[serde(default)]
     pub forward: bool,
+    /// Makes it a backend of this service, by name or id.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Its share of the service's flows; 1 if left out.
+    #[serde(default)]
+    pub weight: Option<Weight>,
 }
 
 /// An endpoint, as `endpoint ls` and `endpoint inspect` show it.
@@ -199,103 +232,4 @@ pub struct EndpointLocal {
     pub ifname: String,
     /// The host's end of the veth pair.
     pub host_ifname: String,
-}
-
-/// How the node is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The agent's version.
-    pub version: String,
-    /// The node, once it is a member of a cluster.
-    pub node: Option<NodeId>,
-    /// Its host name.
-    pub hostname: String,
-    /// Whether it is Ready: intent and facts complete, and the kernel as desired.
-    pub ready: bool,
-    /// What keeps it from being Ready, a line each.
-    pub waiting_for: Vec<String>,
-    /// The manager that it follows, and whether it is reached now.
-    pub manager: Option<ManagerStatus>,
-    /// The version of the intent that it holds.
-    pub intent_version: u64,
-    /// Nodes alive, itself included.
-    pub nodes_alive: usize,
-    /// Nodes in the cluster.
-    pub nodes_total: usize,
-    /// The networks in the cluster.
-    pub networks: usize,
-    /// The endpoints on this node.
-    pub endpoints_local: usize,
-    /// The endpoints on all nodes alive.
-    pub endpoints_total: usize,
-    /// The underlay device and its MTU, once known.
-    pub underlay: Option<UnderlayStatus>,
-    /// What the reconciler could not put into effect, newest last.
-    pub failures: Vec<Failure>,
-    /// Packets dropped since the data path was first loaded, by reason; reasons that never occurred are left out.
-    pub drops: BTreeMap<String, DropCount>,
-    /// What gossip did and refused; nothing, from an agent that does not tell.
-    #[serde(default)]
-    pub gossip: GossipStatus,
-}
-
-/// What gossip counted since the agent started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GossipStatus {
-    /// Datagrams refused, by reason; reasons that never occurred are left out.
-    pub refused: BTreeMap<String, DropCount>,
-    /// Push datagrams sealed; each goes to one member or to all.
-    pub pushes_sent: u64,
-    /// Push datagrams taken.
-    pub pushes_received: u64,
-    /// Pulls sent.
-    pub pulls_sent: u64,
-    /// Pulls answered.
-    pub pulls_answered: u64,
-    /// Exchanges begun here that succeeded.
-    pub syncs: u64,
-    /// Exchanges begun here that failed.
-    pub syncs_failed: u64,
-    /// Exchanges begun by others that succeeded.
-    pub syncs_served: u64,
-}
-
-/// The manager that a node follows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManagerStatus {
-    /// Its address.
-    pub addr: SocketAddr,
-    /// Whether it is reached now.
-    pub reachable: bool,
-}
-
-/// The device that carries the VXLAN packets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnderlayStatus {
-    /// Its name.
-    pub device: String,
-    /// The VTEP's address on it.
-    pub vtep: IpAddr,
-    /// Its MTU in bytes.
-    pub mtu: u16,
-}
-
-/// A change that the reconciler tries again and again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What it tried.
-    pub action: String,
-    /// Why it failed.
-    pub cause: String,
-    /// How often it has failed in a row.
-    pub attempts: u32,
-}
-
-/// Packets dropped for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DropCount {
-    /// How many.
-    pub packets: u64,
-    /// What the reason means and what to do.
-    pub meaning: String,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::api::{ApiError, ErrorCode};
 use crate::intent::IntentError;
-use crate::model::{MacAddr, Name};
+use crate::model::{Availability, MacAddr, Name};
 
 /// Why an endpoint is not attached, or not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +14,18 @@ pub enum AttachError {
     /// What intent says no to: a network that is not there, an address that cannot be had.
     #[error(transparent)]
     Intent(#[from] IntentError),
+    /// The node takes no endpoints.
+    #[error("the node {hostname} takes no new endpoints: its availability is {availability}")]
+    NodeUnavailable { hostname: String, availability: Availability },
+    /// The service is in other networks.
+    #[error("the service {service} is not in the network {network}, but in {}", list(networks))]
+    NotInService { service: Name, network: Name, networks: Vec<Name> },
+    /// A weight without a service.
+    #[error("a weight without a service")]
+    WeightOfNothing,
+    /// No backend has that name.
+    #[error("no service has a backend called {reference:?}")]
+    NoSuchBackend { reference: String },
     /// The namespace is in the network already.
     #[error("the namespace is in the network {network} already, as the endpoint {endpoint}")]
     AlreadyAttached { endpoint: Name, network: Name },
@@ -66,18 +78,21 @@ impl AttachError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Intent(error) => error.code(),
-            Self::AlreadyAttached { .. }
+            Self::NodeUnavailable { .. }
+            | Self::AlreadyAttached { .. }
             | Self::NetworksOverlap { .. }
             | Self::NameTaken { .. }
             | Self::MacTaken { .. }
             | Self::AddressTaken { .. }
             | Self::InterfaceTaken { .. } => ErrorCode::Conflict,
-            Self::NameTwice { .. }
+            Self::NotInService { .. }
+            | Self::WeightOfNothing
+            | Self::NameTwice { .. }
             | Self::GatewayMac { .. }
             | Self::NoSuchFamily { .. }
             | Self::InterfaceName { .. }
             | Self::AmbiguousEndpoint { .. } => ErrorCode::Invalid,
-            Self::NoSuchEndpoint { .. } => ErrorCode::NotFound,
+            Self::NoSuchEndpoint { .. } | Self::NoSuchBackend { .. } => ErrorCode::NotFound,
             Self::AddressReleased { .. } => ErrorCode::Unavailable,
         }
     }
@@ -86,6 +101,20 @@ impl AttachError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Intent(error) => return error.hint(),
+            Self::NodeUnavailable { hostname, .. } => {
+                return Some(format!(
+                    "attach it on another node, or run `overlayctl node update {hostname} --availability active`"
+                ));
+            }
+            Self::NotInService { service, network, .. } => {
+                return Some(format!(
+                    "attach it to one of these, or run `overlayctl service update {service} --network-add {network}`"
+                ));
+            }
+            Self::WeightOfNothing => "name the service that it is the weight in",
+            Self::NoSuchBackend { .. } => {
+                "a backend is named SERVICE.ENDPOINT; `overlayctl service ps SERVICE` lists them"
+            }
             Self::AlreadyAttached { endpoint, network } => {
                 return Some(format!("`overlayctl endpoint detach {network}/{endpoint}` takes it out"));
             }
@@ -111,4 +140,8 @@ impl From<AttachError> for ApiError {
     fn from(error: AttachError) -> Self {
         Self { code: error.code(), error: error.to_string(), hint: error.hint() }
     }
+}
+
+fn list(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

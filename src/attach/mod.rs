@@ -10,15 +10,15 @@ use std::net::IpAddr;
 
 use crate::api;
 use crate::facts::View;
-use crate::intent::{GrantBlock, Grants, Intent};
+use crate::intent::{GrantBlock, Grants, Intent, IntentError};
 use crate::model::{
-    Attachment, Endpoint, EndpointId, MacAddr, Name, NetnsRef, Network, NetworkId, NodeId, Subnet,
-    check_ifname,
+    Attachment, Availability, Endpoint, EndpointId, MacAddr, Membership, Name, NetnsRef, Network, NetworkId,
+    Node, NodeId, Subnet, check_ifname,
 };
 
 pub use error::AttachError;
-pub use release::Release;
-pub use resolve::{Found, resolve_endpoint};
+pub use release::{Release, forget_drain};
+pub use resolve::{Found, resolve_backend, resolve_endpoint};
 
 /// What this node knows when it is asked to attach.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,9 @@ pub fn plan(
     situation: &Situation<'_>,
     random: Random,
 ) -> Result<Outcome, AttachError> {
+    situation.check_node()?;
     let network = situation.intent.network(&request.network)?;
+    let service = situation.membership(network, request)?;
     situation.check_netns(network, &netns)?;
     situation.check_names(network, request)?;
     let ifname = situation.ifname(request.ifname.as_deref(), &netns)?;
@@ -99,7 +101,7 @@ pub fn plan(
         aliases: request.aliases.clone(),
         labels: request.labels.clone(),
         forward: request.forward,
-        service: None,
+        service,
     };
     Ok(Outcome::Ready(Attachment { endpoint, netns, ifname }))
 }
@@ -108,6 +110,38 @@ impl<'a> Situation<'a> {
     fn in_network(&self, network: &Network) -> impl Iterator<Item = (NodeId, &'a Endpoint)> {
         let id = network.id;
         endpoints(self.me, self.view, self.attachments).filter(move |(_, endpoint)| endpoint.network == id)
+    }
+
+    /// A node that shall take no endpoints takes none.
+    fn check_node(&self) -> Result<(), AttachError> {
+        match self.intent.nodes.get(&self.me) {
+            Some(Node { hostname, availability, .. }) if *availability != Availability::Active => {
+                Err(AttachError::NodeUnavailable { hostname: hostname.clone(), availability: *availability })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the endpoint will say of the service that the user named.
+    fn membership(
+        &self,
+        network: &Network,
+        request: &api::EndpointAttach,
+    ) -> Result<Option<Membership>, AttachError> {
+        let Some(reference) = &request.service else {
+            return if request.weight.is_some() { Err(AttachError::WeightOfNothing) } else { Ok(None) };
+        };
+        let service = self.intent.service(reference).map_err(IntentError::from)?;
+        if !service.networks.contains(&network.id) {
+            let networks = service.networks.iter().filter_map(|id| self.intent.networks.get(id));
+            return Err(AttachError::NotInService {
+                network: network.name.clone(),
+                service: service.name.clone(),
+                networks: networks.map(|network| network.name.clone()).collect(),
+            });
+        }
+        let weight = request.weight.unwrap_or_default();
+        Ok(Some(Membership { service: service.name.clone(), weight }))
     }
 
     /// A namespace has at most one interface in a network, and none in two networks that share addresses: it
@@ -254,3 +288,6 @@ fn endpoints<'a>(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod service_tests;

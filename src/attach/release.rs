@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::intent::{Command, Intent, ReleaseBlock};
-use crate::model::{Attachment, Endpoint, EndpointId, NetworkId, NodeId};
+use crate::model::{Attachment, Endpoint, EndpointId, NetworkId, NodeId, Service};
 
 /// What is on its way back. Until intent shows that it has arrived, nothing here may hand it out again: a manager
 /// may have given it to another node already.
@@ -58,6 +58,15 @@ impl Release {
         let command = |(network, first)| Command::ReleaseBlock(ReleaseBlock { network, node, first });
         fresh.into_iter().map(command).collect()
     }
+}
+
+/// What makes every service forget that a backend which is gone was drained. It is proposed once every node knows that
+/// the backend is gone.
+pub fn forget_drain(intent: &Intent, backend: EndpointId) -> Vec<Command> {
+    let services = intent.services.values().filter(|service| service.drained.contains(&backend));
+    let forget =
+        |service: &Service| Command::DrainBackend { service: service.id, endpoint: backend, drained: false };
+    services.map(forget).collect()
 }
 
 /// The single addresses that a node holds.

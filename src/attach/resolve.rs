@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{AttachError, endpoints};
 use crate::facts::View;
 use crate::intent::Intent;
-use crate::model::{Attachment, Endpoint, EndpointId, NodeId};
+use crate::model::{Attachment, Endpoint, EndpointId, NodeId, Service};
 
 /// An endpoint and the node that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,46 @@ pub fn resolve_endpoint<'a>(
         several => Err(AttachError::AmbiguousEndpoint {
             reference: reference.to_owned(),
             candidates: several.iter().map(|found| full_name(intent, found.endpoint)).collect(),
+        }),
+    }
+}
+
+/// The backend that `reference` names, and its service: `service.endpoint`, the endpoint by its name or by an
+/// unambiguous prefix of its id. Both names may have dots.
+///
+/// # Errors
+/// [`AttachError::NoSuchBackend`]; [`AttachError::AmbiguousEndpoint`] where several have that name.
+pub fn resolve_backend<'a>(
+    reference: &str,
+    me: NodeId,
+    intent: &'a Intent,
+    view: &'a View,
+    attachments: &'a BTreeMap<EndpointId, Attachment>,
+) -> Result<(&'a Service, Found<'a>), AttachError> {
+    let splits: Vec<(&Service, &str)> = reference
+        .match_indices('.')
+        .filter_map(|(dot, _)| Some((intent.service(&reference[..dot]).ok()?, &reference[dot + 1..])))
+        .collect();
+    let select = |chosen: &dyn Fn(&Endpoint, &str) -> bool| -> Vec<(&'a Service, Found<'a>)> {
+        let mut found = Vec::new();
+        for (owner, endpoint) in endpoints(me, view, attachments) {
+            let of = |(service, name): &&(&'a Service, &str)| {
+                service.is_backend(endpoint) && chosen(endpoint, name)
+            };
+            found.extend(splits.iter().find(of).map(|(service, _)| (*service, Found { owner, endpoint })));
+        }
+        found
+    };
+    let mut found = select(&|endpoint, name| endpoint.name.as_str() == name);
+    if found.is_empty() {
+        found = select(&|endpoint, name| !name.is_empty() && endpoint.id.to_string().starts_with(name));
+    }
+    match found.as_slice() {
+        [only] => Ok(*only),
+        [] => Err(AttachError::NoSuchBackend { reference: reference.to_owned() }),
+        several => Err(AttachError::AmbiguousEndpoint {
+            reference: reference.to_owned(),
+            candidates: several.iter().map(|(_, found)| full_name(intent, found.endpoint)).collect(),
         }),
     }
 }

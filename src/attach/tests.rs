@@ -4,12 +4,16 @@ use super::*;
 use crate::fixtures::{World, attach_request, attachment, cluster, create, netns, network, node_id};
 use crate::intent::{Command, Reply, apply};
 
-fn random(n: u8) -> Random {
+pub(super) fn random(n: u8) -> Random {
     Random { id: [n; 16], mac: [n; 6] }
 }
 
 /// Plans for namespace and chance `n`, having what it needs granted, as the agent does.
-fn attach(world: &mut World, request: &api::EndpointAttach, n: u8) -> Result<Attachment, AttachError> {
+pub(super) fn attach(
+    world: &mut World,
+    request: &api::EndpointAttach,
+    n: u8,
+) -> Result<Attachment, AttachError> {
     attach_in(world, request, n.into(), n)
 }
 
@@ -33,7 +37,7 @@ fn attach_in(
     }
 }
 
-fn refused(world: &World, request: &api::EndpointAttach) -> String {
+pub(super) fn refused(world: &World, request: &api::EndpointAttach) -> String {
     let error = plan(request, netns(9), &world.situation(), random(9)).unwrap_err();
     error.to_string()
 }

@@ -28,22 +28,22 @@ pub enum ServiceError {
     #[error("{count} published ports and ranges: a service has at most {most}")]
     TooManyPorts { count: usize, most: usize },
     /// A port that another service publishes.
-    #[error("{} port {port} is published by the service {service}", upper(*protocol))]
+    #[error("{} port {port} is published by the service {service}", protocol.upper())]
     PortPublished { protocol: Protocol, port: u16, service: Name },
     /// A port that is given twice.
-    #[error("{} port {port} is published twice", upper(*protocol))]
+    #[error("{} port {port} is published twice", protocol.upper())]
     PortTwice { protocol: Protocol, port: u16 },
     /// A port that Overlay itself uses.
-    #[error("{} port {port} is the {use_} of the node {hostname}", upper(*protocol))]
+    #[error("{} port {port} is the {use_} of the node {hostname}", protocol.upper())]
     PortOfNode { protocol: Protocol, port: u16, use_: PortUse, hostname: String },
     /// A node with a port that a service publishes.
     #[error(
         "the node {hostname} uses {} port {port} as its {use_}, which the service {service} publishes",
-        upper(*protocol)
+        protocol.upper()
     )]
     NodePortPublished { protocol: Protocol, port: u16, use_: PortUse, hostname: String, service: Name },
     /// A port that the service does not publish.
-    #[error("the service {service} does not publish {} port {ports}", upper(*protocol))]
+    #[error("the service {service} does not publish {} port {ports}", protocol.upper())]
     NotPublished { protocol: Protocol, ports: PortRange, service: Name },
     /// A subnet without an address for a virtual one.
     #[error(
@@ -77,10 +77,6 @@ impl std::fmt::Display for PortUse {
             Self::Api => "manager API's port",
         })
     }
-}
-
-fn upper(protocol: Protocol) -> String {
-    protocol.as_str().to_uppercase()
 }
 
 impl ServiceError {

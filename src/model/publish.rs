@@ -31,6 +31,16 @@ words! {
     }
 }
 
+impl Protocol {
+    /// As people write it in a sentence.
+    pub const fn upper(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
 /// Ports in a row, never port 0. Written `8080` or `8000-8010`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {

@@ -42,6 +42,9 @@ pub struct Service {
 }
 
 impl Service {
+    /// How long a drained backend goes on serving its flows if the user does not say.
+    pub const STOP_GRACE_PERIOD: Seconds = Seconds(10);
+
     /// Whether `endpoint` is one of its backends, as long as the endpoint's node is alive.
     pub fn is_backend(&self, endpoint: &Endpoint) -> bool {
         endpoint.service.as_ref().is_some_and(|membership| membership.service == self.name)

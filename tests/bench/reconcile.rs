@@ -10,7 +10,8 @@ use overlay::config::Config;
 use overlay::facts::{NodeFact, View};
 use overlay::intent::{Cluster, Command, CreateNetwork, Intent, apply};
 use overlay::model::{
-    Attachment, Endpoint, EndpointId, Labels, MacAddr, NetnsId, NetnsRef, NetworkId, Node, NodeId,
+    Attachment, Availability, Endpoint, EndpointId, Labels, MacAddr, NetnsId, NetnsRef, NetworkId, Node,
+    NodeId,
 };
 use overlay::reconcile::desired::{DesiredTables, Host};
 use overlay::reconcile::links::Underlay;
@@ -133,9 +134,11 @@ fn description(number: u32) -> Node {
         addr: vtep(number),
         gossip_port: 7946,
         api_port: 2377,
+        data_port: 4789,
         manager: number == 0,
         underlay: Vec::new(),
         version: String::new(),
+        availability: Availability::Active,
     }
 }
 

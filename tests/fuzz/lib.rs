@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use overlay::api::{ClusterInit, ClusterJoin, EndpointAttach, NetworkCreate};
+use overlay::api::{ClusterInit, ClusterJoin, EndpointAttach, NetworkCreate, ServiceCreate, ServiceUpdate};
 use overlay::config::Config;
 use overlay::facts::{Delta, NodeFact, Pull, Store};
-use overlay::intent::{Command, CreateNetwork, GrantBlock, Intent, apply};
-use overlay::model::{Availability, Endpoint, EndpointId, Labels, MacAddr, NetworkId, Node, NodeId};
+use overlay::intent::{Command, CreateNetwork, CreateService, GrantBlock, Intent, ServiceChange, apply};
+use overlay::model::{
+    Availability, Endpoint, EndpointId, EndpointMode, Labels, MacAddr, NetworkId, Node, NodeId, PortRange,
+    Protocol, Publish, PublishMode, Seconds, ServiceId, SourceIp, Unavailable,
+};
 use overlay_packet::{Address, arp, ethernet, ip, vxlan};
 use overlayd::gossip::fuzzing;
 use serde::Serialize;
@@ -41,6 +44,8 @@ pub fn api(bytes: &[u8]) {
     body::<ClusterJoin>(bytes);
     body::<NetworkCreate>(bytes);
     body::<EndpointAttach>(bytes);
+    body::<ServiceCreate>(bytes);
+    body::<ServiceUpdate>(bytes);
 }
 
 /// Commands to a manager: what decodes is applied to a small cluster's intent.
@@ -144,6 +149,12 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
             "attach".to_owned(),
             br#"{"netns":"c1","network":"mynet","name":"web","ip":"10.1.0.9"}"#.to_vec(),
         ),
+        (
+            "api",
+            "service".to_owned(),
+            br#"{"name":"web","networks":["mynet"],"publish":[{"published":"8000-8010","target":80}]}"#
+                .to_vec(),
+        ),
         ("api", "join".to_owned(), br#"{"token":"t","manager":"192.0.2.1:2377"}"#.to_vec()),
     ]);
     seeds
@@ -202,7 +213,41 @@ fn commands() -> Vec<Command> {
         Command::PutNode(node),
         Command::CreateNetwork(create),
         Command::GrantBlock(GrantBlock { network, node: id, subnet, address: None }),
+        create_service(network),
+        Command::UpdateService { id: SERVICE, change: change(network) },
     ]
+}
+
+const SERVICE: ServiceId = ServiceId::from_bytes([4; 16]);
+
+fn publish() -> Publish {
+    let ports = PortRange::new(8000, 8010).expect("a range");
+    Publish::new(ports, 80, Protocol::Tcp, PublishMode::Ingress).expect("targets below 65536")
+}
+
+fn create_service(network: NetworkId) -> Command {
+    Command::CreateService(CreateService {
+        id: SERVICE,
+        name: "web".parse().expect("a name"),
+        networks: vec![network],
+        publish: vec![publish()],
+        endpoint_mode: EndpointMode::Vip,
+        source_ip: SourceIp::Preserve,
+        affinity: "client-ip:60".parse().expect("an affinity"),
+        stop_grace_period: Seconds(10),
+        unavailable: Unavailable::Reject,
+        labels: Labels::new(),
+    })
+}
+
+fn change(network: NetworkId) -> ServiceChange {
+    ServiceChange {
+        networks_add: vec![network],
+        publish_rm: vec![(Protocol::Tcp, publish().published())],
+        publish_add: vec![publish()],
+        source_ip: Some(SourceIp::Snat),
+        ..ServiceChange::default()
+    }
 }
 
 fn owner() -> Store {

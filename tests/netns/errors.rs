@@ -5,7 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use anyhow::{Result, ensure};
 use overlay_harness::{Lab, Node, Topology};
 
-use crate::steps::{SUBNETS, create_network};
+use crate::steps::{SUBNETS, create_network, refused};
 
 #[test]
 fn refusals_name_the_cause_and_what_to_do() {
@@ -65,15 +65,6 @@ fn a_node_without_a_cluster_says_so(node: &Node) -> Result<()> {
     let status = node.status()?;
     ensure!(status.node.is_none() && !status.ready && !status.waiting_for.is_empty(), "{status:?}");
     refused(node, &["network", "create", "blue"], &["cluster"])
-}
-
-/// It fails, and says these words and a hint.
-fn refused(node: &Node, arguments: &[&str], words: &[&str]) -> Result<()> {
-    let said = node.ctl_fails(arguments)?;
-    for word in [&["hint: "], words].concat() {
-        ensure!(said.contains(word), "overlayctl {} does not say {word:?} but:\n{said}", arguments.join(" "));
-    }
-    Ok(())
 }
 
 fn start_fails(node: &Node, words: &[&str]) -> Result<()> {

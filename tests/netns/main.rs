@@ -17,6 +17,8 @@ mod odd;
 mod repair;
 mod restart;
 mod scripts;
+mod service_tables;
+mod services;
 mod steps;
 mod underlay;
 mod wire;

@@ -91,3 +91,12 @@ pub(crate) fn pairs<T>(all: &[T]) -> impl Iterator<Item = (&T, &T)> {
 pub(crate) fn name(endpoint: &Attached) -> String {
     format!("{}/{}", endpoint.row.network_name, endpoint.row.endpoint.name)
 }
+
+/// It fails, and says these words and a hint.
+pub(crate) fn refused(node: &Node, arguments: &[&str], words: &[&str]) -> Result<()> {
+    let said = node.ctl_fails(arguments)?;
+    for word in [&["hint: "], words].concat() {
+        ensure!(said.contains(word), "overlayctl {} does not say {word:?} but:\n{said}", arguments.join(" "));
+    }
+    Ok(())
+}

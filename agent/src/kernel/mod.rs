@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod netlink;
 pub mod netns;
+pub mod ports;
 pub mod preflight;
 
 #[cfg(test)]

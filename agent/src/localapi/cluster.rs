@@ -69,6 +69,7 @@ pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>
             true => NodeStatus::Ready,
             false => NodeStatus::Down,
         },
+        availability: node.availability,
         manager: node.manager,
         addr: node.addr,
         version: snapshot.view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),

@@ -9,7 +9,7 @@ use overlay::attach::{self, Random};
 use overlay::intent::{Command, GrantBlock, Reply};
 use overlay::model::{Attachment, Endpoint, NetnsRef, NodeId};
 
-use super::{Answer, Body, Context, Json, networks, parse};
+use super::{Answer, Body, Context, Json, networks, parse, ports, services};
 use crate::eventloop::{AttachRequest, Attached, Request};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns;
@@ -31,6 +31,9 @@ pub(super) async fn attach(State(context): State<Context>, body: Body) -> Answer
     let request: EndpointAttach = parse(&body)?;
     let member = context.member()?;
     networks::find(&member, &request.network).await?;
+    if let Some(service) = &request.service {
+        ports::refuse_host_mode(&member, &services::find(&member, service).await?).await?;
+    }
     let netns = netns::resolve(&request.netns)?;
     for _ in 0..TRIES {
         let wish = wish(&request, &netns).await?;

@@ -4,6 +4,8 @@
 mod cluster;
 mod endpoints;
 mod networks;
+mod ports;
+mod services;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -170,10 +172,18 @@ fn router() -> Router<Context> {
         .route("/v1/cluster/init", post(cluster::init))
         .route("/v1/cluster/join", post(cluster::join))
         .route("/v1/nodes", get(cluster::nodes))
+        .route("/v1/nodes/{reference}", post(services::update_node))
         .route("/v1/networks", get(networks::list).post(networks::create))
         .route("/v1/networks/{reference}", get(networks::inspect).delete(networks::remove))
         .route("/v1/endpoints", get(endpoints::list).post(endpoints::attach))
         .route("/v1/endpoints/{reference}", get(endpoints::inspect).delete(endpoints::detach))
+        .route("/v1/services", get(services::list).post(services::create))
+        .route(
+            "/v1/services/{reference}",
+            get(services::inspect).post(services::update).delete(services::remove),
+        )
+        .route("/v1/backends/{reference}", post(services::drain))
+        .route("/v1/confirm", post(services::confirm))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

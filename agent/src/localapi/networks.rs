@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use overlay::api::{ApiError, EndpointRow, ErrorCode, NetworkCreate, NetworkDetail};
+use overlay::api::{ApiError, EndpointRow, ErrorCode, NetworkCreate, NetworkDetail, NetworkService};
 use overlay::intent::{Command, CreateNetwork, Intent, Reply};
 use overlay::model::{Network, NetworkId};
 use overlay::reconcile::desired;
@@ -54,7 +54,8 @@ pub(super) async fn inspect(
     let endpoints = rows_of(&context, &member, &network);
     let effective_mtu =
         desired::effective_mtu(&network, &member.snapshot().view, shared.local.underlay.as_ref());
-    Ok(Json(NetworkDetail { network, effective_mtu, endpoints }))
+    let services = services_in(&member.intent(), &network);
+    Ok(Json(NetworkDetail { network, effective_mtu, endpoints, services }))
 }
 
 pub(super) async fn remove(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Network> {
@@ -80,6 +81,18 @@ pub(super) async fn seen(member: &MemberHandle, limit: Duration, is: impl Fn(&In
     let mut watch = member.log.watch();
     // Either way the caller looks at what is there now; a manager that is away just costs the wait.
     drop(tokio::time::timeout(limit, watch.wait_for(|intent: &Arc<Intent>| is(intent))).await);
+}
+
+fn services_in(intent: &Intent, network: &Network) -> Vec<NetworkService> {
+    let inside = intent.services.values().filter(|service| service.networks.contains(&network.id));
+    let mut services: Vec<_> = inside
+        .map(|service| NetworkService {
+            name: service.name.clone(),
+            vips: service.vips_in(network.id).collect(),
+        })
+        .collect();
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    services
 }
 
 fn rows_of(context: &Context, member: &MemberHandle, network: &Network) -> Vec<EndpointRow> {

@@ -58,6 +58,12 @@ pub enum JoinError {
         /// What went wrong.
         cause: String,
     },
+    /// Whoever answered is a node, but no manager.
+    #[error("the node at {addr} is no manager")]
+    NoManager {
+        /// The address given.
+        addr: SocketAddr,
+    },
     /// Whoever answered is not of the cluster that the token names.
     #[error("the node at {addr} is not of the cluster that the token is for")]
     WrongCluster {
@@ -97,6 +103,9 @@ impl JoinError {
                 "see that overlayd runs there as a manager and that TCP port {} is open to this node",
                 addr.port()
             ),
+            Self::NoManager { .. } => {
+                "name a manager; on a node of the cluster, `overlayctl node ls` lists them".to_owned()
+            }
             Self::WrongCluster { .. } => {
                 "the token and the address must be of one cluster; check both against what `overlayctl \
                  cluster init` printed"
@@ -116,7 +125,9 @@ impl From<JoinError> for ApiError {
     fn from(error: JoinError) -> Self {
         let code = match &error {
             JoinError::Unreachable { .. } => ErrorCode::Unavailable,
-            JoinError::WrongCluster { .. } | JoinError::WrongSecret { .. } => ErrorCode::Invalid,
+            JoinError::NoManager { .. } | JoinError::WrongCluster { .. } | JoinError::WrongSecret { .. } => {
+                ErrorCode::Invalid
+            }
             JoinError::AlreadyMember(_) => ErrorCode::Conflict,
             JoinError::Refused(error) => error.code(),
             JoinError::Failed { .. } | JoinError::Identity(_) => ErrorCode::Internal,

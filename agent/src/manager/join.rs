@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use overlay::intent::Intent;
 use overlay::model::Node;
 use rustls::pki_types::CertificateDer;
@@ -74,6 +75,7 @@ fn not_answered(addr: SocketAddr, error: ClientError) -> JoinError {
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         )) => JoinError::WrongCluster { addr },
         ClientError::Connect(cause) | ClientError::Lost(cause) => JoinError::Unreachable { addr, cause },
+        ClientError::Status { status: StatusCode::NOT_FOUND, .. } => JoinError::NoManager { addr },
         error @ (ClientError::Untrusted(_) | ClientError::Status { .. }) => {
             JoinError::Failed { addr, cause: error.to_string() }
         }

@@ -2,8 +2,8 @@
 //! that follows it.
 //!
 //! The rest of the agent sees [`IntentLog`] alone and never asks which kind it has. In this version a cluster
-//! has one manager, which holds intent in a [`Local`] log and serves it by a [`Server`]; every other node has a
-//! [`Remote`]. No code here decides what a command does: that is `overlay::intent::apply`.
+//! has one manager, which holds intent in a [`Local`] log; every other node has a [`Remote`]. A [`Server`] runs on
+//! every node: it answers other nodes' questions ([`Peers`]), and serves intent on a manager. No code here decides what a command does: that is `overlay::intent::apply`.
 
 mod client;
 mod error;
@@ -11,6 +11,7 @@ mod init;
 mod insist;
 mod join;
 mod local;
+mod peers;
 mod remote;
 mod routes;
 mod server;
@@ -30,8 +31,10 @@ pub use init::{Founded, init_cluster};
 pub use insist::insist;
 pub use join::{Joined, join};
 pub use local::Local;
+pub use peers::{LONGEST_WAIT, Peers, held_here, when_applied};
 pub use remote::Remote;
 pub use server::Server;
+pub use wire::HeldPort;
 
 /// The cluster's intent, as this node sees it, and the way to change it.
 pub trait IntentLog: Send + Sync {

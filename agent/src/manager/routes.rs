@@ -49,19 +49,25 @@ pub(super) struct Context {
 }
 
 /// An answer other than 200: the status and the cause.
-type Refusal = (StatusCode, String);
+pub(super) type Refusal = (StatusCode, String);
 
-pub(super) fn router(context: Context) -> Router {
-    let members = Router::new()
+/// What every node answers, `peers`, and what a manager answers besides.
+pub(super) fn router(log: &Arc<dyn IntentLog>, peers: Router, manager: Option<Context>) -> Router {
+    let members = |router: Router| router.layer(from_fn_with_state(Arc::clone(log), members_only));
+    let Some(context) = manager else {
+        let nothing = || async { (StatusCode::NOT_FOUND, "this node is no manager") };
+        return members(peers).fallback(nothing).layer(from_fn(in_time));
+    };
+    let intent = Router::new()
         .route(PROPOSE, post(propose).layer(DefaultBodyLimit::max(MAX_REQUEST)))
         .route(WATCH, get(follow))
-        .fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(from_fn_with_state(context.clone(), members_only));
+        .with_state(context.clone());
+    let nothing = || async { StatusCode::NOT_FOUND };
     Router::new()
         .route(JOIN, post(join).layer(DefaultBodyLimit::max(MAX_JOIN)))
-        .merge(members)
-        .layer(from_fn(in_time))
         .with_state(context)
+        .merge(members(peers.merge(intent).fallback(nothing)))
+        .layer(from_fn(in_time))
 }
 
 /// Bounds how long a request is read and worked on; what it streams afterwards is not bound.
@@ -74,7 +80,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// Refuses all but members before a byte of the body is read.
 async fn members_only(
-    State(context): State<Context>,
+    State(log): State<Arc<dyn IntentLog>>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
@@ -83,7 +89,7 @@ async fn members_only(
         return (StatusCode::FORBIDDEN, "only members may do this, and no certificate was shown")
             .into_response();
     };
-    let member = context.log.watch().borrow().nodes.contains_key(&node);
+    let member = log.watch().borrow().nodes.contains_key(&node);
     if !member {
         return (StatusCode::FORBIDDEN, format!("node {node} is not a member of this cluster"))
             .into_response();
@@ -221,11 +227,11 @@ fn failed(error: &ProposeError) -> Refusal {
     (status, error.to_string())
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     postcard::from_bytes(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("malformed body: {error}")))
 }
 
-fn encode<T: Serialize>(answer: &T) -> Result<Response, Refusal> {
+pub(super) fn encode<T: Serialize>(answer: &T) -> Result<Response, Refusal> {
     let body = postcard::to_stdvec(answer)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response())

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::routes::{Context, Peer, router};
-use super::{IntentLog, ManagerError};
+use super::{IntentLog, ManagerError, peers};
 use crate::identity::{Authority, ClientCertificate, Identity, node_of};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
@@ -46,7 +46,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `log` on `listen`, with this node's certificate, and signs for those who join by `authority`.
+    /// Serves on `listen`, with this node's certificate: what every node answers, from `applied`, the version of the
+    /// intent that its kernel holds; and on a manager `log`, and signatures of `authority` for those who join.
     ///
     /// # Errors
     /// [`ManagerError::Listen`] for a taken port, [`ManagerError::Identity`].
@@ -54,15 +55,21 @@ impl Server {
         listen: SocketAddr,
         log: Arc<dyn IntentLog>,
         identity: &Identity,
-        authority: Authority,
+        authority: Option<Authority>,
+        applied: watch::Receiver<u64>,
     ) -> Result<Self, ManagerError> {
         let tls = identity.server_config(ClientCertificate::Optional)?;
         let not_listening = |source| ManagerError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
-        let lines = publish_lines(log.watch(), stopped.clone());
-        let router = router(Context { log, authority: Arc::new(authority), lines, signed: Arc::default() });
+        let manager = authority.map(|authority| Context {
+            log: Arc::clone(&log),
+            authority: Arc::new(authority),
+            lines: publish_lines(log.watch(), stopped.clone()),
+            signed: Arc::default(),
+        });
+        let router = router(&log, peers::router(applied), manager);
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })

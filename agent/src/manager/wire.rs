@@ -5,18 +5,23 @@
 //! | `POST /v1/propose` | postcard `Command` | postcard `Result<`[`Proposed`]`, IntentError>` |
 //! | `GET /v1/watch` | | a JSON `Intent` a line, the first at once; an empty line every [`KEEPALIVE`] |
 //! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
+//! | `POST /v1/held` | postcard `Vec<(Protocol, PortRange)>` | postcard `Vec<`[`HeldPort`]`>` |
+//! | `POST /v1/applied` | postcard [`WhenApplied`] | postcard `u64` |
 //!
-//! Only `/v1/join` is open to who shows no certificate. Any status but 200 comes with the cause as text.
+//! The last two are answered by every node, the others by managers alone. Only `/v1/join` is open to who shows no
+//! certificate. Any status but 200 comes with the cause as text.
 
 use std::time::Duration;
 
 use overlay::intent::{Intent, IntentError, Reply};
-use overlay::model::Node;
+use overlay::model::{Node, Protocol};
 use serde::{Deserialize, Serialize};
 
 pub(super) const PROPOSE: &str = "/v1/propose";
 pub(super) const WATCH: &str = "/v1/watch";
 pub(super) const JOIN: &str = "/v1/join";
+pub(super) const HELD: &str = "/v1/held";
+pub(super) const APPLIED: &str = "/v1/applied";
 
 /// How often a follower hears from its manager at least.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -29,6 +34,8 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const MAX_REQUEST: usize = 1 << 20;
 /// The largest body of a request to join, in bytes: anybody may send one.
 pub(super) const MAX_JOIN: usize = 64 << 10;
+/// The largest question of one node to another, in bytes: all ports of a service.
+pub(super) const MAX_QUESTION: usize = 4 << 10;
 /// The largest intent or other answer that is read, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 
@@ -74,4 +81,24 @@ pub(super) enum JoinRefusal {
     BadRequest(String),
     /// The intent does not allow it.
     Refused(IntentError),
+}
+
+/// A port that a process holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPort {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port, the lowest held of those that were asked for.
+    pub port: u16,
+    /// Who holds it, in a person's words.
+    pub holder: String,
+}
+
+/// Asks for the version of the intent that a node's kernel holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WhenApplied {
+    /// Answer once it is this one,
+    pub(super) version: u64,
+    /// or after so long.
+    pub(super) wait: Duration,
 }

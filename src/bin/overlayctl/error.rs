@@ -36,6 +36,9 @@ pub(crate) enum Error {
     /// `status --wait` ran out of time.
     #[error("not ready after {} s, still waiting for {}", .waited.as_secs(), .missing.join("; "))]
     NotReady { waited: Duration, missing: Vec<String> },
+    /// Not every node has put a change into effect in time.
+    #[error("made, but not confirmed within {} s by {}", .waited.as_secs(), .missing.join("; "))]
+    Unconfirmed { waited: Duration, missing: Vec<String> },
     /// Some of several things that a command was to do; each is reported by itself.
     #[error("{} of the arguments failed", .0.len())]
     Some(Vec<Error>),
@@ -61,6 +64,9 @@ impl Error {
             Self::Api(refusal) => return refusal.hint.clone(),
             Self::NotReady { .. } => {
                 "`overlayctl status` shows the node's state, `journalctl -u overlayd` what happened"
+            }
+            Self::Unconfirmed { .. } => {
+                "see on these nodes that overlayd runs, with `overlayctl status`, and that the manager API's port (TCP 2377) is open between all nodes"
             }
             Self::Some(_) | Self::Output(_) => return None,
         };

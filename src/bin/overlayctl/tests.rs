@@ -103,13 +103,13 @@ fn an_agent_that_goes_away_ends_it() {
 #[test]
 fn endpoint_attach_prints_the_row_if_asked() {
     let outcome = run(
-        "endpoint attach --netns blue --network mynet --name web --mac 02:00:00:00:00:01 --alias www --forward --format json",
+        "endpoint attach --netns blue --network mynet --name web --mac 02:00:00:00:00:01 --alias www --forward --service web --weight 7 --format json",
         vec![http(200, &endpoint_json("web", ""))],
     );
     assert!(outcome.result.is_ok());
     assert_eq!(
         outcome.body,
-        r#"{"netns":"blue","network":"mynet","name":"web","ip":null,"ip6":null,"mac":"02:00:00:00:00:01","ifname":null,"aliases":["www"],"labels":{},"forward":true}"#
+        r#"{"netns":"blue","network":"mynet","name":"web","ip":null,"ip6":null,"mac":"02:00:00:00:00:01","ifname":null,"aliases":["www"],"labels":{},"forward":true,"service":"web","weight":7}"#
     );
     assert!(outcome.stdout.contains(r#""ip4": "10.1.0.2""#), "{}", outcome.stdout);
 }
@@ -127,6 +127,87 @@ fn endpoint_references_with_a_network() {
     let outcome = run("endpoint detach mynet/web", vec![http(200, &endpoint_json("web", ""))]);
     assert_eq!(outcome.requests, ["DELETE /v1/endpoints/mynet%2Fweb HTTP/1.0"]);
     assert_eq!(outcome.stdout, "mynet/web\n");
+}
+
+fn service(warnings: &str) -> String {
+    let id = "8c".repeat(16);
+    http(
+        200,
+        &format!(
+            r#"{{"id":"{id}","name":"web","networks":[],"publish":[],"endpoint_mode":"vip","source_ip":"preserve",
+            "affinity":"none","stop_grace_period":"10s","unavailable":"reject","vips":[],"drained":[],"labels":{{}},
+            "warnings":[{warnings}]}}"#
+        ),
+    )
+}
+
+#[test]
+fn service_create_sends_what_was_typed_and_warns() {
+    let outcome = run(
+        "service create web --network a --network b -p 8080:80 -p published=53,target=5353,protocol=udp,mode=host --source-ip snat --affinity client-ip --stop-grace-period 1m30s -l a=b",
+        vec![service(r#""the node n3 is down""#)],
+    );
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert_eq!(outcome.stdout, "8c".repeat(16) + "\n");
+    assert_eq!(outcome.progress, "warning: the node n3 is down\n");
+    assert_eq!(
+        outcome.body,
+        r#"{"name":"web","networks":["a","b"],"publish":[{"published":"8080","target":80,"protocol":"tcp","mode":"ingress"},{"published":"53","target":5353,"protocol":"udp","mode":"host"}],"endpoint_mode":"vip","source_ip":"snat","affinity":"client-ip:10800","stop_grace_period":"1m30s","unavailable":"reject","labels":{"a":"b"}}"#
+    );
+}
+
+#[test]
+fn service_update_leaves_out_what_was_not_typed() {
+    let outcome =
+        run("service update web --publish-rm 53/udp --affinity none --label-rm a", vec![service("")]);
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert_eq!(outcome.requests, ["POST /v1/services/web HTTP/1.0"]);
+    assert_eq!(
+        outcome.body,
+        r#"{"networks_add":[],"networks_rm":[],"publish_add":[],"publish_rm":[{"published":"53","protocol":"udp"}],"endpoint_mode":null,"source_ip":null,"affinity":"none","stop_grace_period":null,"unavailable":null,"labels_add":{},"labels_rm":["a"]}"#
+    );
+}
+
+fn confirmed(confirmed: &str, missing: &str, down: &str) -> String {
+    http(200, &format!(r#"{{"confirmed":[{confirmed}],"missing":[{missing}],"down":[{down}]}}"#))
+}
+
+const SILENT: &str = r#"{"hostname":"n3","cause":"no answer"}"#;
+
+fn drain(flags: &str, answers: impl IntoIterator<Item = String>) -> Outcome {
+    let version = http(200, r#"{"version":7}"#);
+    run(&format!("service drain web.web1 --wait{flags}"), [version].into_iter().chain(answers).collect())
+}
+
+#[test]
+fn a_drain_waits_until_all_have_confirmed() {
+    let all = confirmed(r#""n1","n3""#, "", r#""n4""#);
+    let outcome = drain("", [confirmed(r#""n1""#, SILENT, r#""n4""#), all]);
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert_eq!(outcome.stdout, "web.web1\n");
+    assert_eq!(
+        outcome.progress,
+        "waiting for n3 (no answer)\nwarning: the node n4 is down and was not asked\n"
+    );
+    assert_eq!(outcome.requests[0], "POST /v1/backends/web.web1 HTTP/1.0");
+    assert_eq!(outcome.body, r#"{"version":7,"wait":"1s"}"#);
+}
+
+#[test]
+fn a_node_that_falls_silent_while_it_is_waited_for_is_missed() {
+    let taken_for_dead = confirmed(r#""n1""#, "", r#""n3""#);
+    let end = http(500, r#"{"code":"internal","error":"broken"}"#);
+    let outcome = drain("", [confirmed(r#""n1""#, SILENT, ""), taken_for_dead, end]);
+    assert!(matches!(outcome.result, Err(Error::Api(_))), "{:?}", outcome.result);
+    assert_eq!(outcome.progress, "waiting for n3 (no answer)\nwaiting for n3 (it went down meanwhile)\n");
+}
+
+#[test]
+fn a_drain_that_is_not_confirmed_in_time_names_who_is_missing() {
+    let outcome = drain(" --timeout 0", [confirmed(r#""n1""#, SILENT, "")]);
+    let Err(Error::Unconfirmed { missing, .. }) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert_eq!(missing, ["n3 (no answer)"]);
+    assert_eq!(outcome.stdout, "");
 }
 
 #[test]

@@ -186,6 +186,26 @@ impl Node {
         Ok(said)
     }
 
+    /// Runs `overlayctl` where it succeeds, and hands back what it said on stderr.
+    ///
+    /// # Errors
+    /// It fails; then with that.
+    pub fn ctl_says(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.overlayctl()?.args(arguments).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "overlayctl {} on {}: {said}", arguments.join(" "), self.name);
+        Ok(said)
+    }
+
+    /// Freezes the agent as it is (SIGSTOP), or lets it go on (SIGCONT). Its data path goes on in any case.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        Ok(kill(Pid::from_raw(self.pid()?.cast_signed()), signal)?)
+    }
+
     /// Runs `overlayctl` with `--format json`, and hands back what that means.
     ///
     /// # Errors

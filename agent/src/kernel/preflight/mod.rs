@@ -3,17 +3,17 @@
 //! It changes nothing. What an earlier run of the agent left behind is not in the way.
 
 mod machine;
-mod ports;
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use overlay::config::Config;
+use overlay::model::Protocol;
 
 pub use super::Problem;
 use super::netlink::{Device, Netlink};
-use ports::{Holder, Transport};
+use super::ports::{self, Holder};
 
 /// All that is in the way of an agent with this configuration. It must come before the agent binds anything.
 pub async fn check(config: &Config) -> Vec<Problem> {
@@ -48,9 +48,9 @@ fn clashes(config: &Config, devices: &[Device]) -> Vec<Problem> {
         .filter_map(|device| device.our_vxlan_port().err())
         .collect();
     problems.extend(taken_data_port(config, devices));
-    problems.extend(taken_port(Transport::Udp, "gossip_port", config.gossip_port));
-    problems.extend(taken_port(Transport::Tcp, "gossip_port", config.gossip_port));
-    problems.extend(taken_port(Transport::Tcp, "api_port", config.api_port));
+    problems.extend(taken_port(Protocol::Udp, "gossip_port", config.gossip_port));
+    problems.extend(taken_port(Protocol::Tcp, "gossip_port", config.gossip_port));
+    problems.extend(taken_port(Protocol::Tcp, "api_port", config.api_port));
     problems
 }
 
@@ -77,7 +77,7 @@ fn taken_data_port(config: &Config, devices: &[Device]) -> Option<Problem> {
             "remove it, or set data_port, the same on every node",
         ));
     }
-    let (who, hint) = match ports::holder(Transport::Udp, port)? {
+    let (who, hint) = match ports::holder(Protocol::Udp, port)? {
         Holder::Process(process) => (ports::describe(process), "stop it"),
         Holder::Unseen => {
             ("a tunnel in another network namespace".to_owned(), "leave Docker's swarm if there is one")
@@ -90,14 +90,17 @@ fn taken_data_port(config: &Config, devices: &[Device]) -> Option<Problem> {
 }
 
 /// A port that is a process's. `key` is what the configuration calls it.
-fn taken_port(transport: Transport, key: &str, port: u16) -> Option<Problem> {
-    let (who, hint) = match ports::holder(transport, port)? {
+fn taken_port(protocol: Protocol, key: &str, port: u16) -> Option<Problem> {
+    let (who, hint) = match ports::holder(protocol, port)? {
         Holder::Process(process) => (ports::describe(process), "stop it"),
         Holder::Unseen => {
             ("a process outside this container".to_owned(), "`ss -lnp` outside names it: stop it")
         }
     };
-    Some(Problem::new(format!("{transport} port {port} is held by {who}"), format!("{hint}, or set {key}")))
+    Some(Problem::new(
+        format!("{} port {port} is held by {who}", protocol.upper()),
+        format!("{hint}, or set {key}"),
+    ))
 }
 
 #[cfg(test)]

@@ -185,7 +185,9 @@ async fn a_taken_port_is_named() {
     let manager = Manager::start().await;
     let log = Arc::clone(&manager.log) as Arc<dyn IntentLog>;
     let founded = &manager.founded;
-    let outcome = Server::start(manager.addr(), log, &founded.identity, founded.authority.clone()).await;
+    let applied = watch::channel(0).1;
+    let authority = Some(founded.authority.clone());
+    let outcome = Server::start(manager.addr(), log, &founded.identity, authority, applied).await;
     let Err(error) = outcome else { panic!("listens twice") };
     assert!(matches!(error, ManagerError::Listen { .. }));
     assert!(error.to_string().contains(&manager.addr().to_string()), "{error}");

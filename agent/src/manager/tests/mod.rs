@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod peers;
 mod silence;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -108,7 +109,8 @@ impl Manager {
 
 async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
     let log = Arc::clone(log) as Arc<dyn IntentLog>;
-    Server::start(listen, log, &founded.identity, founded.authority.clone()).await.unwrap()
+    let applied = watch::channel(0).1;
+    Server::start(listen, log, &founded.identity, Some(founded.authority.clone()), applied).await.unwrap()
 }
 
 /// A node that joined, and follows.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use overlay::model::{MacAddr, Name};
+use overlay::model::{MacAddr, Name, Weight};
 
 use super::{ListArgs, NewArgs, parse};
 
@@ -62,6 +62,12 @@ pub(crate) struct AttachArgs {
     /// Let it forward for others, as a router does: its packets' source addresses are not checked
     #[arg(long)]
     pub(crate) forward: bool,
+    /// Make it a backend of this service
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) service: Option<String>,
+    /// Its share of the service's flows, from 1 to 1000 [default: 1]
+    #[arg(long, requires = "service")]
+    pub(crate) weight: Option<Weight>,
     #[command(flatten)]
     pub(crate) shown: NewArgs,
 }
@@ -70,6 +76,7 @@ const ATTACH_EXAMPLES: &str = "\
 Examples:
   overlayctl endpoint attach --netns blue --network mynet --name web
   overlayctl endpoint attach --netns blue --network mynet --name web --ip 10.1.0.10
+  overlayctl endpoint attach --netns blue --network mynet --name web1 --service web
 
   A Docker container, started with --network none:
   overlayctl endpoint attach --network mynet --name web \\

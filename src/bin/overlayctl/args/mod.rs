@@ -3,7 +3,10 @@
 mod cluster;
 mod endpoint;
 mod network;
+mod node;
 mod parse;
+mod publish;
+mod service;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,7 +19,11 @@ use overlay::config::Config;
 pub(crate) use cluster::{ClusterCommand, InitArgs, JoinArgs};
 pub(crate) use endpoint::{AttachArgs, DetachArgs, EndpointCommand, EndpointInspectArgs, EndpointLsArgs};
 pub(crate) use network::{CreateArgs, NetworkCommand, NetworkInspectArgs, RmArgs};
+pub(crate) use node::{NodeCommand, NodeUpdateArgs};
 pub(crate) use parse::NetworkOption;
+pub(crate) use service::{
+    DrainArgs, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, ServicesArgs, WaitArgs,
+};
 pub(crate) use status::{StatusArgs, StatusFormat};
 
 /// Overlay networks for containers on many Linux hosts
@@ -55,7 +62,7 @@ pub(crate) enum Command {
     /// Create a cluster, or make this node a member of one
     #[command(subcommand, disable_help_subcommand = true)]
     Cluster(ClusterCommand),
-    /// Show the cluster's nodes
+    /// Show the cluster's nodes, and say what they are wanted for
     #[command(subcommand, disable_help_subcommand = true)]
     Node(NodeCommand),
     /// Create, show and remove networks
@@ -64,26 +71,15 @@ pub(crate) enum Command {
     /// Attach containers and other network namespaces to networks
     #[command(subcommand, disable_help_subcommand = true)]
     Endpoint(EndpointCommand),
+    /// Create, show, change and remove services, and drain their backends
+    #[command(subcommand, disable_help_subcommand = true)]
+    Service(ServiceCommand),
     /// Show how this node is, and what is wrong
     Status(StatusArgs),
     /// Print a completion script for your shell
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion(CompletionArgs),
 }
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeCommand {
-    /// List the nodes
-    ///
-    /// The node that you are on is marked with "*". A node is Down when it no longer answers the others.
-    #[command(visible_alias = "list", after_help = NODE_LS_EXAMPLES)]
-    Ls(ListArgs),
-}
-
-const NODE_LS_EXAMPLES: &str = "\
-Examples:
-  overlayctl node ls
-  overlayctl node ls --format json";
 
 /// How a listing is shown.
 #[derive(Debug, Clone, Copy, Default, Args)]

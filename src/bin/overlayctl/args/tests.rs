@@ -72,6 +72,37 @@ fn wrong_values_of_endpoints() {
 }
 
 #[test]
+fn wrong_values_of_services() {
+    insta::assert_snapshot!(complaints(&[
+        "service create web",
+        "service create we/b --network mynet",
+        "service create web --network mynet --publish 80",
+        "service create web --network mynet --publish 0:80",
+        "service create web --network mynet --publish 80:65536",
+        "service create web --network mynet --publish 80:http",
+        "service create web --network mynet --publish 80:80/sctp",
+        "service create web --network mynet --publish 10.0.0.1:80:80",
+        "service create web --network mynet --publish 8000-8010:80-99",
+        "service create web --network mynet --publish 8010-8000:80",
+        "service create web --network mynet --publish 1-2:65535",
+        "service create web --network mynet --publish published=80",
+        "service create web --network mynet --publish target=80",
+        "service create web --network mynet --publish published=80,target=80,port=80",
+        "service create web --network mynet --publish published=80,target=80,mode=swarm",
+        "service create web --network mynet --endpoint-mode dns",
+        "service create web --network mynet --affinity cookie",
+        "service create web --network mynet --affinity client-ip:0",
+        "service create web --network mynet --stop-grace-period 10",
+        "service update web --publish-rm 8080:80",
+        "service drain web.web1 --timeout 5",
+        "node update n1",
+        "node update n1 --availability off",
+        "endpoint attach --netns n --network mynet --name web --weight 5",
+        "endpoint attach --netns n --network mynet --name web --service web --weight 1001",
+    ]));
+}
+
+#[test]
 fn wrong_values_of_the_rest() {
     insta::assert_snapshot!(complaints(&[
         "cluster join 10.0.0.1",

@@ -22,6 +22,8 @@ pub(super) fn attach(client: &Client, args: &AttachArgs, out: &mut dyn Write) ->
         aliases: args.aliases.clone(),
         labels: args.labels.iter().cloned().collect(),
         forward: args.forward,
+        service: args.service.clone(),
+        weight: args.weight,
     };
     let row: EndpointRow = client.post(&["endpoints"], &request)?;
     let text = match args.shown.format {

@@ -2,14 +2,18 @@
 
 mod cluster;
 mod completion;
+mod confirm;
 mod endpoint;
 mod network;
 mod node;
+mod service;
 mod status;
 
 use std::io::Write;
 
-use crate::args::{Cli, ClusterCommand, Command, EndpointCommand, NetworkCommand, NodeCommand};
+use crate::args::{
+    Cli, ClusterCommand, Command, EndpointCommand, NetworkCommand, NodeCommand, ServiceCommand,
+};
 use crate::client::Client;
 use crate::error::Error;
 
@@ -23,6 +27,14 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> R
         Command::Cluster(ClusterCommand::Init(args)) => cluster::init(&client, args, out),
         Command::Cluster(ClusterCommand::Join(args)) => cluster::join(&client, args, out),
         Command::Node(NodeCommand::Ls(args)) => node::ls(&client, *args, out),
+        Command::Node(NodeCommand::Update(args)) => node::update(&client, args, out, progress),
+        Command::Service(ServiceCommand::Create(args)) => service::create(&client, args, out, progress),
+        Command::Service(ServiceCommand::Ls(args)) => service::ls(&client, *args, out),
+        Command::Service(ServiceCommand::Ps(args)) => service::ps(&client, args, out),
+        Command::Service(ServiceCommand::Inspect(args)) => service::inspect(&client, args, out),
+        Command::Service(ServiceCommand::Update(args)) => service::update(&client, args, out, progress),
+        Command::Service(ServiceCommand::Rm(args)) => service::rm(&client, args, out),
+        Command::Service(ServiceCommand::Drain(args)) => service::drain(&client, args, out, progress),
         Command::Network(NetworkCommand::Create(args)) => network::create(&client, args, out),
         Command::Network(NetworkCommand::Ls(args)) => network::ls(&client, *args, out),
         Command::Network(NetworkCommand::Inspect(args)) => network::inspect(&client, args, out),

@@ -3,7 +3,7 @@
 use std::io;
 
 use overlay::api::{EndpointRow, NodeRow, NodeStatus};
-use overlay::model::Network;
+use overlay::model::{Availability, Network};
 use serde::Serialize;
 
 use super::json;
@@ -12,7 +12,7 @@ use crate::args::{ListArgs, ListFormat};
 
 /// `node ls`.
 pub(crate) fn nodes(nodes: &[NodeRow], list: ListArgs) -> io::Result<String> {
-    let titles = ["ID", "HOSTNAME", "STATUS", "MANAGER STATUS", "ADDRESS", "VERSION"];
+    let titles = ["ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ADDRESS", "VERSION"];
     listing(
         nodes,
         list,
@@ -30,12 +30,22 @@ pub(crate) fn nodes(nodes: &[NodeRow], list: ListArgs) -> io::Result<String> {
                 format!("{id}{mark}"),
                 node.hostname.clone(),
                 status.to_owned(),
+                availability(node.availability).to_owned(),
                 manager.to_owned(),
                 node.addr.to_string(),
                 node.version.clone(),
             ]
         },
     )
+}
+
+/// As Docker writes it.
+const fn availability(availability: Availability) -> &'static str {
+    match availability {
+        Availability::Active => "Active",
+        Availability::Pause => "Pause",
+        Availability::Drain => "Drain",
+    }
 }
 
 /// `network ls`.
@@ -72,7 +82,7 @@ pub(crate) fn endpoints(rows: &[EndpointRow], list: ListArgs) -> io::Result<Stri
     )
 }
 
-fn listing<T: Serialize, const N: usize>(
+pub(super) fn listing<T: Serialize, const N: usize>(
     rows: &[T],
     list: ListArgs,
     titles: [&str; N],

@@ -1,6 +1,7 @@
 //! From answers to text. Nothing here asks the agent or prints.
 
 mod lists;
+mod services;
 mod status;
 mod table;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::error::Error;
 
 pub(crate) use lists::{endpoints, networks, nodes};
+pub(crate) use services::{backends, services};
 pub(crate) use status::status;
 
 /// Indented JSON and a newline.

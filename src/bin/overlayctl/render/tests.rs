@@ -5,10 +5,14 @@ use std::io;
 use std::time::Duration;
 
 use overlay::api::{
-    ApiError, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure, GossipStatus, ManagerStatus,
-    NetworkDetail, NodeRow, NodeStatus, Status, UnderlayStatus,
+    ApiError, BackendRow, BackendState, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure,
+    GossipStatus, ManagerStatus, NetworkDetail, NetworkService, NodeRow, NodeStatus, ServiceDetail,
+    ServiceRow, Status, UnderlayStatus,
 };
-use overlay::model::{Endpoint, EndpointId, Network, NetworkId, NodeId, Subnet, Vni};
+use overlay::model::{
+    Affinity, Availability, Endpoint, EndpointId, EndpointMode, Network, NetworkId, NodeId, Protocol,
+    Publish, PublishMode, Service, ServiceId, SourceIp, Subnet, Unavailable, Vip, Vni, Weight,
+};
 
 use super::*;
 use crate::args::{ListArgs, ListFormat};
@@ -25,6 +29,7 @@ fn node_rows() -> Vec<NodeRow> {
         hostname: hostname.into(),
         this: false,
         status: NodeStatus::Ready,
+        availability: Availability::Active,
         manager: false,
         addr: addr.parse().unwrap(),
         version: "0.1.0".into(),
@@ -33,7 +38,7 @@ fn node_rows() -> Vec<NodeRow> {
         NodeRow { manager: true, ..row(0x1a, "web-1", "10.0.0.1") },
         NodeRow { this: true, ..row(0x2b, "web-2.example.org", "10.0.0.2") },
         NodeRow { status: NodeStatus::Restarting, ..row(0x3b, "cache", "10.0.0.4") },
-        NodeRow { status: NodeStatus::Down, ..row(0x3c, "db", "fd00::3") },
+        NodeRow { status: NodeStatus::Down, availability: Availability::Drain, ..row(0x3c, "db", "fd00::3") },
     ]
 }
 
@@ -77,6 +82,62 @@ fn endpoint_rows() -> Vec<EndpointRow> {
     vec![
         EndpointRow { local: Some(local), ..row(0x5e, "web", Some("fd00:1::5e")) },
         row(0x6f, "a-long-endpoint-name", None),
+    ]
+}
+
+fn service_rows() -> Vec<ServiceRow> {
+    let publish = |ports: &str, target, protocol, mode| {
+        Publish::new(ports.parse().unwrap(), target, protocol, mode).unwrap()
+    };
+    let network = NetworkId::from_bytes([0x4d; 16]);
+    let web = Service {
+        id: ServiceId::from_bytes([0x8c; 16]),
+        name: "web".parse().unwrap(),
+        networks: vec![network],
+        publish: vec![
+            publish("8080", 80, Protocol::Tcp, PublishMode::Ingress),
+            publish("8000-8010", 80, Protocol::Udp, PublishMode::Host),
+        ],
+        endpoint_mode: EndpointMode::Vip,
+        source_ip: SourceIp::Preserve,
+        affinity: Affinity::None,
+        stop_grace_period: Service::STOP_GRACE_PERIOD,
+        unavailable: Unavailable::Reject,
+        vips: vec![Vip { network, address: "10.1.0.127".parse().unwrap() }],
+        drained: [EndpointId::from_bytes([0x6f; 16])].into(),
+        labels: BTreeMap::new(),
+    };
+    let dns = Service {
+        id: ServiceId::from_bytes([0x9d; 16]),
+        name: "a-long-service-name".parse().unwrap(),
+        publish: vec![],
+        endpoint_mode: EndpointMode::Dnsrr,
+        affinity: "client-ip".parse().unwrap(),
+        stop_grace_period: "1m30s".parse().unwrap(),
+        vips: vec![],
+        ..web.clone()
+    };
+    vec![
+        ServiceRow { service: web, backends: 3, backends_active: 1 },
+        ServiceRow { service: dns, backends: 0, backends_active: 0 },
+    ]
+}
+
+fn backend_rows() -> Vec<BackendRow> {
+    let row = |byte, name: &str, state| BackendRow {
+        id: EndpointId::from_bytes([byte; 16]),
+        name: name.parse().unwrap(),
+        network_name: "mynet".parse().unwrap(),
+        addresses: vec![[10, 1, 0, byte].into(), "fd00:1::5e".parse().unwrap()],
+        node: NodeId::from_bytes([0x2b; 16]),
+        hostname: "web-2.example.org".into(),
+        weight: Weight::default(),
+        state,
+    };
+    vec![
+        BackendRow { weight: Weight::new(1000).unwrap(), ..row(0x5e, "web1", BackendState::Active) },
+        row(0x6f, "web2", BackendState::Drained),
+        BackendRow { hostname: "db".into(), ..row(0x7f, "web3", BackendState::NodeDrained) },
     ]
 }
 
@@ -152,6 +213,27 @@ fn tables() {
 }
 
 #[test]
+fn tables_of_services() {
+    insta::assert_snapshot!("service_ls", services(&service_rows(), TABLE).unwrap());
+    insta::assert_snapshot!("service_ls_json", services(&service_rows()[..1], JSON).unwrap());
+    insta::assert_snapshot!("service_ps", backends(&backend_rows(), TABLE).unwrap());
+    insta::assert_snapshot!("service_ps_json", backends(&backend_rows()[..1], JSON).unwrap());
+    assert_eq!(services(&service_rows()[..1], QUIET).unwrap(), "8c8c8c8c8c8c\n");
+    assert_eq!(backends(&backend_rows()[..1], QUIET_NO_TRUNC).unwrap(), "5e".repeat(16) + "\n");
+}
+
+#[test]
+fn json_of_a_service_with_its_backends() {
+    let [row, _] = <[ServiceRow; 2]>::try_from(service_rows()).unwrap();
+    let detail = ServiceDetail {
+        service: row.service,
+        network_names: vec!["mynet".parse().unwrap()],
+        backends: backend_rows(),
+    };
+    insta::assert_snapshot!("service_inspect", json(&[detail]).unwrap());
+}
+
+#[test]
 fn only_ids() {
     assert_eq!(nodes(&node_rows()[..2], QUIET).unwrap(), "1a1a1a1a1a1a\n2b2b2b2b2b2b\n");
     assert_eq!(nodes(&node_rows()[..1], QUIET_NO_TRUNC).unwrap(), "1a".repeat(16) + "\n");
@@ -173,6 +255,10 @@ fn json_of_a_network_with_its_endpoints() {
         network: network(0x4d, "mynet", &["10.1.0.0/24", "fd00:1::/64"]),
         effective_mtu: 1450,
         endpoints: endpoint_rows(),
+        services: vec![NetworkService {
+            name: "web".parse().unwrap(),
+            vips: ["10.1.0.127", "fd00:1::ffff"].map(|vip| vip.parse().unwrap()).into(),
+        }],
     };
     insta::assert_snapshot!("network_inspect", json(&[detail]).unwrap());
 }
@@ -228,6 +314,10 @@ fn errors() {
             Error::Api(refused("a").hint("`overlayctl network ls` lists them")),
             Error::Api(refused("b")),
         ]),
+        Error::Unconfirmed {
+            waited: Duration::from_secs(30),
+            missing: vec!["web-2 (no answer within 4 s)".into(), "db (it went down meanwhile)".into()],
+        },
         Error::NotReady { waited: Duration::from_secs(30), missing: troubled().waiting_for },
         Error::Output(io::ErrorKind::StorageFull.into()),
     ];

@@ -1,0 +1,244 @@
+//! Services and their backends: intent, so every change is proposed to the managers; and which nodes have put a
+//! change into effect.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use overlay::api::{
+    ApiError, BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, EndpointRow, ErrorCode,
+    NodeUpdate, ServiceChanged, ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed,
+};
+use overlay::attach;
+use overlay::intent::{Command, CreateService, Intent, Reply, ServiceChange, apply};
+use overlay::model::{Network, NetworkId, Node, Publish, Service, ServiceId};
+
+use super::{Answer, Body, Context, Json, endpoints, networks, parse, ports};
+use crate::manager::when_applied;
+use crate::refusal::internal;
+use crate::state::MemberHandle;
+
+/// How long a request waits for intent that a manager has to be seen here.
+const SEEN_HERE: Duration = Duration::from_secs(5);
+
+/// How long a service that is not known here may still be on its way from another node.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<ServiceRow>> {
+    let member = context.member()?;
+    let (intent, rows) = (member.intent(), endpoints::rows(&context, &member));
+    let row = |service: &Service| {
+        let backends = backends(&intent, &rows, service);
+        let active = backends.iter().filter(|backend| backend.state == BackendState::Active).count();
+        ServiceRow { service: service.clone(), backends: backends.len(), backends_active: active }
+    };
+    let mut services: Vec<_> = intent.services.values().map(row).collect();
+    services.sort_by(|one, other| one.service.name.cmp(&other.service.name));
+    Ok(Json(services))
+}
+
+pub(super) async fn create(State(context): State<Context>, body: Body) -> Answer<ServiceChanged> {
+    let wish: ServiceCreate = parse(&body)?;
+    let member = context.member()?;
+    let request = CreateService {
+        id: ServiceId::from_bytes(rand::random()),
+        name: wish.name,
+        networks: network_ids(&member, &wish.networks).await?,
+        publish: wish.publish,
+        endpoint_mode: wish.endpoint_mode,
+        source_ip: wish.source_ip,
+        affinity: wish.affinity,
+        stop_grace_period: wish.stop_grace_period,
+        unavailable: wish.unavailable,
+        labels: wish.labels,
+    };
+    let publish = request.publish.clone();
+    Ok(Json(put(&member, Command::CreateService(request), &publish).await?))
+}
+
+pub(super) async fn update(
+    State(context): State<Context>,
+    Path(reference): Path<String>,
+    body: Body,
+) -> Answer<ServiceChanged> {
+    let wish: ServiceUpdate = parse(&body)?;
+    let member = context.member()?;
+    let id = find(&member, &reference).await?.id;
+    let change = ServiceChange {
+        networks_rm: network_ids(&member, &wish.networks_rm).await?,
+        networks_add: network_ids(&member, &wish.networks_add).await?,
+        publish_rm: wish.publish_rm.iter().map(|gone| (gone.protocol, gone.published)).collect(),
+        publish_add: wish.publish_add,
+        endpoint_mode: wish.endpoint_mode,
+        source_ip: wish.source_ip,
+        affinity: wish.affinity,
+        stop_grace_period: wish.stop_grace_period,
+        unavailable: wish.unavailable,
+        labels_rm: wish.labels_rm,
+        labels_add: wish.labels_add,
+    };
+    let publish = change.publish_add.clone();
+    Ok(Json(put(&member, Command::UpdateService { id, change }, &publish).await?))
+}
+
+pub(super) async fn inspect(
+    State(context): State<Context>,
+    Path(reference): Path<String>,
+) -> Answer<ServiceDetail> {
+    let member = context.member()?;
+    let service = find(&member, &reference).await?;
+    let (intent, rows) = (member.intent(), endpoints::rows(&context, &member));
+    let networks = service.networks.iter().filter_map(|id| intent.networks.get(id));
+    let network_names = networks.map(|network| network.name.clone()).collect();
+    let backends = backends(&intent, &rows, &service);
+    Ok(Json(ServiceDetail { service, network_names, backends }))
+}
+
+pub(super) async fn remove(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Service> {
+    let member = context.member()?;
+    let service = find(&member, &reference).await?;
+    member.log.propose(Command::RemoveService { id: service.id }).await?;
+    networks::seen(&member, SEEN_HERE, |intent| !intent.services.contains_key(&service.id)).await;
+    Ok(Json(service))
+}
+
+pub(super) async fn drain(
+    State(context): State<Context>,
+    Path(reference): Path<String>,
+    body: Body,
+) -> Answer<Changed> {
+    let BackendUpdate { drained } = parse(&body)?;
+    let member = context.member()?;
+    let (service, endpoint) = {
+        let (shared, intent, snapshot) = (context.shared(), member.intent(), member.snapshot());
+        let (service, found) =
+            attach::resolve_backend(&reference, member.node, &intent, &snapshot.view, &shared.attachments)?;
+        (service.id, found.endpoint.id)
+    };
+    member.log.propose(Command::DrainBackend { service, endpoint, drained }).await?;
+    let there = |intent: &Intent| {
+        intent.services.get(&service).is_some_and(|it| it.drained.contains(&endpoint) == drained)
+    };
+    version_with(&member, there).await
+}
+
+pub(super) async fn update_node(
+    State(context): State<Context>,
+    Path(reference): Path<String>,
+    body: Body,
+) -> Answer<Changed> {
+    let NodeUpdate { availability } = parse(&body)?;
+    let member = context.member()?;
+    let node = member.intent().node(&reference)?.id;
+    member.log.propose(Command::SetAvailability { node, availability }).await?;
+    version_with(&member, |intent| {
+        intent.nodes.get(&node).is_some_and(|node| node.availability == availability)
+    })
+    .await
+}
+
+pub(super) async fn confirm(State(context): State<Context>, body: Body) -> Answer<Confirmed> {
+    let Confirm { version, wait } = parse(&body)?;
+    let member = context.member()?;
+    let alive = member.snapshot().alive.clone();
+    let (here, others): (Vec<Node>, Vec<Node>) =
+        member.intent().nodes.values().cloned().partition(|node| node.id == member.node);
+    let (asked, down): (Vec<Node>, Vec<Node>) = others.into_iter().partition(|node| alive.contains(&node.id));
+    let mut applied = member.applied.clone();
+    let (own, mut answers) = tokio::join!(
+        when_applied(&mut applied, version, wait.duration()),
+        member.peers.applied(asked, version, wait.duration()),
+    );
+    answers.extend(here.into_iter().map(|node| (node, Ok(own))));
+    let mut outcome =
+        Confirmed { down: down.into_iter().map(|node| node.hostname).collect(), ..Confirmed::default() };
+    for (Node { hostname, .. }, answer) in answers {
+        match answer {
+            Ok(held) if held >= version => outcome.confirmed.push(hostname),
+            Ok(_) => outcome
+                .missing
+                .push(Unconfirmed { hostname, cause: "it has not put it into effect yet".to_owned() }),
+            Err(cause) => outcome.missing.push(Unconfirmed { hostname, cause }),
+        }
+    }
+    Ok(Json(outcome))
+}
+
+/// The service that `reference` names. One that was just made on another node is given a moment to arrive.
+pub(super) async fn find(member: &MemberHandle, reference: &str) -> Result<Service, ApiError> {
+    networks::seen(member, ON_ITS_WAY, |intent| intent.service(reference).is_ok()).await;
+    Ok(member.intent().service(reference)?.clone())
+}
+
+async fn network_ids(member: &MemberHandle, references: &[String]) -> Result<Vec<NetworkId>, ApiError> {
+    let mut ids = Vec::new();
+    for reference in references {
+        let Network { id, .. } = networks::find(member, reference).await?;
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// Creates or updates a service that newly publishes `publish`, and waits until that is seen here.
+async fn put(
+    member: &MemberHandle,
+    command: Command,
+    publish: &[Publish],
+) -> Result<ServiceChanged, ApiError> {
+    let warnings = match ports::refuse_held(member, publish).await {
+        Ok(warnings) => warnings,
+        // Another service's port, or one of Overlay's own, says more than the process that has it open.
+        Err(held) => {
+            apply(&mut Intent::clone(&member.intent()), &command)?;
+            return Err(held);
+        }
+    };
+    let Reply::Service(service) = member.log.propose(command).await? else {
+        return Err(internal(anyhow::anyhow!("the manager answered something else than a service")));
+    };
+    networks::seen(member, SEEN_HERE, |intent| intent.services.get(&service.id) == Some(&service)).await;
+    Ok(ServiceChanged { service, warnings })
+}
+
+/// The version of the intent here, once it has what was asked for.
+async fn version_with(member: &MemberHandle, is: impl Fn(&Intent) -> bool) -> Answer<Changed> {
+    networks::seen(member, SEEN_HERE, &is).await;
+    let intent = member.intent();
+    if !is(&intent) {
+        let error = ApiError::new(
+            ErrorCode::Unavailable,
+            "the managers have made the change, but it is not seen here yet",
+        );
+        return Err(error.hint("`overlayctl status` shows whether a manager is reached").into());
+    }
+    Ok(Json(Changed { version: intent.version }))
+}
+
+/// The service's backends, by node and name.
+fn backends(intent: &Intent, rows: &[EndpointRow], service: &Service) -> Vec<BackendRow> {
+    let mut backends: Vec<BackendRow> = rows
+        .iter()
+        .filter(|row| service.is_backend(&row.endpoint))
+        .map(|row| BackendRow {
+            id: row.endpoint.id,
+            name: row.endpoint.name.clone(),
+            network_name: row.network_name.clone(),
+            addresses: row.endpoint.addresses().collect(),
+            node: row.node,
+            hostname: row.hostname.clone(),
+            weight: row.endpoint.service.as_ref().map(|membership| membership.weight).unwrap_or_default(),
+            state: state(intent, row, service),
+        })
+        .collect();
+    backends.sort_by(|one, other| (&one.hostname, &one.name).cmp(&(&other.hostname, &other.name)));
+    backends
+}
+
+fn state(intent: &Intent, row: &EndpointRow, service: &Service) -> BackendState {
+    if service.drained.contains(&row.endpoint.id) {
+        BackendState::Drained
+    } else if intent.takes_flows(service, row.endpoint.id, row.node) {
+        BackendState::Active
+    } else {
+        BackendState::NodeDrained
+    }
+}
