@@ -282,7 +282,12 @@ impl EventLoop {
         let shared = Shared {
             member: self.member.as_ref().map(Member::handle),
             attachments: self.attachments.clone(),
-            local: Local { underlay: self.underlay.clone(), failures: self.reconciler.failures(), drops },
+            local: Local {
+                underlay: self.underlay.clone(),
+                failures: self.reconciler.failures(),
+                mesh: self.reconciler.mesh().clone(),
+                drops,
+            },
         };
         self.shared.send_replace(Arc::new(shared));
     }

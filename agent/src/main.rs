@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use overlay::config::{Config, Overrides};
+use overlay::config::{Config, MeshHook, Overrides};
 use tracing_subscriber::EnvFilter;
 
 /// Where the configuration is looked for if `--config` names no file.
@@ -58,6 +58,9 @@ struct Settings {
     /// The manager API's port, TCP [default: 2377].
     #[arg(long, global = true, value_name = "PORT")]
     api_port: Option<u16>,
+    /// Where clients' packets for published ports are passed on: auto, xdp or tc [default: auto].
+    #[arg(long, global = true, value_name = "HOOK")]
+    mesh_hook: Option<MeshHook>,
     /// What is logged: error, warn, info, debug, trace, or overlayd=debug and so on [default: info].
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -79,6 +82,7 @@ impl Settings {
             data_port: self.data_port,
             gossip_port: self.gossip_port,
             api_port: self.api_port,
+            mesh_hook: self.mesh_hook,
             log: self.log,
             ..Overrides::default()
         };

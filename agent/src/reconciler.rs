@@ -8,12 +8,13 @@ use std::fmt::Display;
 
 use anyhow::Context as _;
 use overlay::api::Failure;
-use overlay::config::Config;
+use overlay::config::{Config, MeshHook};
 use overlay::facts::View;
 use overlay::intent::Intent;
 use overlay::model::{Attachment, EndpointId, NodeId};
 use overlay::reconcile::links::{Links, Underlay};
-use overlay::reconcile::tables::{ServiceTables, Tables};
+use overlay::reconcile::mesh::Mesh;
+use overlay::reconcile::tables::{Program, ServiceTables, Tables};
 use overlay::reconcile::{desired, plan};
 use tracing::{debug, info, warn};
 
@@ -54,6 +55,9 @@ pub struct Reconciler {
     /// Likewise.
     services: Option<ServiceTables>,
     failures: BTreeMap<String, Failure>,
+    mesh: Mesh,
+    /// Why the underlay device takes no native XDP, if it was tried.
+    xdp_refused: Option<String>,
     /// The host ends of veth pairs that were there at the end of the last pass.
     veths: BTreeSet<String>,
 }
@@ -62,7 +66,20 @@ impl Reconciler {
     /// Takes over what an earlier run left in the kernel. `mark` tells the data path's packets from others'.
     pub fn new(config: Config, netlink: Netlink, data_path: DataPath, mark: u32) -> Self {
         let (desired, tables, services, failures, veths) = Default::default();
-        Self { config, netlink, data_path, mark, desired, tables, services, failures, veths }
+        let (mesh, xdp_refused) = Default::default();
+        Self {
+            config,
+            netlink,
+            data_path,
+            mark,
+            desired,
+            tables,
+            services,
+            failures,
+            mesh,
+            xdp_refused,
+            veths,
+        }
     }
 
     /// Makes the next pass read everything from the kernel, so that foreign changes are seen.
@@ -74,6 +91,11 @@ impl Reconciler {
     /// The steps that failed and are being retried.
     pub fn failures(&self) -> Vec<Failure> {
         self.failures.values().cloned().collect()
+    }
+
+    /// Where the mesh runs since the last pass.
+    pub const fn mesh(&self) -> &Mesh {
+        &self.mesh
     }
 
     /// The host ends of veth pairs that are there.
@@ -198,7 +220,10 @@ impl Reconciler {
     /// A hook that an earlier agent's program serves keeps it until the facts are complete: that program may read
     /// maps of another layout, which hold the peers' entries when ours do not yet.
     fn hooks(&mut self, wanted: &Wanted<'_>, links: &Links, pass: &mut Pass) -> anyhow::Result<()> {
-        let desired = desired::hooks(&wanted.host(&self.config, self.mark), links);
+        let published = self.services.as_ref().is_some_and(|services| !services.ports.is_empty());
+        let refused = self.xdp_refused.as_deref();
+        self.mesh = Mesh::decide(self.config.mesh_hook, published, wanted.underlay, refused);
+        let desired = desired::hooks(&wanted.host(&self.config, self.mark), links, &self.mesh);
         let mut earlier = false;
         for (program, ifname) in &desired {
             if self.data_path.attached(*program, ifname).unwrap_or(false) {
@@ -210,6 +235,14 @@ impl Reconciler {
             }
             info!(%program, ifname, "attach");
             let attached = self.data_path.attach(*program, ifname);
+            if let (Program::XdpUnderlay, MeshHook::Auto, Err(error)) =
+                (program, self.config.mesh_hook, &attached)
+            {
+                // The mesh runs in tc until then, so nothing is missing; the next pass says so.
+                info!(ifname, %error, "no native XDP");
+                self.xdp_refused = Some(format!("{error:#}"));
+                continue;
+            }
             earlier |= attached.is_err();
             pass.record(&format!("attach {program} to {ifname}"), attached);
         }

@@ -7,6 +7,7 @@ use overlay::api::Failure;
 use overlay::intent::Intent;
 use overlay::model::{Attachment, EndpointId, NodeId};
 use overlay::reconcile::links::Underlay;
+use overlay::reconcile::mesh::Mesh;
 use overlay_abi::DropReason;
 use tokio::sync::watch;
 
@@ -31,6 +32,8 @@ pub struct Local {
     pub underlay: Option<Underlay>,
     /// What the reconciler retries.
     pub failures: Vec<Failure>,
+    /// Where the mesh runs.
+    pub mesh: Mesh,
     /// Packets dropped, by reason.
     pub drops: BTreeMap<DropReason, u64>,
 }

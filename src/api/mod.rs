@@ -42,7 +42,7 @@ pub use service::{
     BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, NodeUpdate, ServiceChanged,
     ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
 };
-pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, Status, UnderlayStatus};
+pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
 
 /// The version of these types, the first part of every path.
 pub const API_VERSION: &str = "v1";

@@ -36,6 +36,9 @@ pub struct Status {
     pub endpoints_total: usize,
     /// The underlay device and its MTU, once known.
     pub underlay: Option<UnderlayStatus>,
+    /// Where the routing mesh runs; nothing, while no port is published.
+    #[serde(default)]
+    pub mesh: Option<MeshStatus>,
     /// What the reconciler could not put into effect, newest last.
     pub failures: Vec<Failure>,
     /// Packets dropped since the data path was first loaded, by reason; reasons that never occurred are left out.
@@ -73,6 +76,15 @@ pub struct ManagerStatus {
     pub addr: SocketAddr,
     /// Whether it is reached now.
     pub reachable: bool,
+}
+
+/// Where clients' packets for published ports are passed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshStatus {
+    /// `xdp` or `tc`.
+    pub hook: String,
+    /// Why there, for people.
+    pub why: String,
 }
 
 /// The device that carries the VXLAN packets.

@@ -5,6 +5,7 @@ mod validate;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub struct Config {
     /// For how many seconds after this agent was stopped in good order the other nodes keep its endpoints: its data path
     /// goes on. 0: no longer than after a crash, which is some five.
     pub restart_hold: u16,
+    /// At which hook clients' packets for published ports are passed on.
+    pub mesh_hook: MeshHook,
     /// What is logged, as `tracing-subscriber`'s filter: `info`, `overlayd=debug`, …
     pub log: String,
 }
@@ -56,6 +59,7 @@ impl Default for Config {
             vxlan_device: "overlay0".into(),
             veth_prefix: "ovl".into(),
             restart_hold: 120,
+            mesh_hook: MeshHook::Auto,
             log: "info".into(),
         }
     }
@@ -63,7 +67,7 @@ impl Default for Config {
 
 impl Config {
     /// Every key of the file, sorted.
-    pub const KEYS: [&'static str; 12] = [
+    pub const KEYS: [&'static str; 13] = [
         "advertise_addr",
         "api_port",
         "bpf_dir",
@@ -71,6 +75,7 @@ impl Config {
         "gossip_port",
         "hostname",
         "log",
+        "mesh_hook",
         "restart_hold",
         "socket",
         "state_dir",
@@ -95,6 +100,32 @@ impl Config {
     }
 }
 
+/// At which hook the routing mesh runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MeshHook {
+    /// XDP on a physical device that takes it, else tc.
+    #[default]
+    Auto,
+    /// XDP, in the driver's own receive path.
+    Xdp,
+    /// tc, which every device has.
+    Tc,
+}
+
+impl FromStr for MeshHook {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "xdp" => Ok(Self::Xdp),
+            "tc" => Ok(Self::Tc),
+            _ => Err("a hook is one of auto, xdp, tc".to_owned()),
+        }
+    }
+}
+
 /// What flags set; it wins over the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented at Config")]
@@ -109,6 +140,7 @@ pub struct Overrides {
     pub advertise_addr: Option<IpAddr>,
     pub vxlan_device: Option<String>,
     pub veth_prefix: Option<String>,
+    pub mesh_hook: Option<MeshHook>,
     pub log: Option<String>,
 }
 
@@ -129,6 +161,7 @@ impl Overrides {
             advertise_addr: self.advertise_addr.or(config.advertise_addr),
             vxlan_device: self.vxlan_device.unwrap_or(config.vxlan_device),
             veth_prefix: self.veth_prefix.unwrap_or(config.veth_prefix),
+            mesh_hook: self.mesh_hook.unwrap_or(config.mesh_hook),
             log: self.log.unwrap_or(config.log),
             ..config
         };

@@ -29,7 +29,7 @@ fn the_known_keys_are_the_structs() {
 fn an_unknown_key_names_the_nearest() {
     insta::assert_snapshot!(refused("dataport = 1"), @r#"
     unknown key `dataport`; did you mean `data_port`?
-    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, gossip_port, hostname, log, restart_hold, socket, state_dir, veth_prefix, vxlan_device
+    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, gossip_port, hostname, log, mesh_hook, restart_hold, socket, state_dir, veth_prefix, vxlan_device
     "#);
     assert!(refused("hello = 1").starts_with("unknown key `hello`\nhint: "));
     assert!(refused("veth-prefix = 1").contains("did you mean `veth_prefix`?"));

@@ -157,6 +157,7 @@ impl fmt::Display for Program {
             Self::TcUnderlay => "tc_underlay",
             Self::TcOverlay => "tc_overlay",
             Self::TcGuard => "tc_guard",
+            Self::XdpUnderlay => "xdp_underlay",
         })
     }
 }
@@ -167,6 +168,7 @@ impl Program {
         let direction = match self {
             Self::TcEndpoint | Self::TcUnderlay | Self::TcOverlay => "ingress",
             Self::TcGuard => "egress",
+            Self::XdpUnderlay => "XDP",
         };
         format!("{self} on the {direction} of {ifname}")
     }

@@ -75,6 +75,8 @@ pub struct Underlay {
     pub device: String,
     /// Its index.
     pub ifindex: u32,
+    /// What kind of virtual device it is, as in `ip -details link`; none for a physical one.
+    pub kind: Option<String>,
     /// The VTEP's own address on it.
     pub vtep: IpAddr,
     /// The device's MTU in bytes.

@@ -7,6 +7,7 @@
 pub mod desired;
 mod display;
 pub mod links;
+pub mod mesh;
 pub mod plan;
 pub mod tables;
 

@@ -118,8 +118,13 @@ impl Cluster {
 
     fn plan(&self, observed: &ServiceTables) -> Vec<ServiceAction> {
         let config = Config::default();
-        let underlay =
-            Underlay { device: String::new(), ifindex: 2, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500 };
+        let underlay = Underlay {
+            device: String::new(),
+            ifindex: 2,
+            kind: None,
+            vtep: IpAddr::from([192, 0, 2, 1]),
+            mtu: 1500,
+        };
         let host =
             Host { me: NodeId::from_bytes(bytes(1)), config: &config, underlay: Some(&underlay), mark: 1 };
         let (attachments, ifindexes, addresses) = Default::default();

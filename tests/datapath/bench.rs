@@ -213,7 +213,7 @@ impl Bench {
         let result = self
             .netns
             .enter(|| {
-                self.data_path.program(program).unwrap().test_run(TestRunOptions {
+                self.data_path.classifier(program).unwrap().test_run(TestRunOptions {
                     data_in: Some(packet),
                     data_out: Some(&mut out),
                     ctx_in: Some(&context.0),

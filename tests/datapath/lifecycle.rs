@@ -61,7 +61,7 @@ fn the_next_agent_takes_over_tables_and_links() {
 fn only_the_maps_of_other_layouts_are_unpinned() {
     let (netns, bpffs) = (Netns::new(), Bpffs::new());
     netns.enter(|| {
-        let data_path = DataPath::open(&bpffs.dir()).unwrap();
+        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
         let folders = || {
             let entries = fs::read_dir(bpffs.dir()).unwrap();
             let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
@@ -148,7 +148,7 @@ fn what_is_written_is_observed_and_can_be_removed() {
 #[test]
 fn the_verifier_has_room() {
     let bpffs = Bpffs::new();
-    let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+    let data_path = DataPath::open(&bpffs.dir()).unwrap();
     for program in PROGRAMS {
         let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
         println!("{}: {count} instructions verified", bpf::name(program));

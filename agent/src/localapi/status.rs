@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use overlay::api::{DropCount, GossipStatus, ManagerStatus, Status, UnderlayStatus};
+use overlay::api::{DropCount, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
 use overlay::model::NodeId;
+use overlay::reconcile::mesh::Mesh;
 
 use super::{Answer, Context, Json};
 use crate::eventloop::Request;
@@ -44,6 +45,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
             vtep: underlay.vtep,
             mtu: underlay.mtu,
         }),
+        mesh: mesh(&shared.local.mesh),
         failures: shared.local.failures.clone(),
         drops: drops(&shared.local),
         gossip: gossip(&snapshot.counters),
@@ -68,6 +70,14 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
         local.failures.iter().map(|failure| format!("the kernel: {}: {}", failure.action, failure.cause)),
     );
     waiting
+}
+
+fn mesh(mesh: &Mesh) -> Option<MeshStatus> {
+    match mesh {
+        Mesh::Idle => None,
+        Mesh::Xdp { why } => Some(MeshStatus { hook: "xdp".to_owned(), why: why.clone() }),
+        Mesh::Tc { why } => Some(MeshStatus { hook: "tc".to_owned(), why: why.clone() }),
+    }
 }
 
 fn drops(local: &Local) -> BTreeMap<String, DropCount> {

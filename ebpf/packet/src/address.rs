@@ -50,6 +50,20 @@ impl Address {
         ]
     }
 
+    /// From the bytes as the CPU reads them four by four.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] =
+            [words[0].to_ne_bytes(), words[1].to_ne_bytes(), words[2].to_ne_bytes(), words[3].to_ne_bytes()];
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    /// From IPv4's four bytes as the CPU reads them.
+    #[inline(always)]
+    pub const fn from_word4(word: u32) -> Self {
+        Self::from_words([0, 0, 0xffff_u32.to_be(), word])
+    }
+
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {

@@ -86,8 +86,9 @@ fn next(state: u8, transport: &Transport) -> u8 {
     }
 }
 
+/// The time since the host's boot, in nanoseconds, some milliseconds coarse.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: the helper only reads the clock.
     unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -19,10 +19,11 @@ mod tc_overlay;
 mod tc_underlay;
 mod transport;
 mod vip;
+mod xdp_underlay;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 
 use frame::{Outcome, Verdict};
 
@@ -44,6 +45,11 @@ pub fn tc_overlay(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn tc_guard(ctx: TcContext) -> i32 {
     conclude(tc_guard::run(&ctx))
+}
+
+#[xdp(frags)]
+pub fn xdp_underlay(ctx: XdpContext) -> u32 {
+    xdp_underlay::run(&ctx)
 }
 
 /// The only place that knows the kernel's numbers. "Unspecified" is tcx's "next": other programs still run.

@@ -47,9 +47,24 @@ static ADDRESSES: HashMap<VtepKey, u32> = HashMap::pinned(ADDRESSES_SIZE, BPF_F_
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(FLOWS_SIZE, 0);
 #[map]
+static HOPS: Array<Hop> = Array::with_max_entries(HOPS_SIZE, 0);
+#[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
+
+const HOPS_SIZE: u32 = 4096;
+
+/// The way to a VTEP, as XDP keeps it.
+#[repr(C)]
+pub struct Hop {
+    /// Until when it counts, in nanoseconds since the host's boot.
+    pub until: u64,
+    pub vtep: Address,
+    pub ifindex: u32,
+    /// The next hop's and the device's MAC addresses, in words.
+    pub words: [u16; 7],
+}
 
 macro_rules! lookup {
     ($map:ident, $key:expr) => {
@@ -155,6 +170,15 @@ pub fn keep_flow(key: &FlowKey, flow: &Flow) {
 #[inline(always)]
 pub fn forget_flow(key: &FlowKey) {
     let _ = FLOWS.remove(key);
+}
+
+/// Where the way to a VTEP is kept. Others share the place, and every CPU, so it says whose it is.
+#[inline(always)]
+pub fn hop(vtep: &Address) -> Option<&'static mut Hop> {
+    let [a, b, c, d] = vtep.words();
+    let place = (a ^ b ^ c ^ d).wrapping_mul(0x9e37_79b1) >> (32 - HOPS_SIZE.trailing_zeros());
+    // SAFETY: any bytes are a valid value; one that is torn by another CPU's write sends a packet astray at worst.
+    HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
 }
 
 /// This CPU's scratch memory, with what its last user left in it.

@@ -80,12 +80,7 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 /// Sends the packet to its backend.
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    let slot = match known(work) {
-        0 => choose(work, port),
-        slot => slot,
-    };
-    let backend = maps::backend(slot).filter(|backend| backend.generation != 0);
+    let backend = maps::backend(pick(work)).filter(|backend| backend.generation != 0);
     let backend = backend.ok_or(DropReason::NoBackend)?;
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
@@ -96,6 +91,7 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &work.header.words())?;
+    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
     arrive(ctx, work, backend, port)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
@@ -106,25 +102,34 @@ fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
 }
 
-/// The slot of the backend that the flow has, if it is still there; 0 for none.
+/// The slot of the packet's backend; 0 for none.
 #[inline(never)]
-fn known(work: &mut Work) -> u32 {
+fn pick(work: &mut Work) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
-    let Some(flow) = flow::find(&work.key) else { return 0 };
+    match known(&work.key, &work.transport) {
+        0 => choose(&work.key, &work.transport),
+        slot => slot,
+    }
+}
+
+/// The slot of the backend that the flow has, if it is still there; 0 for none.
+#[inline(always)]
+pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
+    let Some(flow) = flow::find(key) else { return 0 };
     let (slot, generation) = (flow.backend, flow.generation);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {
-            flow::follow(flow, &work.transport);
+            flow::follow(flow, transport);
             slot
         }
         _ => 0,
     }
 }
 
-/// The slot of the backend that a new flow gets, of which its key is made already; 0 for none.
+/// The slot of the backend that a new flow gets; 0 for none.
 #[inline(never)]
-fn choose(work: &mut Work, port: &Port) -> u32 {
-    let key = &work.key;
+pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
+    let Some(port) = published(transport) else { return 0 };
     let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
     let hash = flow_hash(&key.source, &key.destination, ports, key.protocol);
     let Some(service) = maps::service(port.service) else { return 0 };
@@ -136,9 +141,9 @@ fn choose(work: &mut Work, port: &Port) -> u32 {
         return 0;
     }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
-    if key.protocol != ip::protocol::TCP || work.transport.flags & tcp::SYN == 0 {
-        work.flow = flow::begun(&work.transport, (slot, backend.generation), (Address::NONE, 0));
-        maps::keep_flow(&work.key, &work.flow);
+    if key.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
+        let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
+        maps::keep_flow(key, &flow);
     }
     slot
 }

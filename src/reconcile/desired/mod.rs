@@ -12,6 +12,7 @@ pub use tables::DesiredTables;
 use std::collections::BTreeSet;
 
 use super::links::{Links, Underlay};
+use super::mesh::Mesh;
 use super::tables::Program;
 use crate::config::Config;
 use crate::facts::View;
@@ -52,11 +53,13 @@ pub fn effective_mtu(network: &Network, view: &View, own: Option<&Underlay>) -> 
 }
 
 /// Which programs belong on which of the devices that are there.
-pub fn hooks(host: &Host<'_>, observed: &Links) -> BTreeSet<(Program, String)> {
+pub fn hooks(host: &Host<'_>, observed: &Links, mesh: &Mesh) -> BTreeSet<(Program, String)> {
     let endpoints = observed.veths.keys().map(|veth| (Program::TcEndpoint, veth.clone()));
     let overlay = observed.vxlan.iter().map(|vxlan| (Program::TcOverlay, vxlan.name.clone()));
     let underlay = host.underlay.into_iter().flat_map(|underlay| {
-        [Program::TcUnderlay, Program::TcGuard].map(|program| (program, underlay.device.clone()))
+        let xdp = mesh.is_xdp().then_some(Program::XdpUnderlay);
+        let programs = [Program::TcUnderlay, Program::TcGuard].into_iter().chain(xdp);
+        programs.map(|program| (program, underlay.device.clone()))
     });
     endpoints.chain(overlay).chain(underlay).collect()
 }

@@ -217,7 +217,7 @@ proptest! {
         let (mut world, config) = (World::new(), Config::default());
         network(&mut world.intent, create(2, "blue", &["10.2.0.0/24"])).unwrap();
         let mut underlay =
-            Underlay { device: "eth0".to_owned(), ifindex: 2, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500 };
+            Underlay { device: "eth0".to_owned(), ifindex: 2, kind: None, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500 };
         let mut kept = DesiredTables::default();
         for change in changes {
             change.make(&mut world, &mut underlay);

@@ -153,4 +153,6 @@ pub enum Program {
     TcOverlay,
     /// Egress of the underlay device: only our own data path sends to the data port.
     TcGuard,
+    /// XDP on the underlay device: the mesh.
+    XdpUnderlay,
 }

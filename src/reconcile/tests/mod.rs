@@ -9,12 +9,13 @@ use crate::fixtures::{World, attachment, create, fact, network, node_id};
 use crate::model::{Attachment, MacAddr, Vni};
 use crate::reconcile::desired::{DesiredTables, Host, effective_mtu, hooks, links};
 use crate::reconcile::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
+use crate::reconcile::mesh::Mesh;
 use crate::reconcile::plan::{plan_links, plan_tables};
 use crate::reconcile::tables::{Destination, Program, TableAction, Tables, VtepEntry};
 
 /// Node 1's underlay.
 fn underlay(mtu: u16) -> Underlay {
-    Underlay { device: "eth0".to_owned(), ifindex: 2, vtep: IpAddr::from([192, 0, 2, 1]), mtu }
+    Underlay { device: "eth0".to_owned(), ifindex: 2, kind: None, vtep: IpAddr::from([192, 0, 2, 1]), mtu }
 }
 
 /// The tables of node 1, its VXLAN device being number 99, those of its endpoints 100 and up, in the order of
@@ -223,7 +224,7 @@ fn programs_go_where_devices_are() {
     };
     let on = |underlay, observed: &Links| -> Vec<String> {
         let host = Host { me: node_id(1), config: &config, underlay, mark: 7 };
-        hooks(&host, observed).into_iter().map(|(program, ifname)| program.on(&ifname)).collect()
+        hooks(&host, observed, &Mesh::Idle).into_iter().map(|(program, ifname)| program.on(&ifname)).collect()
     };
     assert_eq!(
         on(Some(&own), &observed),

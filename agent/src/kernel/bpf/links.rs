@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, XdpMode};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use overlay::reconcile::tables::Program;
@@ -21,9 +22,8 @@ impl DataPath {
     /// # Errors
     /// When the kernel does not answer.
     pub fn attached(&self, program: Program, ifname: &str) -> Result<bool> {
-        let loaded = self.ebpf.program(name(program)).context("a program of the object")?;
-        let id = <&SchedClassifier>::try_from(loaded)?.info()?.id();
-        Ok(running(program, ifname)?.iter().any(|info| info.id() == id))
+        let id = self.info(program)?.id();
+        Ok(self.running(program, ifname)?.contains(&id))
     }
 
     /// Whether the program of an earlier agent runs at that hook, whatever its version.
@@ -31,9 +31,9 @@ impl DataPath {
     /// # Errors
     /// When the kernel does not answer.
     pub fn attached_earlier(&self, program: Program, ifname: &str) -> Result<bool> {
-        let others = running(program, ifname)?;
-        Ok(others.iter().any(|info| info.name_as_str() == Some(name(program)))
-            && !self.attached(program, ifname)?)
+        let id = self.info(program)?.id();
+        let running = self.running(program, ifname)?;
+        Ok(!running.is_empty() && !running.contains(&id))
     }
 
     /// Attaches the program, or replaces, in one step, the program in the link that an earlier run pinned. A
@@ -47,11 +47,7 @@ impl DataPath {
             return Ok(());
         }
         self.detach(program, ifname)?;
-        let classifier = self.program(program)?;
-        let id = classifier
-            .attach_with_options(ifname, hook(program), TcAttachOptions::TcxOrder(LinkOrder::first()))
-            .with_context(what)?;
-        let link = take(classifier, id)?;
+        let link = self.attach_anew(program, ifname).with_context(what)?;
         let pin = self.pin(program, ifname);
         link.pin(&pin).with_context(|| format!("pinning {}", pin.display()))?;
         Ok(())
@@ -88,26 +84,64 @@ impl DataPath {
         Ok(links)
     }
 
+    /// The links are taken out of aya's hands, which would detach them when they open.
+    fn attach_anew(&mut self, program: Program, ifname: &str) -> Result<FdLink> {
+        let Some(direction) = direction(program) else {
+            let xdp = self.xdp(program)?;
+            let id = xdp.attach_to_if_index(if_nametoindex(ifname)?, XdpMode::Driver)?;
+            return Ok(xdp.take_link(id)?.try_into()?);
+        };
+        let classifier = self.classifier(program)?;
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = classifier.attach_with_options(ifname, direction, first)?;
+        Ok(classifier.take_link(id)?.try_into()?)
+    }
+
     /// Puts the program into the pinned link; `false` when there is none, or none that has a device.
     fn replace(&mut self, program: Program, ifname: &str) -> Result<bool> {
+        let Some(pinned) = self.pinned(program, ifname)? else { return Ok(false) };
+        match self.put_into(program, pinned) {
+            Ok(()) => Ok(true),
+            Err(error) if is_without_device(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_into(&mut self, program: Program, pinned: FdLink) -> Result<()> {
+        if direction(program).is_none() {
+            let xdp = self.xdp(program)?;
+            let id = xdp.attach_to_link(XdpLink::try_from(pinned)?)?;
+            drop(xdp.take_link(id)?);
+        } else {
+            let classifier = self.classifier(program)?;
+            let id = classifier.attach_to_link(SchedClassifierLink::try_from(pinned)?)?;
+            drop(classifier.take_link(id)?);
+        }
+        Ok(())
+    }
+
+    fn pinned(&self, program: Program, ifname: &str) -> Result<Option<FdLink>> {
         let pin = self.pin(program, ifname);
         if !pin.exists() {
-            return Ok(false);
+            return Ok(None);
         }
         let pinned = PinnedLink::from_pin(&pin).with_context(|| format!("opening {}", pin.display()))?;
-        let classifier = self.program(program)?;
-        match classifier.attach_to_link(SchedClassifierLink::try_from(FdLink::from(pinned))?) {
-            Ok(id) => {
-                take(classifier, id)?;
-                Ok(true)
-            }
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(Errno::ENOLINK as i32) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
+        Ok(Some(pinned.into()))
+    }
+
+    /// The ids of this or an earlier agent's program of that name at a device; none where there is no device.
+    fn running(&self, program: Program, ifname: &str) -> Result<Vec<u32>> {
+        if if_nametoindex(ifname).is_err() {
+            return Ok(Vec::new());
         }
+        let Some(direction) = direction(program) else {
+            let pinned = self.pinned(program, ifname)?;
+            return pinned.iter().map(|link| Ok(link.info()?.program_id())).collect();
+        };
+        let (_, running) = SchedClassifier::query_tcx(ifname, direction)
+            .with_context(|| format!("asking which programs run on {ifname}"))?;
+        let ours = running.iter().filter(|info| info.name_as_str() == Some(name(program)));
+        Ok(ours.map(ProgramInfo::id).collect())
     }
 
     fn pin(&self, program: Program, ifname: &str) -> PathBuf {
@@ -115,25 +149,22 @@ impl DataPath {
     }
 }
 
-/// The programs at that hook of a device; none where there is no device.
-fn running(program: Program, ifname: &str) -> Result<Vec<ProgramInfo>> {
-    if if_nametoindex(ifname).is_err() {
-        return Ok(Vec::new());
+/// Whether a link is refused because its device is gone.
+fn is_without_device(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(ProgramError::SyscallError(error)) => {
+            error.io_error.raw_os_error() == Some(Errno::ENOLINK as i32)
+        }
+        _ => false,
     }
-    let (_, running) = SchedClassifier::query_tcx(ifname, hook(program))
-        .with_context(|| format!("asking which programs run on {ifname}"))?;
-    Ok(running)
 }
 
-/// Takes a link out of aya's hands, which would detach it when they open.
-fn take(classifier: &mut SchedClassifier, id: SchedClassifierLinkId) -> Result<FdLink> {
-    Ok(classifier.take_link(id)?.try_into()?)
-}
-
-const fn hook(program: Program) -> TcAttachType {
+/// tc's direction; `None` for XDP.
+const fn direction(program: Program) -> Option<TcAttachType> {
     match program {
-        Program::TcEndpoint | Program::TcUnderlay | Program::TcOverlay => TcAttachType::Ingress,
-        Program::TcGuard => TcAttachType::Egress,
+        Program::TcEndpoint | Program::TcUnderlay | Program::TcOverlay => Some(TcAttachType::Ingress),
+        Program::TcGuard => Some(TcAttachType::Egress),
+        Program::XdpUnderlay => None,
     }
 }
 

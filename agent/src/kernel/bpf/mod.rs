@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapInfo, PerCpuArray};
-use aya::programs::{ProgramInfo, SchedClassifier};
+use aya::programs::{ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use overlay::reconcile::tables::{Program, ServiceAction, ServiceTables, TableAction, Tables};
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
@@ -28,7 +28,8 @@ pub use bpffs::{ensure_bpffs, remove};
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
 
 /// All programs.
-const ALL: [Program; 4] = [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
+const ALL: [Program; 5] =
+    [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard, Program::XdpUnderlay];
 
 /// The name of a program in the object, in `bpftool` and in pins.
 pub const fn name(program: Program) -> &'static str {
@@ -37,6 +38,7 @@ pub const fn name(program: Program) -> &'static str {
         Program::TcUnderlay => program::TC_UNDERLAY,
         Program::TcOverlay => program::TC_OVERLAY,
         Program::TcGuard => program::TC_GUARD,
+        Program::XdpUnderlay => program::XDP_UNDERLAY,
     }
 }
 
@@ -66,7 +68,7 @@ impl DataPath {
             .load(PROGRAMS)
             .context("creating the data path's maps; hint: the agent needs CAP_BPF and CAP_NET_ADMIN")?;
         for program in ALL {
-            classifier(&mut ebpf, program)?.load().with_context(|| {
+            load(&mut ebpf, program).with_context(|| {
                 format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program))
             })?;
         }
@@ -158,21 +160,39 @@ impl DataPath {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn info(&mut self, program: Program) -> Result<ProgramInfo> {
-        Ok(self.program(program)?.info()?)
+    pub fn info(&self, program: Program) -> Result<ProgramInfo> {
+        let name = name(program);
+        let program =
+            self.ebpf.program(name).with_context(|| format!("the BPF object has no program {name}"))?;
+        Ok(program.info()?)
     }
 
-    /// A loaded program, to run it with a packet of one's own.
+    /// A loaded tc program, to run it with a packet of one's own.
     ///
     /// # Errors
     /// When the object lacks it.
-    pub fn program(&mut self, program: Program) -> Result<&mut SchedClassifier> {
-        classifier(&mut self.ebpf, program)
+    pub fn classifier(&mut self, program: Program) -> Result<&mut SchedClassifier> {
+        Ok(program_mut(&mut self.ebpf, program)?.try_into()?)
+    }
+
+    /// A loaded XDP program, to run it with a packet of one's own.
+    ///
+    /// # Errors
+    /// When the object lacks it.
+    pub fn xdp(&mut self, program: Program) -> Result<&mut Xdp> {
+        Ok(program_mut(&mut self.ebpf, program)?.try_into()?)
     }
 }
 
-fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier> {
+fn program_mut(ebpf: &mut Ebpf, program: Program) -> Result<&mut aya::programs::Program> {
     let name = name(program);
-    let program = ebpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))?;
-    Ok(program.try_into()?)
+    ebpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))
+}
+
+fn load(ebpf: &mut Ebpf, program: Program) -> Result<()> {
+    match program {
+        Program::XdpUnderlay => <&mut Xdp>::try_from(program_mut(ebpf, program)?)?.load()?,
+        _ => <&mut SchedClassifier>::try_from(program_mut(ebpf, program)?)?.load()?,
+    }
+    Ok(())
 }

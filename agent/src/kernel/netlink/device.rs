@@ -35,6 +35,11 @@ pub(in crate::kernel) struct VxlanDevice {
 }
 
 impl Device {
+    /// What kind of virtual device it is; none for a physical one.
+    pub(in crate::kernel) fn kind(&self) -> Option<String> {
+        self.kind.as_ref().map(ToString::to_string)
+    }
+
     pub(in crate::kernel) fn is_veth(&self) -> bool {
         self.kind == Some(InfoKind::Veth)
     }

@@ -35,7 +35,13 @@ impl Netlink {
         })?;
         let device = self.devices().await?.into_iter().find(|device| device.index == index);
         let device = device.with_context(|| format!("the interface that held {address} is gone"))?;
-        Ok(Underlay { mtu: device.mtu16(), device: device.name, ifindex: index, vtep: address })
+        Ok(Underlay {
+            mtu: device.mtu16(),
+            kind: device.kind(),
+            device: device.name,
+            ifindex: index,
+            vtep: address,
+        })
     }
 
     /// The local address that packets to `target` leave from; without a target, those that take the default

@@ -53,6 +53,10 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         Some(underlay) => format!("{}, VTEP {}, MTU {}", underlay.device, underlay.vtep, underlay.mtu),
         None => "not known yet".to_owned(),
     };
+    let mesh = match &status.mesh {
+        Some(mesh) => format!("in {}: {}", mesh.hook, mesh.why),
+        None => "off, as no port is published".to_owned(),
+    };
     vec![
         ("Node:", node),
         ("State:", state(status)),
@@ -61,6 +65,7 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("Networks:", format!("{} (intent version {})", status.networks, status.intent_version)),
         ("Endpoints:", format!("{} here, {} in all", status.endpoints_local, status.endpoints_total)),
         ("Underlay:", underlay),
+        ("Mesh:", mesh),
         ("Agent:", format!("overlayd {}", status.version)),
         ("Failures:", count(status.failures.len() as u64)),
         ("Drops:", count(status.drops.values().map(|drop| drop.packets).sum())),

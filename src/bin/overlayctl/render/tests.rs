@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use overlay::api::{
     ApiError, BackendRow, BackendState, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure,
-    GossipStatus, ManagerStatus, NetworkDetail, NetworkService, NodeRow, NodeStatus, ServiceDetail,
-    ServiceRow, Status, UnderlayStatus,
+    GossipStatus, ManagerStatus, MeshStatus, NetworkDetail, NetworkService, NodeRow, NodeStatus,
+    ServiceDetail, ServiceRow, Status, UnderlayStatus,
 };
 use overlay::model::{
     Affinity, Availability, Endpoint, EndpointId, EndpointMode, Network, NetworkId, NodeId, Protocol,
@@ -155,6 +155,7 @@ fn ready() -> Status {
         networks: 2,
         endpoints_local: 4,
         endpoints_total: 9,
+        mesh: Some(MeshStatus { hook: "tc".to_owned(), why: "mesh_hook asks for it".to_owned() }),
         underlay: Some(UnderlayStatus {
             device: "eth0".into(),
             vtep: "10.0.0.2".parse().unwrap(),
@@ -277,6 +278,7 @@ fn states() {
         endpoints_local: 0,
         endpoints_total: 0,
         underlay: None,
+        mesh: None,
         ..ready()
     };
     insta::assert_snapshot!("status_ready", status(&ready()));
