@@ -49,6 +49,8 @@ pub struct VethSpec {
     pub mac: MacAddr,
     /// Its addresses, each with its subnet's prefix length.
     pub addresses: Vec<IpNet>,
+    /// The gateways of its default routes: one of each family, none where its network is internal.
+    pub gateways: Vec<IpAddr>,
     /// The MTU of both ends, in bytes.
     pub mtu: u16,
 }

@@ -12,6 +12,7 @@ mod lab;
 mod long;
 mod manager;
 mod membership;
+mod mesh;
 mod nonsense;
 mod odd;
 mod repair;

@@ -46,12 +46,14 @@ pub fn links(
 fn veth(host: &Host<'_>, network: &Network, mtu: u16, attachment: &Attachment) -> VethSpec {
     let endpoint = &attachment.endpoint;
     let with_prefix = |address| IpNet::new(address, network.subnet_of(address)?.net.prefix_len()).ok();
+    let gateway = |address| network.subnet_of(address).filter(|_| !network.internal).map(|net| net.gateway);
     VethSpec {
         host_ifname: attachment.host_ifname(&host.config.veth_prefix),
         netns: attachment.netns.clone(),
         ifname: attachment.ifname.clone(),
         mac: endpoint.mac,
         addresses: endpoint.addresses().filter_map(with_prefix).collect(),
+        gateways: endpoint.addresses().filter_map(gateway).collect(),
         mtu,
     }
 }

@@ -79,6 +79,7 @@ fn desired_links() -> impl Strategy<Value = DesiredLinks> {
         ifname: "eth0".to_owned(),
         mac: mac(n),
         addresses: Vec::new(),
+        gateways: Vec::new(),
         mtu,
     });
     let vxlan = prop::option::of(vxlan().prop_map(|vxlan| Vxlan { up: true, ..vxlan }));

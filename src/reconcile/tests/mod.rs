@@ -112,6 +112,18 @@ fn a_veth_pair_has_its_subnets_prefix_length() {
 }
 
 #[test]
+fn an_endpoint_of_an_internal_network_has_no_default_route() {
+    let mut world = two_nodes();
+    let gateways = |world: &World| {
+        desired_links(world).values().flat_map(|veth| veth.gateways.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(gateways(&world), ["10.1.0.1".parse::<IpAddr>().unwrap()]);
+    let id = world.network("mynet").id;
+    world.intent.networks.get_mut(&id).unwrap().internal = true;
+    assert!(gateways(&world).is_empty());
+}
+
+#[test]
 fn the_mtu_follows_the_smallest_underlay() {
     let mut world = World::new();
     let mut mynet = world.network("mynet");

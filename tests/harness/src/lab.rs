@@ -11,7 +11,7 @@ use overlay::api::EndpointRow;
 
 use crate::capture::Recorder;
 use crate::netns::Netns;
-use crate::node::Node;
+use crate::node::{Node, name_of};
 use crate::sweep::{self, sweep};
 use crate::{evidence, underlay};
 
@@ -225,6 +225,11 @@ impl Lab {
         self.switch.as_ref().context("the lab has no switch")
     }
 
+    /// The underlay's MTU in bytes.
+    pub(crate) fn mtu(&self) -> u16 {
+        self.topology.mtu
+    }
+
     /// Where the lab keeps its files.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -240,17 +245,16 @@ impl Lab {
     }
 
     fn add_node(&mut self, number: u8, netns: Netns) -> Result<()> {
-        let name = format!("n{number}");
         let advertised = underlay::address(number, self.topology.ipv6);
         let mut addresses = vec![underlay::address(number, true)];
         if !self.topology.ipv6 {
             addresses.push(advertised);
         }
         if let Some(switch) = &self.switch {
-            underlay::join(switch, &netns, &name, self.topology.mtu)?;
+            underlay::join(switch, &netns, &name_of(number), self.topology.mtu)?;
         }
         underlay::bring_up(&netns, &addresses)?;
-        self.nodes.push(Node::new(name.clone(), netns, advertised, self.folder.join(&name))?);
+        self.nodes.push(Node::new(number, netns, advertised, &self.folder)?);
         Ok(())
     }
 }

@@ -92,6 +92,15 @@ impl Netns {
         ip(&format!("-n {self} {arguments}"))
     }
 
+    /// Sets a kernel parameter inside, named as `sysctl` does.
+    ///
+    /// # Errors
+    /// There is none of that name, or it takes no such value.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        self.run(|| std::fs::write(&path, value).with_context(|| path.clone()))
+    }
+
     /// The names of its interfaces, sorted.
     ///
     /// # Errors

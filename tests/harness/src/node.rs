@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::netns::Netns;
 use crate::wait::eventually;
-use crate::{binaries, command};
+use crate::{binaries, command, underlay};
 
 /// How long an agent may take to answer after its start, or to end.
 const START_OR_STOP: Duration = Duration::from_secs(20);
@@ -24,8 +24,14 @@ const START_OR_STOP: Duration = Duration::from_secs(20);
 /// The manager API's port, the default.
 const API_PORT: u16 = 2377;
 
+/// A node's host name, and that of its folder and of its port at the switch.
+pub(crate) fn name_of(number: u8) -> String {
+    format!("n{number}")
+}
+
 /// One machine of the lab. Dropping it kills its agent.
 pub struct Node {
+    number: u8,
     name: String,
     netns: Netns,
     addr: IpAddr,
@@ -35,8 +41,11 @@ pub struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(name: String, netns: Netns, addr: IpAddr, folder: PathBuf) -> Result<Self> {
-        let node = Self { name, netns, addr, folder, program: Mutex::default(), agent: Mutex::default() };
+    pub(crate) fn new(number: u8, netns: Netns, addr: IpAddr, lab: &Path) -> Result<Self> {
+        let name = name_of(number);
+        let folder = lab.join(&name);
+        let node =
+            Self { number, name, netns, addr, folder, program: Mutex::default(), agent: Mutex::default() };
         std::fs::create_dir_all(node.bpf_dir()).with_context(|| node.bpf_dir().display().to_string())?;
         // Mounted before the agent starts and outside of it, so that what it pins outlives it.
         mount(Some("bpf"), &node.bpf_dir(), Some("bpf"), MsFlags::empty(), None::<&str>)
@@ -58,6 +67,11 @@ impl Node {
     /// The address that it advertises.
     pub fn addr(&self) -> IpAddr {
         self.addr
+    }
+
+    /// Its address of a family, whether it advertises that one or not. In a lab over IPv6 it has no other.
+    pub fn address(&self, ipv6: bool) -> IpAddr {
+        underlay::address(self.number, ipv6)
     }
 
     /// The bpffs that the agent pins to.

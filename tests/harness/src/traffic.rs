@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::netns::Netns;
 
@@ -102,8 +103,30 @@ pub fn tcp_transfer(from: &Netns, to: &Netns, address: IpAddr, bytes: usize) -> 
     let listener =
         to.run(|| Ok(TcpListener::bind((address, 0))?)).with_context(|| format!("{to} has no {address}"))?;
     let target = listener.local_addr()?;
+    transfer(from, target, listener, bytes).with_context(|| format!("TCP from {from} to {to} at {target}"))
+}
+
+/// As [`tcp_transfer`], to who listens on a port there and is reached at another address.
+///
+/// # Errors
+/// The port is taken, or as there.
+pub fn tcp_transfer_by(
+    from: &Netns,
+    target: SocketAddr,
+    (to, port): (&Netns, u16),
+    bytes: usize,
+) -> Result<()> {
+    let listener = to
+        .run(|| Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?))
+        .with_context(|| format!("port {port} in {to}"))?;
+    transfer(from, target, listener, bytes).with_context(|| format!("TCP from {from} by {target} to {to}"))
+}
+
+fn transfer(from: &Netns, target: SocketAddr, listener: TcpListener, bytes: usize) -> Result<()> {
+    // A listener that nobody reaches does not wait for ever.
+    setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE.as_secs().cast_signed()))?;
     let receiver = std::thread::spawn(move || -> Result<()> {
-        let (mut stream, _) = listener.accept()?;
+        let (mut stream, _) = listener.accept().context("nobody came")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let received = Pattern::default().check(&mut stream)?;
         ensure!(received == bytes, "{received} of {bytes} bytes arrived");
@@ -118,12 +141,8 @@ pub fn tcp_transfer(from: &Netns, to: &Netns, address: IpAddr, bytes: usize) -> 
         ensure!(answered == bytes, "{answered} of {bytes} bytes came back");
         Ok(())
     });
-    if sent.is_err() {
-        // A receiver that nobody reached still waits for a connection.
-        let _ = to.run(|| Ok(TcpStream::connect(target)?));
-    }
     let received = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    sent.and(received).with_context(|| format!("TCP from {from} to {to} at {target}"))
+    sent.and(received)
 }
 
 pub(crate) fn connect(target: SocketAddr) -> Result<TcpStream> {
@@ -148,6 +167,11 @@ impl Default for Pattern {
 impl Pattern {
     /// The bytes that a chunk holds; every chunk but a stream's last has all of them.
     pub(crate) const CHUNK: usize = 64 * 1024;
+
+    /// Bytes that differ from those of any other number.
+    pub(crate) fn starting_at(number: u64) -> Self {
+        Self { state: Self::default().state ^ number }
+    }
 
     pub(crate) fn send(&mut self, stream: &mut impl Write, bytes: usize) -> Result<()> {
         let mut left = bytes;
@@ -174,14 +198,20 @@ impl Pattern {
     }
 
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
-        let mut chunk = Vec::with_capacity(Self::CHUNK);
-        while chunk.len() < Self::CHUNK {
+        self.bytes(Self::CHUNK)
+    }
+
+    /// That many bytes; each call begins with eight new ones.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length + size_of::<u64>());
+        while bytes.len() < length {
             self.state ^= self.state << 13;
             self.state ^= self.state >> 7;
             self.state ^= self.state << 17;
-            chunk.extend_from_slice(&self.state.to_le_bytes());
+            bytes.extend_from_slice(&self.state.to_le_bytes());
         }
-        chunk
+        bytes.truncate(length);
+        bytes
     }
 }
 
@@ -246,7 +276,7 @@ impl Drop for Responder {
 /// # Errors
 /// No answer within a second, or other bytes than those that were sent.
 pub fn who_answers(from: &Netns, address: IpAddr, bytes: usize) -> Result<String> {
-    let question: Vec<u8> = Pattern::default().chunk().into_iter().take(bytes).collect();
+    let question = Pattern::default().bytes(bytes);
     from.run(|| {
         let socket = udp_to(SocketAddr::new(address, Responder::PORT))?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -274,6 +304,6 @@ pub(crate) fn udp_to(target: SocketAddr) -> Result<UdpSocket> {
 }
 
 /// Makes room for seconds of probes: what waits for a busy reader was not lost by the network.
-fn deepen(socket: &UdpSocket) -> Result<()> {
+pub(crate) fn deepen(socket: &UdpSocket) -> Result<()> {
     setsockopt(socket, sockopt::RcvBufForce, &(16 << 20)).context("SO_RCVBUFFORCE")
 }

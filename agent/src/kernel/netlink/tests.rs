@@ -26,6 +26,7 @@ fn spec(netns: &Netns, number: u8) -> VethSpec {
             format!("10.1.0.{number}/24").parse().unwrap(),
             format!("fd00::{number}/64").parse().unwrap(),
         ],
+        gateways: vec!["10.1.0.254".parse().unwrap(), "fd00::ffff".parse().unwrap()],
         mtu: 1450,
     }
 }
@@ -102,6 +103,7 @@ fn what_an_endpoint_sends_at_once_is_not_dropped() {
             let mut spec = spec(&netns, number);
             // Of IPv6, the kernel sends something itself.
             spec.addresses.truncate(1);
+            spec.gateways.truncate(1);
             let host = spec.host_ifname.clone();
             netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
             let ask = || Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", "10.1.0.200:7")?);
@@ -143,6 +145,21 @@ fn a_veth_pair_is_made_found_and_removed() {
 }
 
 #[test]
+fn the_default_routes_are_the_first_endpoints_behind_those_that_are_there() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        let second = |netns: &Netns| VethSpec { ifname: "eth2".into(), ..spec(netns, 2) };
+        netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
+        netlink.apply(&LinkAction::CreateVeth(second(&netns))).await.unwrap();
+        assert!(netns.ip("route show default").await.starts_with("default via 10.1.0.254 dev eth1"));
+        assert!(netns.ip("-6 route show default").await.starts_with("default via fd00::ffff dev eth1"));
+        assert_eq!(netns.ip("route show default").await.lines().count(), 1);
+        netns.ip("route add default dev eth2").await;
+        assert!(netns.ip("route get 192.0.2.1").await.contains("dev eth2"));
+    });
+}
+
+#[test]
 fn an_endpoint_can_use_its_addresses_at_once() {
     in_own_netns(async || {
         let (netlink, one, other) = (Netlink::open().unwrap(), Netns::new(), Netns::new());
@@ -180,6 +197,7 @@ fn ipv6_is_on_where_it_is_wanted_only() {
         netlink.apply(&LinkAction::Delete("ovl00000000001".into())).await.unwrap();
         let mut spec = spec(&netns, 1);
         spec.addresses.pop();
+        spec.gateways.pop();
         netlink.apply(&LinkAction::CreateVeth(spec)).await.unwrap();
         assert!(!netns.ip("address show eth1").await.contains("inet6"));
     });

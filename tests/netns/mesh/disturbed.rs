@@ -1,0 +1,159 @@
+//! Clients go on while backends come and go, agents die, and services change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use overlay::model::Protocol;
+use overlay_harness::client::ask_often;
+use overlay_harness::lab::FORMING;
+use overlay_harness::load::{Attempt, Load, Newcomers, Report};
+use overlay_harness::{Lab, Node, Outside, Topology, eventually};
+
+use super::{attach_backend, cluster, create_service, lead_to, targets};
+use crate::steps::SOON;
+
+const WEB: u16 = 8080;
+const OTHER: u16 = 8081;
+const ADDED: u16 = 9090;
+
+/// Lasting conversations with each address of each node, by each protocol.
+const EACH: usize = 4;
+
+/// Answers to each of them that span what happens at a step.
+const ANSWERS: u64 = 20;
+
+/// What the share of failures is printed for.
+const SLICE: Duration = Duration::from_millis(250);
+
+#[test]
+fn only_who_talks_with_a_removed_backend_notices() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        let outside = cluster(lab)?;
+        create_service(n1, "web", WEB)?;
+        create_service(n1, "other", OTHER)?;
+        let _a = attach_backend(lab, n1, "web", "a", "1")?;
+        let _b = attach_backend(lab, n2, "web", "b", "1")?;
+        let _o = attach_backend(lab, n2, "other", "o", "1")?;
+        let (web, other) = (targets(&nodes, WEB), targets(&nodes, OTHER));
+        lead_to(&outside, &web, &["a", "b"])?;
+        lead_to(&outside, &other, &["o"])?;
+        let others = Load::start(outside.client(), &other, 1)?;
+        let load = Load::start(outside.client(), &web, EACH)?;
+        let newcomers = Newcomers::start(outside.client(), &web);
+
+        let _c = attach_backend(lab, n2, "web", "c", "1")?;
+        lead_to(&outside, &web, &["a", "b", "c"])?;
+        load.goes_on(ANSWERS)?;
+
+        let removed = newcomers.now();
+        n2.ctl(&["endpoint", "detach", "b"])?;
+        lead_to(&outside, &web, &["a", "c"])?;
+        let known = newcomers.now();
+        load.goes_on(ANSWERS)?;
+
+        for node in [n3, n2] {
+            node.kill()?;
+            load.goes_on(ANSWERS)?;
+            node.start()?;
+            node.wait_ready(FORMING)?;
+            load.goes_on(ANSWERS)?;
+        }
+
+        n3.ctl(&["service", "update", "web", "--publish-add", &format!("{ADDED}:80"), "--label-add", "k=v"])?;
+        let added: Vec<_> =
+            targets(&nodes, ADDED).into_iter().filter(|(protocol, _)| *protocol == Protocol::Tcp).collect();
+        lead_to(&outside, &added, &["a", "c"])?;
+        load.goes_on(ANSWERS)?;
+
+        let attempts = newcomers.stop()?;
+        print_failures("the detach of a backend", &attempts, removed);
+        none_fails(&attempts, |at| at < removed.saturating_sub(SLICE) || at > known)?;
+        are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b"])?;
+
+        removed_and_made_again(&outside, n1, &web)?;
+        others.goes_on(ANSWERS)?;
+        are_whole(&others.stop(), |_| true, &["o"])
+    });
+}
+
+/// Its backends come back with it; until then nobody is let in.
+fn removed_and_made_again(outside: &Outside, at: &Node, web: &[(Protocol, SocketAddr)]) -> Result<()> {
+    at.ctl(&["service", "rm", "web"])?;
+    for (protocol, target) in web.iter().filter(|(protocol, _)| *protocol == Protocol::Tcp) {
+        eventually("nobody serves a port that nobody publishes", SOON, || {
+            ensure!(ask_often(outside.client(), *protocol, *target, 1).is_err(), "{target} is served");
+            Ok(())
+        })?;
+    }
+    create_service(at, "web", WEB)?;
+    lead_to(outside, web, &["a", "c"])?;
+    let load = Load::start(outside.client(), web, EACH)?;
+    load.goes_on(ANSWERS)?;
+    are_whole(&load.stop(), |_| true, &["a", "c"])
+}
+
+/// A node with a backend vanishes from the network; what it served is served by others once they have noticed.
+#[test]
+fn a_node_that_is_cut_off_is_soon_spared() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        let outside = cluster(lab)?;
+        create_service(n1, "web", WEB)?;
+        let _a = attach_backend(lab, n1, "web", "a", "1")?;
+        let _b = attach_backend(lab, n2, "web", "b", "1")?;
+        let web = targets(&[n1, n3], WEB);
+        lead_to(&outside, &web, &["a", "b"])?;
+        let load = Load::start(outside.client(), &web, EACH)?;
+        let newcomers = Newcomers::start(outside.client(), &web);
+        load.goes_on(ANSWERS)?;
+        let cut = newcomers.now();
+        lab.cut(n2)?;
+        lead_to(&outside, &web, &["a"])?;
+        let known = newcomers.now();
+        load.goes_on(ANSWERS)?;
+        let attempts = newcomers.stop()?;
+        print_failures("a node with a backend was cut off", &attempts, cut);
+        none_fails(&attempts, |at| at < cut.saturating_sub(SLICE * 4) || at > known)?;
+        are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b"])
+    });
+}
+
+/// Every conversation that counts must have lost nothing; each of the servers must have had one.
+fn are_whole(reports: &[Report], counts: impl Fn(&Report) -> bool, servers: &[&str]) -> Result<()> {
+    for server in servers {
+        ensure!(reports.iter().any(|report| report.touches(server)), "nobody came to {server}");
+    }
+    let broken: Vec<_> = reports.iter().filter(|report| counts(report) && !report.is_whole()).collect();
+    ensure!(broken.is_empty(), "{} of {}: {broken:#?}", broken.len(), reports.len());
+    Ok(())
+}
+
+fn none_fails(attempts: &[Attempt], counts: impl Fn(Duration) -> bool) -> Result<()> {
+    let failed: Vec<_> =
+        attempts.iter().filter(|attempt| counts(attempt.at) && attempt.answer.is_err()).collect();
+    ensure!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), attempts.len());
+    Ok(())
+}
+
+/// Prints which share of the newcomers failed in each slice of time after something happened.
+fn print_failures(what: &str, attempts: &[Attempt], happened: Duration) {
+    let mut slices = BTreeMap::<u128, (usize, usize)>::new();
+    for attempt in attempts.iter().filter(|attempt| attempt.at >= happened) {
+        let (failed, all) =
+            slices.entry((attempt.at - happened).as_millis() / SLICE.as_millis()).or_default();
+        *all += 1;
+        *failed += usize::from(attempt.answer.is_err());
+    }
+    println!("new connections that failed after {what}:");
+    for (slice, (failed, all)) in slices.iter().filter(|(_, (failed, _))| *failed > 0) {
+        println!("  after {:5} ms: {failed} of {all}", slice * SLICE.as_millis());
+    }
+    let (failed, all) =
+        slices.values().fold((0, 0), |(failed, all), slice| (failed + slice.0, all + slice.1));
+    println!("  in all: {failed} of {all}");
+}

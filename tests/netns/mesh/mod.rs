@@ -1,0 +1,87 @@
+//! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
+//! own address.
+
+mod disturbed;
+mod moves;
+mod spread;
+mod transfers;
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use overlay::model::Protocol;
+use overlay_harness::client::ask_often;
+use overlay_harness::{Attached, Lab, Node, Outside, Server, eventually};
+
+use crate::steps::{SOON, create_network};
+
+/// Where the backends listen.
+pub(crate) const TARGET: u16 = 80;
+
+/// Both protocols.
+pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+/// So many conversations that they come to every one of a few backends.
+const MANY: usize = 64;
+
+/// A client, and a cluster with a network of both families.
+pub(crate) fn cluster(lab: &Lab) -> Result<Outside> {
+    let outside = Outside::of(lab)?;
+    lab.form_cluster()?;
+    let nodes: Vec<_> = lab.all_nodes().iter().collect();
+    create_network(nodes[0], "blue", &[], &nodes)?;
+    Ok(outside)
+}
+
+/// Creates a service in that network, published by both protocols on `port`.
+pub(crate) fn create_service(at: &Node, name: &str, port: u16) -> Result<()> {
+    let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
+    at.ctl(&["service", "create", name, "--network", "blue", "--publish", &tcp, "--publish", &udp]).map(drop)
+}
+
+/// A backend, and what runs there.
+pub(crate) struct Backend {
+    pub(crate) endpoint: Attached,
+    _server: Server,
+}
+
+/// Attaches a backend of a service, with a server of the same name.
+pub(crate) fn attach_backend(
+    lab: &Lab,
+    node: &Node,
+    service: &str,
+    name: &str,
+    weight: &str,
+) -> Result<Backend> {
+    let endpoint = lab.attach(node, "blue", name, &["--service", service, "--weight", weight])?;
+    let server = Server::start(&endpoint.netns, name, TARGET)?;
+    Ok(Backend { endpoint, _server: server })
+}
+
+/// The port on every node, by both protocols and families.
+pub(crate) fn targets(nodes: &[&Node], port: u16) -> Vec<(Protocol, SocketAddr)> {
+    let mut targets = Vec::new();
+    for protocol in PROTOCOLS {
+        for ipv6 in [false, true] {
+            let addresses = nodes.iter().map(|node| node.address(ipv6));
+            targets.extend(addresses.map(|address| (protocol, SocketAddr::new(address, port))));
+        }
+    }
+    targets
+}
+
+/// Waits until every one of these targets leads to exactly these backends.
+pub(crate) fn lead_to(
+    outside: &Outside,
+    targets: &[(Protocol, SocketAddr)],
+    backends: &[&str],
+) -> Result<()> {
+    for (protocol, target) in targets {
+        eventually(&format!("{protocol} to {target} comes to {backends:?}"), SOON, || {
+            let counts = ask_often(outside.client(), *protocol, *target, MANY)?;
+            ensure!(counts.keys().eq(backends), "it comes to {counts:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

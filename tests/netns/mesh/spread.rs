@@ -1,0 +1,62 @@
+//! Every node serves, and the backends share the work by their weights.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use overlay::model::Protocol;
+use overlay_harness::client::ask_often;
+use overlay_harness::{Lab, Node, Outside, Topology};
+
+use super::{attach_backend, cluster, create_service, lead_to, targets};
+
+/// Conversations through each node, by each protocol and family.
+const EACH: usize = 1000;
+
+const EQUAL: u16 = 8080;
+const WEIGHTED: u16 = 8081;
+
+#[test]
+fn every_node_serves_and_backends_share_by_their_weights() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let outside = cluster(lab)?;
+        create_service(nodes[0], "equal", EQUAL)?;
+        create_service(nodes[1], "weighted", WEIGHTED)?;
+        // The third node has no backend at all.
+        let _backends = [
+            attach_backend(lab, nodes[0], "equal", "a", "1")?,
+            attach_backend(lab, nodes[1], "equal", "b", "1")?,
+            attach_backend(lab, nodes[0], "weighted", "light", "1")?,
+            attach_backend(lab, nodes[1], "weighted", "heavy", "3")?,
+        ];
+        for (port, shares) in [(EQUAL, [("a", 1), ("b", 1)]), (WEIGHTED, [("heavy", 3), ("light", 1)])] {
+            let targets = targets(&nodes, port);
+            lead_to(&outside, &targets, &shares.map(|(name, _)| name))?;
+            are_shared(&converse(&outside, &targets)?, &shares)?;
+        }
+        Ok(())
+    });
+}
+
+/// How many conversations each backend had, of all.
+fn converse(outside: &Outside, targets: &[(Protocol, SocketAddr)]) -> Result<BTreeMap<String, usize>> {
+    let mut sum = BTreeMap::new();
+    for (protocol, target) in targets {
+        for (server, count) in ask_often(outside.client(), *protocol, *target, EACH)? {
+            *sum.entry(server).or_default() += count;
+        }
+    }
+    Ok(sum)
+}
+
+/// Within a tenth of the weights, which chance alone exceeds once in a hundred million times for so many.
+fn are_shared(counts: &BTreeMap<String, usize>, shares: &[(&str, usize)]) -> Result<()> {
+    let (all, weights) =
+        (counts.values().sum::<usize>(), shares.iter().map(|(_, weight)| weight).sum::<usize>());
+    for (name, weight) in shares {
+        let (count, fair) = (counts.get(*name).copied().unwrap_or_default(), all * weight / weights);
+        ensure!(count.abs_diff(fair) * 10 <= fair, "{name} had {count}, and its share is {fair}: {counts:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Large transfers through a node that has no backend.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use overlay::model::Protocol;
+use overlay_harness::traffic::tcp_transfer_by;
+use overlay_harness::{Lab, Netns, Node, Topology};
+
+use super::{TARGET, attach_backend, cluster, create_service, lead_to};
+
+const PORT: u16 = 8080;
+
+/// How the underlay's devices may merge and cut packets: as they are made, merging, and neither.
+const OFFLOADS: [&[&str]; 3] =
+    [&[], &["gro", "on", "tso", "off", "gso", "off"], &["gro", "off", "tso", "off", "gso", "off"]];
+
+#[test]
+fn a_large_transfer_arrives_whole() {
+    transfers(16 << 20);
+}
+
+/// Both ways, by both families, whatever the underlay's offloads.
+pub(crate) fn transfers(bytes: usize) {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, _, n3] = nodes;
+        let outside = cluster(lab)?;
+        create_service(n1, "bulk", PORT)?;
+        let backend = attach_backend(lab, n1, "bulk", "store", "1")?;
+        let targets = [false, true].map(|ipv6| SocketAddr::new(n3.address(ipv6), PORT));
+        lead_to(&outside, &targets.map(|target| (Protocol::Tcp, target)), &["store"])?;
+        let netns = backend.endpoint.netns.clone();
+        drop(backend);
+        for offloads in OFFLOADS {
+            set_offloads(nodes.map(Node::netns).into_iter().chain([outside.router()]), offloads)?;
+            for target in targets {
+                tcp_transfer_by(outside.client(), target, (&netns, TARGET), bytes)
+                    .with_context(|| format!("with {offloads:?} on the underlay"))?;
+            }
+        }
+        Ok(())
+    });
+}
+
+fn set_offloads<'a>(nodes: impl Iterator<Item = &'a Netns>, offloads: &[&str]) -> Result<()> {
+    if offloads.is_empty() {
+        return Ok(());
+    }
+    for node in nodes {
+        node.output(Command::new("ethtool").args(["-K", "eth0"]).args(offloads))?;
+    }
+    Ok(())
+}
