@@ -2,12 +2,14 @@
 //! TCP and UDP, whole, and as if one host answered.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use overlay_harness::traffic::{Ping, Responder, who_answers};
+use anyhow::{Result, ensure};
+use overlay::model::Protocol;
+use overlay_harness::client::{Answer, Conversation, ask_often};
+use overlay_harness::server::{MOST, Server};
+use overlay_harness::traffic::Ping;
 use overlay_harness::{Attached, Lab, Netns, Node, Topology, eventually};
 
 use crate::services::detail;
@@ -15,11 +17,10 @@ use crate::steps::{SOON, create_network};
 
 const PORT: u16 = 80;
 
-/// So many connections, or datagrams, that chance does not leave one of two backends out.
-const MANY: usize = 40;
+const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
-/// More than a packet holds that the kernel merged, and not a multiple of anything.
-const MUCH: usize = 3_000_017;
+/// So many conversations that chance does not leave one of two backends out.
+const MANY: usize = 40;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,78 +36,93 @@ fn a_virtual_address_leads_to_every_backend_over_ipv6() {
 
 fn every_client_reaches_every_backend(lab: &Lab) -> Result<()> {
     let [n1, n2, n3] = lab.nodes();
-    let Web { backends, vips, responders: _responders } = Web::start(lab, [n1, n2, n3])?;
-    let [web1, web2] = &backends;
-    let names: BTreeSet<String> = ["web1", "web2"].map(str::to_owned).into();
+    let web = Web::start(lab, [n1, n2, n3])?;
     // The last one's large packets come by the VXLAN device.
     let clients = [
         lab.attach(n3, "blue", "far", &[])?,
         lab.attach(n1, "blue", "beside", &[])?,
         lab.attach(n3, "blue", "router", &["--forward"])?,
     ];
-    for (client, vip) in clients.iter().flat_map(|client| vips.map(|vip| (client, vip))) {
-        eventually("the client reaches the virtual address", SOON, || ask(&client.netns, vip, 1))?;
-        Ping::to(vip).all_answered(&client.netns)?;
-        let mut answers = asks(&client.netns, vip, MANY)?;
-        answers.push(ask(&client.netns, vip, MUCH)?);
-        let seen: BTreeSet<IpAddr> = answers.iter().map(|answer| answer.client).collect();
-        ensure!(seen == [own(client, vip)].into(), "{} of {} is seen as {seen:?}", vip, client.netns);
-        ensure!(servers(&answers) == names, "{vip} from {}: {:?}", client.netns, servers(&answers));
-        ensure!(by_udp(&client.netns, vip)? == names, "UDP to {vip} from {}", client.netns);
-    }
-    for (backend, vip) in [web1, web2].into_iter().flat_map(|backend| vips.map(|vip| (backend, vip))) {
-        let name = backend.row.endpoint.name.to_string();
-        let mut answers = asks(&backend.netns, vip, MANY)?;
-        answers.extend((0..8).map(|_| ask(&backend.netns, vip, MUCH)).collect::<Result<Vec<_>>>()?);
-        ensure!(servers(&answers) == names, "{name} itself reaches {:?}", servers(&answers));
-        for answer in answers {
-            let expected = if answer.server == name { vip } else { own(backend, vip) };
-            ensure!(answer.client == expected, "{name} asks {vip}: {answer:?}");
+    for (client, vip) in clients.iter().flat_map(|client| web.vips.map(|vip| (client, vip))) {
+        reaches(client, vip)?;
+        Ping::to(vip.ip()).all_answered(&client.netns)?;
+        for protocol in PROTOCOLS {
+            let servers: BTreeSet<_> = ask_often(&client.netns, protocol, vip, MANY)?.into_keys().collect();
+            ensure!(servers == web.names(), "{protocol} from {} to {vip}: {servers:?}", client.netns);
         }
-        ensure!(by_udp(&backend.netns, vip)? == names, "UDP to {vip} from {name} itself");
+        transfer(client, vip)?;
+    }
+    for (backend, vip) in web.backends.iter().flat_map(|backend| web.vips.map(|vip| (backend, vip))) {
+        for protocol in PROTOCOLS {
+            asks_itself_and_the_other(&web, backend, protocol, vip)?;
+        }
     }
     Ok(())
 }
 
+/// Conversations of a backend with the virtual address: where it answers itself, it sees the virtual address ask.
+fn asks_itself_and_the_other(web: &Web, from: &Attached, protocol: Protocol, vip: SocketAddr) -> Result<()> {
+    let own = if vip.is_ipv4() { from.ip4() } else { from.ip6() };
+    let mut servers = BTreeSet::new();
+    for number in 0..MANY {
+        let mut conversation = open(&from.netns, protocol, vip)?;
+        // Datagrams are no larger than a packet.
+        let length = if protocol == Protocol::Tcp { MOST } else { 1200 };
+        for question in [vec![0x5a; number], vec![0xa5; length]] {
+            let Answer { server, seen } = conversation.exchange(&question)?;
+            let expected = if server == name(from) { vip.ip() } else { own };
+            ensure!(seen.ip() == expected, "{protocol} from {own} to {vip}: {server} saw {seen}");
+            servers.insert(server);
+        }
+    }
+    ensure!(servers == web.names(), "{protocol} from {own} to {vip}: {servers:?}");
+    Ok(())
+}
+
 #[test]
-fn connections_go_to_the_backends_that_are_left() {
+fn conversations_go_on_with_the_backends_that_are_left() {
     Lab::run(Topology::of(3), |lab| {
         let [n1, n2, n3] = lab.nodes();
         let web = Web::start(lab, [n1, n2, n3])?;
         let client = lab.attach(n3, "blue", "client", &[])?;
+        let mut lasting = Vec::new();
         for vip in web.vips {
-            eventually("the client reaches the virtual address", SOON, || ask(&client.netns, vip, 1))?;
+            reaches(&client, vip)?;
+            for protocol in PROTOCOLS {
+                for _ in 0..MANY {
+                    let mut conversation = open(&client.netns, protocol, vip)?;
+                    let server = conversation.ask(b"the first question")?;
+                    lasting.push((protocol, conversation, server));
+                }
+            }
         }
-        let mut lasting = web
-            .vips
-            .iter()
-            .flat_map(|vip| (0..MANY).map(|_| Connection::open(&client.netns, *vip)))
-            .collect::<Result<Vec<_>>>()?;
-        let first = lasting.iter_mut().map(|connection| connection.ask(10)).collect::<Result<Vec<_>>>()?;
-
         n2.ctl(&["endpoint", "detach", "blue/web2"])?;
-        for vip in web.vips {
+        let left = BTreeSet::from(["web1".to_owned()]);
+        for (vip, protocol) in web.vips.into_iter().flat_map(|vip| PROTOCOLS.map(|protocol| (vip, protocol)))
+        {
             eventually("no new flow goes to the backend that is gone", SOON, || {
-                let answers = asks(&client.netns, vip, MANY)?;
-                ensure!(servers(&answers) == ["web1".to_owned()].into(), "{answers:?}");
-                ensure!(by_udp(&client.netns, vip)? == ["web1".to_owned()].into());
+                let servers: BTreeSet<_> =
+                    ask_often(&client.netns, protocol, vip, MANY)?.into_keys().collect();
+                ensure!(servers == left, "{protocol} to {vip}: {servers:?}");
                 Ok(())
             })?;
         }
-        let mut kept = 0;
-        for (connection, before) in lasting.iter_mut().zip(first) {
-            if before.server == "web1" {
-                ensure!(connection.ask(100_000)? == before, "a connection to web1 changed");
-                kept += 1;
+        for (protocol, mut conversation, server) in lasting {
+            let answered = conversation.ask(b"one more question");
+            if protocol == Protocol::Udp || server == "web1" {
+                ensure!(answered? == "web1");
+            } else {
+                // The backend that is left knows nothing of the connection.
+                let error = format!("{:#}", answered.err().unwrap_or_else(|| anyhow::anyhow!("an answer")));
+                ensure!(error.contains("reset"), "a connection to the backend that is gone: {error}");
             }
         }
-        ensure!(kept > 0, "no connection went to web1");
         Ok(())
     });
 }
 
 #[test]
-fn a_service_without_a_virtual_address_has_none() {
+fn a_service_in_dnsrr_mode_has_no_virtual_address() {
     Lab::run(Topology::of(2), |lab| {
         let nodes: [&Node; 2] = lab.nodes();
         lab.form_cluster()?;
@@ -122,8 +138,8 @@ fn a_service_without_a_virtual_address_has_none() {
 struct Web {
     backends: [Attached; 2],
     /// IPv4's and IPv6's.
-    vips: [IpAddr; 2],
-    responders: Vec<Responder>,
+    vips: [SocketAddr; 2],
+    _servers: Vec<Server>,
 }
 
 impl Web {
@@ -131,104 +147,44 @@ impl Web {
         lab.form_cluster()?;
         create_network(nodes[0], "blue", &[], &nodes)?;
         nodes[0].ctl(&["service", "create", "web", "--network", "blue"])?;
-        let vips = detail(nodes[0], "web")?.service.vips.iter().map(|vip| vip.address).collect::<Vec<_>>();
-        let vips = vips.try_into().map_err(|vips| anyhow::anyhow!("one a family: {vips:?}"))?;
+        let made = detail(nodes[0], "web")?.service;
+        let vips: Vec<_> = made.vips.iter().map(|vip| SocketAddr::new(vip.address, PORT)).collect();
+        let vips = vips.try_into().map_err(|vips| anyhow::anyhow!("one of each family: {vips:?}"))?;
         let backends = [
             lab.attach(nodes[0], "blue", "web1", &["--service", "web"])?,
             lab.attach(nodes[1], "blue", "web2", &["--service", "web"])?,
         ];
-        let mut responders = Vec::new();
-        for backend in &backends {
-            let name = backend.row.endpoint.name.to_string();
-            responders.push(Responder::start(&backend.netns, &name)?);
-            serve(&backend.netns, name)?;
-        }
-        Ok(Self { backends, vips, responders })
+        let servers = backends.iter().map(|backend| Server::start(&backend.netns, &name(backend), PORT));
+        Ok(Self { _servers: servers.collect::<Result<_>>()?, backends, vips })
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.backends.iter().map(name).collect()
     }
 }
 
-/// An endpoint's address of the same family.
-fn own(endpoint: &Attached, vip: IpAddr) -> IpAddr {
-    if vip.is_ipv4() { endpoint.ip4() } else { endpoint.ip6() }
+fn name(endpoint: &Attached) -> String {
+    endpoint.row.endpoint.name.to_string()
 }
 
-/// Answers on TCP until the test ends: to each question, its name, whom it sees, and the question.
-fn serve(netns: &Netns, name: String) -> Result<()> {
-    let listener = netns.run(|| Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))?))?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let name = name.clone();
-            std::thread::spawn(move || answer(stream, &name));
+fn open(from: &Netns, protocol: Protocol, vip: SocketAddr) -> Result<Conversation> {
+    from.run(|| Conversation::open(protocol, vip, PATIENCE))
+}
+
+fn reaches(client: &Attached, vip: SocketAddr) -> Result<()> {
+    eventually("the client reaches the virtual address", SOON, || {
+        open(&client.netns, Protocol::Tcp, vip)?.ask(b"anyone?").map(drop)
+    })
+}
+
+/// More than packets hold that the kernel merged, both ways, with each backend in turn.
+fn transfer(client: &Attached, vip: SocketAddr) -> Result<()> {
+    for number in 0..8 {
+        let mut conversation = open(&client.netns, Protocol::Tcp, vip)?;
+        let question: Vec<u8> = (0..MOST).map(|n| (n * 31 + n / 251 + number) as u8).collect();
+        for _ in 0..20 {
+            conversation.ask(&question)?;
         }
-    });
+    }
     Ok(())
-}
-
-fn answer(mut stream: TcpStream, name: &str) -> Result<()> {
-    let client = stream.peer_addr()?.ip().to_canonical();
-    loop {
-        let question = receive(&mut stream)?;
-        send(&mut stream, format!("{name} {client}").as_bytes())?;
-        send(&mut stream, &question)?;
-    }
-}
-
-fn send(stream: &mut TcpStream, message: &[u8]) -> Result<()> {
-    let length = u32::try_from(message.len())?.to_be_bytes();
-    stream.write_all(&[&length, message].concat()).context("sending")
-}
-
-fn receive(stream: &mut TcpStream) -> Result<Vec<u8>> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).context("receiving")?;
-    let mut message = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut message).context("receiving")?;
-    Ok(message)
-}
-
-/// Who answered, and who seemed to ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    server: String,
-    client: IpAddr,
-}
-
-struct Connection(TcpStream);
-
-impl Connection {
-    fn open(from: &Netns, vip: IpAddr) -> Result<Self> {
-        let connect = || Ok(TcpStream::connect_timeout(&SocketAddr::new(vip, PORT), PATIENCE)?);
-        let stream = from.run(connect).with_context(|| format!("connecting from {from} to {vip}"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self(stream))
-    }
-
-    /// Has that many bytes come back.
-    fn ask(&mut self, bytes: usize) -> Result<Answer> {
-        let question: Vec<u8> =
-            (0..bytes as u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
-        send(&mut self.0, &question)?;
-        let head = String::from_utf8(receive(&mut self.0)?)?;
-        ensure!(receive(&mut self.0)? == question, "other bytes than were sent");
-        let (server, client) = head.split_once(' ').context("a name and an address")?;
-        Ok(Answer { server: server.to_owned(), client: client.parse()? })
-    }
-}
-
-fn ask(from: &Netns, vip: IpAddr, bytes: usize) -> Result<Answer> {
-    Connection::open(from, vip)?.ask(bytes)
-}
-
-fn asks(from: &Netns, vip: IpAddr, times: usize) -> Result<Vec<Answer>> {
-    (0..times).map(|number| ask(from, vip, 1 + number * 100)).collect()
-}
-
-fn servers(answers: &[Answer]) -> BTreeSet<String> {
-    answers.iter().map(|answer| answer.server.clone()).collect()
-}
-
-/// Who answers datagrams of all lengths, each from another port.
-fn by_udp(from: &Netns, vip: IpAddr) -> Result<BTreeSet<String>> {
-    (0..MANY).map(|number| who_answers(from, vip, number * 33)).collect()
 }
