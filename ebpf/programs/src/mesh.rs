@@ -21,15 +21,20 @@ use crate::{encap, flow, maps};
 
 /// What is known of the packet at hand. There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
+    /// What [`read`] found.
     pub header: ethernet::Header,
     packet: MaybeUninit<ip::Header>,
+    /// The same.
     pub transport: Transport,
+    /// Of the flow that is looked for.
     pub key: FlowKey,
+    /// One to be kept.
     pub flow: Flow,
+    /// What the packet needs.
     pub change: Change,
 }
 
-/// Reads the packet's headers. `None` if it is not TCP or UDP.
+/// Reads the packet's headers. False if it is not TCP or UDP.
 #[inline(never)]
 pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
