@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use etherparse::{
     EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpEcn,
-    IpFragOffset, IpNumber, Ipv4Header, Ipv6Header, UdpHeader,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader,
 };
 
 pub(crate) type Mac = [u8; 6];
@@ -45,6 +45,49 @@ impl Ip {
     /// UDP between fixed ports.
     pub(crate) fn udp(source: IpAddr, destination: IpAddr, port: u16, payload: &[u8]) -> Self {
         Self::new(source, destination, 17, &udp(40000, port, payload))
+    }
+
+    /// A UDP datagram with its checksum.
+    pub(crate) fn datagram(source: (IpAddr, u16), destination: (IpAddr, u16), payload: &[u8]) -> Self {
+        let mut header = UdpHeader {
+            source_port: source.1,
+            destination_port: destination.1,
+            length: 8 + payload.len() as u16,
+            checksum: 0,
+        };
+        header.checksum = match (source.0, destination.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                header.calc_checksum_ipv4_raw(from.octets(), to.octets(), payload)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                header.calc_checksum_ipv6_raw(from.octets(), to.octets(), payload)
+            }
+            mixed => panic!("two families: {mixed:?}"),
+        }
+        .unwrap();
+        Self::new(source.0, destination.0, 17, &[&header.to_bytes()[..], payload].concat())
+    }
+
+    /// A TCP segment, its header changed as told, with its checksum.
+    pub(crate) fn segment(
+        source: (IpAddr, u16),
+        destination: (IpAddr, u16),
+        payload: &[u8],
+        change: impl FnOnce(&mut TcpHeader),
+    ) -> Self {
+        let mut header = TcpHeader::new(source.1, destination.1, 7, 512);
+        change(&mut header);
+        header.checksum = match (source.0, destination.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                header.calc_checksum_ipv4_raw(from.octets(), to.octets(), payload)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                header.calc_checksum_ipv6_raw(from.octets(), to.octets(), payload)
+            }
+            mixed => panic!("two families: {mixed:?}"),
+        }
+        .unwrap();
+        Self::new(source.0, destination.0, 6, &[&header.to_bytes()[..], payload].concat())
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {

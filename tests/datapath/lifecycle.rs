@@ -61,7 +61,7 @@ fn the_next_agent_takes_over_tables_and_links() {
 fn only_the_maps_of_other_layouts_are_unpinned() {
     let (netns, bpffs) = (Netns::new(), Bpffs::new());
     netns.enter(|| {
-        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+        let data_path = DataPath::open(&bpffs.dir()).unwrap();
         let folders = || {
             let entries = fs::read_dir(bpffs.dir()).unwrap();
             let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();

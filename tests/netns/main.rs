@@ -22,4 +22,5 @@ mod service_tables;
 mod services;
 mod steps;
 mod underlay;
+mod vip;
 mod wire;

@@ -169,7 +169,7 @@ fn a_drain_is_confirmed_by_every_node_or_the_missing_one_is_named() {
     });
 }
 
-fn detail(node: &Node, service: &str) -> Result<ServiceDetail> {
+pub(crate) fn detail(node: &Node, service: &str) -> Result<ServiceDetail> {
     let text = node.ctl(&["service", "inspect", service])?;
     let [detail] = serde_json::from_str::<[ServiceDetail; 1]>(&text).with_context(|| text.clone())?;
     Ok(detail)

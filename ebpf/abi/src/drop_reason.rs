@@ -108,6 +108,8 @@ reasons! {
         "A node passed a client's packet on to an endpoint that does not serve the port; a service that just changed if it passes, a forgery if not.";
     NoHopsLeft = 40, "no_hops_left",
         "A packet for outside has been through as many routers as it may; check the sender's time to live.";
+    NotServed = 41, "not_served",
+        "A packet for a service's virtual address that was neither TCP nor UDP nor a ping, or a fragment, which a service does not take; address the backend itself.";
 }
 
 #[cfg(test)]

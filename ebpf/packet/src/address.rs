@@ -78,6 +78,19 @@ impl Address {
         unsafe { &*core::ptr::from_ref(self).cast() }
     }
 
+    /// From its bytes four by four, as the CPU reads them.
+    #[inline(always)]
+    pub(crate) const fn from_quads(quads: [u32; 4]) -> Self {
+        // SAFETY: the same 16 bytes, any of which are a valid value.
+        unsafe { core::mem::transmute(quads) }
+    }
+
+    /// From IPv4's four bytes, as the CPU reads them.
+    #[inline(always)]
+    pub(crate) const fn v4_quad(quad: u32) -> Self {
+        Self::from_quads([0, 0, 0xffff_u32.to_be(), quad])
+    }
+
     /// Its bytes two by two, as the CPU reads them.
     #[inline(always)]
     pub(crate) const fn pairs(&self) -> &[u16; 8] {

@@ -37,6 +37,12 @@ pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
     (now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)).then_some(flow)
 }
 
+/// Whether the packet belongs to a connection that begins where the flow's has ended.
+#[inline(always)]
+pub fn is_over(flow: &Flow, transport: &Transport) -> bool {
+    transport.flags & tcp::SYN != 0 && matches!(flow.state, state::FIN | state::RST)
+}
+
 /// Notes another packet of a flow.
 #[inline(always)]
 pub fn follow(flow: &mut Flow, transport: &Transport) {

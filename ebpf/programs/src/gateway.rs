@@ -1,4 +1,4 @@
-//! What the gateway's address answers by itself: echo requests, and packets that do not fit.
+//! What the gateway answers by itself: echo requests for its own and for virtual addresses, and packets that do not fit.
 
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
@@ -9,27 +9,37 @@ use crate::frame::{self, Outcome};
 use crate::maps;
 
 /// Answers an echo request for the gateway's own address; anything else for the gateway has nowhere to go.
+#[inline(always)]
+pub fn answer(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
+    let network = maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?;
+    let own = if packet.is_v4() { network.gateway4 } else { network.gateway6 };
+    if packet.destination() != own {
+        return Err(DropReason::NoEgress);
+    }
+    answer_echo(ctx, header, packet, DropReason::NoEgress)
+}
+
+/// Answers an echo request; anything else is dropped for the reason `otherwise`.
 #[inline(never)]
 pub fn answer_echo(
     ctx: &TcContext,
-    source: &Source,
     header: &ethernet::Header,
     packet: &ip::Header,
+    otherwise: DropReason,
 ) -> Outcome {
-    let network = maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?;
     let v4 = packet.is_v4();
-    let (own, protocol, echo, reply) = if v4 {
-        (network.gateway4, ip::protocol::ICMP, icmp::v4::ECHO, icmp::v4::ECHO_REPLY)
+    let (protocol, echo, reply) = if v4 {
+        (ip::protocol::ICMP, icmp::v4::ECHO, icmp::v4::ECHO_REPLY)
     } else {
-        (network.gateway6, ip::protocol::ICMPV6, icmp::v6::ECHO, icmp::v6::ECHO_REPLY)
+        (ip::protocol::ICMPV6, icmp::v6::ECHO, icmp::v6::ECHO_REPLY)
     };
-    if packet.destination() != own || packet.protocol() != protocol || packet.is_fragment() {
-        return Err(DropReason::NoEgress);
+    if packet.protocol() != protocol || packet.is_fragment() {
+        return Err(otherwise);
     }
     let at = ethernet::LEN + packet.length();
     let [kind, code, high, low] = frame::load(ctx, at)?;
     if kind != echo || code != 0 {
-        return Err(DropReason::NoEgress);
+        return Err(otherwise);
     }
     let sum = checksum::update(
         u16::from_be_bytes([high, low]),
@@ -44,7 +54,7 @@ pub fn answer_echo(
 
 /// Swaps MACs and addresses. No checksum changes: their sums do not depend on the order.
 #[inline(never)]
-fn swap_addresses(ctx: &TcContext, header: &ethernet::Header, v4: bool) -> Result<(), DropReason> {
+pub fn swap_addresses(ctx: &TcContext, header: &ethernet::Header, v4: bool) -> Result<(), DropReason> {
     let swapped = ethernet::Header { destination: header.source, source: header.destination, ..*header };
     frame::store(ctx, 0, &swapped.bytes())?;
     if v4 { swap::<4>(ctx, ethernet::LEN + 12) } else { swap::<16>(ctx, ethernet::LEN + 8) }

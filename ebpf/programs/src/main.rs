@@ -18,6 +18,7 @@ mod tc_guard;
 mod tc_overlay;
 mod tc_underlay;
 mod transport;
+mod vip;
 mod xdp_underlay;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};

@@ -166,6 +166,12 @@ pub fn keep_flow(key: &FlowKey, flow: &Flow) {
     let _ = FLOWS.insert(key, flow, 0);
 }
 
+/// Drops a flow, if it is there.
+#[inline(always)]
+pub fn forget_flow(key: &FlowKey) {
+    let _ = FLOWS.remove(key);
+}
+
 /// Where the way to a VTEP is kept. Others share the place, and every CPU, so it says whose it is.
 #[inline(always)]
 pub fn hop(vtep: &Address) -> Option<&'static mut Hop> {

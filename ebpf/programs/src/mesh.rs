@@ -21,17 +21,22 @@ use crate::{encap, flow, maps};
 
 /// What is known of the packet at hand. There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
-    header: ethernet::Header,
+    /// What [`read`] found.
+    pub header: ethernet::Header,
     packet: MaybeUninit<ip::Header>,
-    transport: Transport,
-    key: FlowKey,
-    flow: Flow,
-    change: Change,
+    /// The same.
+    pub transport: Transport,
+    /// Of the flow that is looked for.
+    pub key: FlowKey,
+    /// One to be kept.
+    pub flow: Flow,
+    /// What the packet needs.
+    pub change: Change,
 }
 
-/// Reads the packet's headers. `None` if it is not TCP or UDP.
+/// Reads the packet's headers. False if it is not TCP or UDP.
 #[inline(never)]
-fn read(ctx: &TcContext, work: &mut Work) -> bool {
+pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
     work.header = header;
     match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
@@ -42,20 +47,20 @@ fn read(ctx: &TcContext, work: &mut Work) -> bool {
 
 impl Work {
     #[inline(always)]
-    fn packet(&self) -> &ip::Header {
+    pub fn packet(&self) -> &ip::Header {
         // SAFETY: read() has written all of it, or an earlier one has; any bytes are a valid value.
         unsafe { self.packet.assume_init_ref() }
     }
 
     /// Where the packet comes from.
     #[inline(always)]
-    fn source(&self) -> (Address, u16) {
+    pub fn source(&self) -> (Address, u16) {
         (self.packet().source(), self.transport.source_port)
     }
 
     /// Where it goes to.
     #[inline(always)]
-    fn destination(&self) -> (Address, u16) {
+    pub fn destination(&self) -> (Address, u16) {
         (self.packet().destination(), self.transport.destination_port)
     }
 }
@@ -152,20 +157,19 @@ pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
 /// asked for, which are kept for the answer. The frame starts with its Ethernet header.
 #[inline(always)]
 fn arrive(ctx: &TcContext, work: &mut Work, backend: &Backend, port: &Port) -> Result<(), DropReason> {
-    remember(work, backend, port)?;
+    remember(work, backend, scope::RETURN, port.target)?;
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
 }
 
-/// Fills in what must be changed, and keeps what the client asked for.
+/// Fills in what must be changed for the backend to take the packet on that port, and keeps what the client asked for.
 #[inline(never)]
-fn remember(work: &mut Work, backend: &Backend, port: &Port) -> Result<(), DropReason> {
+pub fn remember(work: &mut Work, backend: &Backend, scope: u8, port: u16) -> Result<(), DropReason> {
     let own = if work.packet().is_v4() { backend.ip4 } else { backend.ip6 };
     if own.is_none() {
         return Err(DropReason::NoBackend);
     }
-    work.change = Change { end: End::Destination, address: own, port: port.target };
-    work.key =
-        FlowKey::new(scope::RETURN, backend.vni, work.transport.protocol, (own, port.target), work.source());
+    work.change = Change { end: End::Destination, address: own, port };
+    work.key = FlowKey::new(scope, backend.vni, work.transport.protocol, (own, port), work.source());
     let asked = work.destination();
     match flow::find(&work.key) {
         Some(flow) if flow.address == asked.0 && flow.port == asked.1 => flow::follow(flow, &work.transport),

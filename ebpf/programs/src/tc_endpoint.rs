@@ -8,7 +8,7 @@ use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{encap, extension, gateway, maps, mesh, neighbour};
+use crate::{encap, extension, gateway, maps, mesh, neighbour, vip};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
@@ -48,8 +48,11 @@ pub fn run(ctx: &TcContext) -> Outcome {
     refuse_group(&header, packet)?;
     check_source(source, packet)?;
     if header.destination == gateway_mac(source.vni) {
+        if let redirected @ Verdict::Redirect = vip::ask(ctx, source, &header, packet)? {
+            return Ok(redirected);
+        }
         return match mesh::answer(ctx, source)? {
-            Verdict::Pass => gateway::answer_echo(ctx, source, &header, packet),
+            Verdict::Pass => gateway::answer(ctx, source, &header, packet),
             verdict => Ok(verdict),
         };
     }
@@ -68,7 +71,10 @@ pub fn run(ctx: &TcContext) -> Outcome {
             }
         }
         // No look at the size: the kernel already held it against the host end's MTU, which is the network's.
-        local => Ok(frame::deliver_to(ctx, local)),
+        local => {
+            vip::restore(ctx, source.vni)?;
+            Ok(frame::deliver_to(ctx, local))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 
 use crate::frame::{self, Outcome};
-use crate::{maps, mesh, receive};
+use crate::{maps, mesh, receive, vip};
 
 /// The tunnel's ends.
 struct Tunnel {
@@ -34,6 +34,8 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
     if inner.from_outside {
         mesh::land(ctx, inner.ifindex)?;
+    } else {
+        vip::restore(ctx, tunnel.vni)?;
     }
     // The VXLAN device has already carried congestion marks over.
     Ok(frame::deliver_to(ctx, inner.ifindex))

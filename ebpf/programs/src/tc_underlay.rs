@@ -16,7 +16,7 @@ use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{maps, mesh, receive};
+use crate::{maps, mesh, receive, vip};
 
 /// What the outer headers say.
 struct Outer {
@@ -59,6 +59,8 @@ fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
     strip(ctx, at, &inner)?;
     if inner.from_outside {
         mesh::land(ctx, inner.ifindex)?;
+    } else {
+        vip::restore(ctx, vni)?;
     }
     if outer.ecn == ip::ecn::CE && inner.ecn != ip::ecn::CE {
         // SAFETY: the context is valid.

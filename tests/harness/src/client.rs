@@ -21,6 +21,15 @@ pub struct Conversation {
     socket: Socket,
 }
 
+/// What a server says with each answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its name.
+    pub server: String,
+    /// Whom it saw.
+    pub seen: SocketAddr,
+}
+
 enum Socket {
     Tcp(TcpStream),
     Udp(UdpSocket),
@@ -55,6 +64,16 @@ impl Conversation {
     /// # Errors
     /// No answer, or another one.
     pub fn ask(&mut self, question: &[u8]) -> Result<String> {
+        let Answer { server, seen } = self.exchange(question)?;
+        ensure!(seen == self.own, "{server} saw {seen} and not {}", self.own);
+        Ok(server)
+    }
+
+    /// Asks; the answer must hold the question.
+    ///
+    /// # Errors
+    /// No answer, or another one.
+    pub fn exchange(&mut self, question: &[u8]) -> Result<Answer> {
         let answer = match &mut self.socket {
             Socket::Tcp(stream) => over_tcp(stream, question)?,
             Socket::Udp(socket) => over_udp(socket, question)?,
@@ -62,9 +81,8 @@ impl Conversation {
         let Some(end) = answer.iter().position(|byte| *byte == b'\n') else { bail!("an answer of one line") };
         let (head, echo) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 1..]);
         let (server, seen) = head.split_once(' ').context("an answer without an address")?;
-        ensure!(seen == self.own.to_string(), "{server} saw {seen} and not {}", self.own);
         ensure!(echo == question, "{server}'s echo differs from what it was sent");
-        Ok(server.to_owned())
+        Ok(Answer { server: server.to_owned(), seen: seen.parse()? })
     }
 }
 

@@ -1,0 +1,163 @@
+//! Services' virtual addresses: what an endpoint sends to one goes to a backend, and the backend's answers seem to come
+//! from it. Both are done at the endpoint's own node, so the backend sees the endpoint's address, and no other
+//! node has a part in it.
+//!
+//! Ports stay as they are. Where a backend calls its own service and is chosen itself, the virtual address is the other
+//! end for both its sockets, so that its stack takes no packet for its own.
+
+use aya_ebpf::programs::TcContext;
+use overlay_abi::services::{Backend, FlowKey, Vip, node_flag, scope};
+use overlay_abi::{DropReason, Source};
+use overlay_packet::transport::{client_hash, flow_hash};
+use overlay_packet::{ethernet, ip};
+
+use crate::frame::{self, Outcome, Verdict};
+use crate::mesh::{self, Work};
+use crate::rewrite::{self, Change, End};
+use crate::{encap, flow, gateway, maps};
+
+/// Whether a network here has a virtual address at all.
+#[inline(always)]
+fn are_there() -> bool {
+    maps::node().is_some_and(|node| node.flags & node_flag::VIPS != 0)
+}
+
+/// What an endpoint sends to its gateway: if it is for a virtual address, it goes to a backend. It passes if it
+/// is not.
+#[inline(always)]
+pub fn ask(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
+    let Some(vip) = asked_for(source.vni, packet) else { return Ok(Verdict::Pass) };
+    let work = maps::work().ok_or(DropReason::NoBackend)?;
+    if !mesh::read(ctx, work) {
+        return gateway::answer_echo(ctx, header, packet, DropReason::NotServed);
+    }
+    let backend = backend(work, source.vni, vip).ok_or(DropReason::NoBackend)?;
+    if backend.ifindex == frame::skb(ctx).ifindex {
+        expect_own(work, source.vni);
+        gateway::swap_addresses(ctx, header, packet.is_v4())?;
+        return Ok(frame::deliver_to(ctx, backend.ifindex));
+    }
+    // Told of the packet as it was sent, or the endpoint would not know it.
+    if backend.ifindex == 0 && !encap::fits(ctx, packet, u32::from(backend.mtu)) {
+        return gateway::answer_too_big(ctx, source, packet, backend.mtu);
+    }
+    redirect(ctx, work, backend)?;
+    Ok(Verdict::Redirect)
+}
+
+/// The virtual address that the packet is for.
+#[inline(never)]
+fn asked_for(vni: u32, packet: &ip::Header) -> Option<&'static Vip> {
+    if are_there() { maps::vip(vni, packet.destination()) } else { None }
+}
+
+/// The backend of the packet's flow, if it has one, or else of a new flow.
+#[inline(never)]
+fn backend(work: &mut Work, vni: u32, vip: &Vip) -> Option<&'static Backend> {
+    work.key = FlowKey::new(scope::VIP, vni, work.transport.protocol, work.source(), work.destination());
+    if let Some(backend) = known(work, vip) {
+        return Some(backend);
+    }
+    let slot = maps::choose(&vip.table, hash(&work.key, vip)?);
+    let backend = of_service(slot, vip)?;
+    work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
+    maps::keep_flow(&work.key, &work.flow);
+    Some(backend)
+}
+
+/// That of a flow that goes on.
+#[inline(always)]
+fn known(work: &mut Work, vip: &Vip) -> Option<&'static Backend> {
+    let flow = flow::find(&work.key)?;
+    if flow::is_over(flow, &work.transport) {
+        return None;
+    }
+    (work.flow.backend, work.flow.generation) = (flow.backend, flow.generation);
+    let backend = of_service(work.flow.backend, vip)?;
+    if backend.generation != work.flow.generation {
+        return None;
+    }
+    flow::follow(flow, &work.transport);
+    Some(backend)
+}
+
+/// The backend in a slot. A table may be written anew while it is read; then what is read is of another service.
+#[inline(always)]
+fn of_service(slot: u32, vip: &Vip) -> Option<&'static Backend> {
+    maps::backend(slot).filter(|backend| backend.generation != 0 && backend.service == vip.service)
+}
+
+/// The place of a new flow, of which this is the key.
+#[inline(always)]
+fn hash(key: &FlowKey, vip: &Vip) -> Option<u32> {
+    if maps::service(vip.service)?.affinity != 0 {
+        return Some(client_hash(&key.source));
+    }
+    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
+    Some(flow_hash(&key.source, &key.destination, ports, key.protocol))
+}
+
+/// Sends the packet to another endpoint, its backend.
+#[inline(never)]
+fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), DropReason> {
+    let port = work.transport.destination_port;
+    mesh::remember(work, backend, scope::VIP_RETURN, port)?;
+    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
+    work.header.destination = backend.mac;
+    if backend.ifindex == 0 {
+        return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
+    }
+    frame::store(ctx, 0, &backend.mac)?;
+    frame::deliver_to(ctx, backend.ifindex);
+    Ok(())
+}
+
+/// Keeps the answers' flow, where an endpoint is its own backend. They go to the virtual address too and must turn back
+/// just as well, so theirs is a flow like that which they answer.
+#[inline(never)]
+fn expect_own(work: &mut Work, vni: u32) {
+    let ((own, from), (vip, to)) = (work.source(), work.destination());
+    work.key = FlowKey::new(scope::VIP, vni, work.transport.protocol, (own, to), (vip, from));
+    match flow::find(&work.key) {
+        Some(flow) if flow.backend == work.flow.backend && flow.generation == work.flow.generation => {
+            flow::follow(flow, &work.transport);
+        }
+        _ => {
+            let backend = (work.flow.backend, work.flow.generation);
+            work.flow = flow::begun(&work.transport, backend, (vip, from));
+            maps::keep_flow(&work.key, &work.flow);
+        }
+    }
+}
+
+/// Has a frame for an endpoint here, at whose start the Ethernet header is, come from the virtual address again if it
+/// answers what the endpoint sent there.
+#[inline(always)]
+pub fn restore(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
+    if are_there() { restore_answer(ctx, vni) } else { Ok(()) }
+}
+
+#[inline(never)]
+fn restore_answer(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
+    let Some(work) = maps::work() else { return Ok(()) };
+    if !mesh::read(ctx, work) || !is_answer(work, vni) {
+        return Ok(());
+    }
+    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+}
+
+/// Whether the endpoint waits for it; then what must be changed is filled in.
+#[inline(never)]
+fn is_answer(work: &mut Work, vni: u32) -> bool {
+    work.key =
+        FlowKey::new(scope::VIP_RETURN, vni, work.transport.protocol, work.source(), work.destination());
+    let Some(flow) = flow::find(&work.key) else { return false };
+    // By now the endpoint asks the backend itself, from the port of a connection that has ended.
+    if flow::is_over(flow, &work.transport) {
+        maps::forget_flow(&work.key);
+        return false;
+    }
+    flow::follow(flow, &work.transport);
+    work.change = Change { end: End::Source, address: flow.address, port: flow.port };
+    true
+}

@@ -1,0 +1,119 @@
+//! Services for the golden tables, written as the agent writes them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use overlay::lb::{BackendSlot, Generation, Region, ServiceSlot, Slot as _, Table};
+use overlay::model::{Affinity, EndpointId, ServiceId, SourceIp, Unavailable, Weight};
+use overlay::reconcile::tables::{
+    BackendEntry, Destination, Lookups, Place, ServiceAction, ServiceEntry, Source, TableAction,
+    TableOfFamily, VipEntry,
+};
+
+use crate::bench::Bench;
+use crate::lab::{self, address, ip};
+
+/// A service's virtual address in network 100.
+pub(crate) fn vip(service: u8, v6: bool) -> IpAddr {
+    if v6 { ip(&format!("fd00:1::{service}:0")) } else { ip(&format!("10.1.1.{service}")) }
+}
+
+/// A node with services.
+pub(crate) struct Serving {
+    pub(crate) bench: Bench,
+    /// How many Maglev tables were written.
+    tables: u32,
+}
+
+impl Serving {
+    /// The node of [`Bench::new`], which serves nothing yet. Endpoint 1 has an IPv6 address too.
+    pub(crate) fn new(v6: bool) -> Self {
+        let mut bench = Bench::new(v6);
+        let (ip4, ip6) = addresses(1);
+        let source = Source { vni: lab::vni(), mac: lab::mac(1), ip4, ip6, forward: false };
+        bench.data_path.apply(&TableAction::PutSource(bench.netns.ifindex("ep1"), source)).unwrap();
+        let mut serving = Self { bench, tables: 0 };
+        serving.apply(&ServiceAction::SetLookups(Lookups { vips: true, ports: true }));
+        serving
+    }
+
+    pub(crate) fn apply(&mut self, action: &ServiceAction) {
+        self.bench.data_path.apply_service(action).unwrap();
+    }
+
+    /// A service whose backends are these endpoints, at its virtual addresses.
+    pub(crate) fn serve(&mut self, service: u8, endpoints: &[usize], affinity: Affinity) {
+        for endpoint in endpoints {
+            self.back(service, *endpoint);
+        }
+        let entry = ServiceEntry {
+            service: id(service),
+            all: TableOfFamily::default(),
+            local: TableOfFamily::default(),
+            affinity,
+            source_ip: SourceIp::Preserve,
+            unavailable: Unavailable::Reject,
+        };
+        self.apply(&ServiceAction::PutService(slot(service), entry));
+        self.balance(service, endpoints);
+    }
+
+    /// Makes an endpoint a service's backend, for flows that know it already.
+    pub(crate) fn back(&mut self, service: u8, endpoint: usize) {
+        let tables = self.bench.data_path.observe().unwrap();
+        let place = match tables.fdb[&(lab::vni(), lab::mac(endpoint))] {
+            Destination::Local { ifindex } => Place::Local { ifindex },
+            Destination::Remote { vtep, .. } => Place::Remote { vtep, mtu: tables.vteps[&vtep].mtu },
+        };
+        let (ip4, ip6) = addresses(endpoint);
+        let endpoint_id = EndpointId::from_bytes([endpoint as u8; 16]);
+        let entry = BackendEntry {
+            service: slot(service),
+            endpoint: endpoint_id,
+            generation: Generation::of(id(service), endpoint_id),
+            vni: lab::vni(),
+            mac: lab::mac(endpoint),
+            ip4,
+            ip6,
+            place,
+            weight: Weight::default(),
+            accepts: true,
+        };
+        self.apply(&ServiceAction::PutBackend(backend(endpoint), entry));
+    }
+
+    /// Has a service's new flows go to these of the endpoints, which share its table evenly.
+    pub(crate) fn balance(&mut self, service: u8, endpoints: &[usize]) {
+        let region = Region::new(self.tables * 251, 251).unwrap();
+        self.tables += 1;
+        let table = (!endpoints.is_empty()).then(|| {
+            let places = endpoints.iter().cycle().take(251).map(|endpoint| backend(*endpoint));
+            self.apply(&ServiceAction::WriteTable(region, places.collect()));
+            Table { region, digest: u64::from(self.tables) }
+        });
+        for v6 in [false, true] {
+            let entry = VipEntry { service: slot(service), table };
+            self.apply(&ServiceAction::PutVip(lab::vni(), vip(service, v6), entry));
+        }
+    }
+}
+
+/// An endpoint's addresses.
+fn addresses(endpoint: usize) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    match (address(endpoint, false), address(endpoint, true)) {
+        (IpAddr::V4(ip4), IpAddr::V6(ip6)) => (Some(ip4), Some(ip6)),
+        mixed => unreachable!("one of each family: {mixed:?}"),
+    }
+}
+
+fn id(service: u8) -> ServiceId {
+    ServiceId::from_bytes([service; 16])
+}
+
+fn slot(service: u8) -> ServiceSlot {
+    ServiceSlot::new(service.into()).unwrap()
+}
+
+/// The slot of an endpoint that is a backend.
+pub(crate) fn backend(endpoint: usize) -> BackendSlot {
+    BackendSlot::new(endpoint as u32 + 1).unwrap()
+}
