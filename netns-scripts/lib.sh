@@ -63,8 +63,12 @@ lab_up() {
         add_netns "$node"
         ip -n "$(netns switch)" link add "$node" type veth peer name eth0 netns "$(netns "$node")"
         ip -n "$(netns switch)" link set "$node" master br0 up
+        # So that it takes what native XDP sends back from the other end.
+        in_netns switch ethtool -K "$node" gro on
         ip -n "$(netns "$node")" address add "$(node_addr "$node")/24" dev eth0
         ip -n "$(netns "$node")" link set eth0 up
+        # As Docker has it; only a host that forwards is told next hops in XDP.
+        in_netns "$node" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
         mkdir -p "$DIR/$node/bpf"
         # Outside of the agent, so that what it pins outlives it.
         mount -t bpf bpf "$DIR/$node/bpf"
@@ -79,6 +83,7 @@ hostname = "$node"
 state_dir = "$dir/state"
 socket = "$dir/overlayd.sock"
 bpf_dir = "$dir/bpf"
+mesh_hook = "${MESH_HOOK:-auto}"
 TOML
     # Each of these becomes the next, so the process that is started here is the agent.
     nsenter --net="/run/netns/$(netns "$node")" -- setsid "$OVERLAY_BIN_DIR/overlayd" --config "$dir/overlayd.toml" \
