@@ -58,10 +58,10 @@ pub fn begun(
     (address, port): (Address, u16),
 ) -> Flow {
     let state = match transport.protocol {
-        ip::protocol::TCP if transport.flags & tcp::SYN == 0 => state::ESTABLISHED,
+        ip::protocol::TCP if transport.flags & tcp::SYN == 0 => next(state::ESTABLISHED, transport),
+        ip::protocol::TCP => next(state::NONE, transport),
         _ => state::NONE,
     };
-    let state = next(state, transport);
     Flow { seen: now(), backend, generation, address, port, state, padding: [0; 5] }
 }
 
