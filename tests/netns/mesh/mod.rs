@@ -6,6 +6,9 @@ mod moves;
 mod spread;
 mod transfers;
 
+#[cfg(feature = "long")]
+pub(crate) use transfers::a_gigabyte;
+
 use std::net::SocketAddr;
 use std::process::Command;
 
