@@ -2,4 +2,5 @@
 
 mod churn;
 mod partition;
+mod transfers;
 mod upgrade;

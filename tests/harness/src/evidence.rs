@@ -88,11 +88,20 @@ fn bpf(node: &Node) -> String {
         for what in [["map", "dump"], ["link", "show"], ["prog", "show"]] {
             // A pin is one of the three; bpftool refuses the other two.
             if let Ok(decoded) = command::output(Command::new("bpftool").args(what).arg("pinned").arg(&pin)) {
-                let _ = writeln!(text, "# {} ({})\n{decoded}", pin.display(), what[0]);
+                let _ = writeln!(text, "# {} ({})", pin.display(), what[0]);
+                decoded.lines().filter(|line| !is_empty(line)).for_each(|line| {
+                    let _ = writeln!(text, "{line}");
+                });
             }
         }
     }
     text
+}
+
+/// An array's entry that nobody has written: there may be a million.
+fn is_empty(line: &str) -> bool {
+    let value = line.split_once("value: ").map(|(_, value)| value);
+    value.is_some_and(|value| value.bytes().all(|byte| matches!(byte, b'0' | b' ')))
 }
 
 fn run(text: &mut String, command: &mut Command) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::Ebpf;
 use overlay::api::EndpointRow;
 
 use crate::capture::Recorder;
@@ -25,12 +26,14 @@ pub struct Topology {
     ipv6: bool,
     mtu: u16,
     cabled: bool,
+    wired: bool,
+    config: &'static str,
 }
 
 impl Topology {
     /// That many nodes on one link of 1,500 bytes; they advertise their IPv4 addresses, and have IPv6 ones.
     pub fn of(nodes: u8) -> Self {
-        Self { nodes, ipv6: false, mtu: 1500, cabled: false }
+        Self { nodes, ipv6: false, mtu: 1500, cabled: false, wired: false, config: "" }
     }
 
     /// Two nodes joined by one veth pair, and no capture: nothing but the kernel's own path is timed.
@@ -42,6 +45,19 @@ impl Topology {
     #[must_use]
     pub fn over_ipv6(self) -> Self {
         Self { ipv6: true, ..self }
+    }
+
+    /// What comes to the nodes is as from a wire, cut into packets with whole checksums, which XDP relies on; and
+    /// the switch takes what XDP sends.
+    #[must_use]
+    pub fn wired(self) -> Self {
+        Self { wired: true, ..self }
+    }
+
+    /// Further lines of the agents' configuration files.
+    #[must_use]
+    pub fn config(self, lines: &'static str) -> Self {
+        Self { config: lines, ..self }
     }
 
     /// The underlay's MTU in bytes.
@@ -61,6 +77,8 @@ pub struct Lab {
     switch: Option<Netns>,
     netns: Mutex<Vec<Netns>>,
     recorder: Option<Recorder>,
+    /// Of the switch's ports; each runs for as long as it is here.
+    wires: Vec<Ebpf>,
 }
 
 /// An endpoint in the lab.
@@ -121,6 +139,7 @@ impl Lab {
             switch: None,
             netns: Mutex::default(),
             recorder: None,
+            wires: Vec::new(),
         };
         std::fs::create_dir_all(&lab.folder).with_context(|| lab.folder.display().to_string())?;
         if !topology.cabled {
@@ -252,9 +271,12 @@ impl Lab {
         }
         if let Some(switch) = &self.switch {
             underlay::join(switch, &netns, &name_of(number), self.topology.mtu)?;
+            if self.topology.wired {
+                self.wires.push(underlay::wire(switch, &name_of(number))?);
+            }
         }
         underlay::bring_up(&netns, &addresses)?;
-        self.nodes.push(Node::new(number, netns, advertised, &self.folder)?);
+        self.nodes.push(Node::new(number, netns, advertised, &self.folder, self.topology.config)?);
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(number: u8, netns: Netns, addr: IpAddr, lab: &Path) -> Result<Self> {
+    pub(crate) fn new(number: u8, netns: Netns, addr: IpAddr, lab: &Path, config: &str) -> Result<Self> {
         let name = name_of(number);
         let folder = lab.join(&name);
         let node =
@@ -50,7 +50,7 @@ impl Node {
         // Mounted before the agent starts and outside of it, so that what it pins outlives it.
         mount(Some("bpf"), &node.bpf_dir(), Some("bpf"), MsFlags::empty(), None::<&str>)
             .context("mounting a bpffs")?;
-        std::fs::write(node.config(), node.config_text())?;
+        std::fs::write(node.config(), node.config_text() + config)?;
         Ok(node)
     }
 

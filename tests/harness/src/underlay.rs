@@ -2,8 +2,11 @@
 //! between two nodes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::{Xdp, XdpMode};
 
 use crate::netns::Netns;
 
@@ -12,6 +15,9 @@ pub(crate) const DEVICE: &str = "eth0";
 
 /// The bridge.
 pub(crate) const BRIDGE: &str = "br0";
+
+/// The program of the switch's ports, built by `build.rs`.
+static WIRE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-wire"));
 
 /// The address of the `number`th node (RFC 5737 and RFC 3849: for documentation, in use nowhere).
 pub(crate) fn address(number: u8, ipv6: bool) -> IpAddr {
@@ -36,6 +42,18 @@ pub(crate) fn join(switch: &Netns, node: &Netns, port: &str, mtu: u16) -> Result
     switch.ip(&format!("link add {port} mtu {mtu} type veth peer name {DEVICE} mtu {mtu} netns {node}"))?;
     switch.ip(&format!("link set {port} master {BRIDGE} up"))?;
     Ok(())
+}
+
+/// Makes a port of the switch send as a wire does, and take what XDP sends at its other end, for as long as what it hands
+/// back is there.
+pub(crate) fn wire(switch: &Netns, port: &str) -> Result<Ebpf> {
+    switch.output(Command::new("ethtool").args(["-K", port, "tx", "off"]))?;
+    let mut ebpf = Ebpf::load(WIRE)?;
+    let program: &mut Xdp =
+        ebpf.program_mut("wire").context("the switch's program is missing")?.try_into()?;
+    program.load()?;
+    switch.run(|| program.attach(port, XdpMode::Driver).context("attaching the switch's program"))?;
+    Ok(ebpf)
 }
 
 /// Joins two nodes back to back.

@@ -72,7 +72,9 @@ fn only_who_talks_with_a_removed_backend_notices() {
         let attempts = newcomers.stop()?;
         print_failures("the detach of a backend", &attempts, removed);
         none_fails(&attempts, |at| at < removed.saturating_sub(SLICE) || at > known)?;
-        are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b"])?;
+        let reports = load.stop();
+        are_whole(&reports, |report| !report.touches("b"), &["a", "b"])?;
+        have_left(&reports, "b")?;
 
         removed_and_made_again(&outside, n1, &web)?;
         others.goes_on(ANSWERS)?;
@@ -130,6 +132,17 @@ fn are_whole(reports: &[Report], counts: impl Fn(&Report) -> bool, servers: &[&s
     }
     let broken: Vec<_> = reports.iter().filter(|report| counts(report) && !report.is_whole()).collect();
     ensure!(broken.is_empty(), "{} of {}: {broken:#?}", broken.len(), reports.len());
+    Ok(())
+}
+
+/// Who talked with a backend that is gone was told so, over TCP, or talks with another one.
+fn have_left(reports: &[Report], backend: &str) -> Result<()> {
+    let told = |report: &&Report| match report.protocol {
+        Protocol::Tcp => report.failures.iter().any(|failure| failure.contains("reset")),
+        Protocol::Udp => report.servers.last().is_some_and(|server| server != backend),
+    };
+    let stay: Vec<_> = reports.iter().filter(|report| report.touches(backend) && !told(report)).collect();
+    ensure!(stay.is_empty(), "{stay:#?}");
     Ok(())
 }
 

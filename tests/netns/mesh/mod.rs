@@ -6,12 +6,16 @@ mod moves;
 mod spread;
 mod transfers;
 
-use std::net::SocketAddr;
+#[cfg(feature = "long")]
+pub(crate) use transfers::a_gigabyte;
 
-use anyhow::{Result, ensure};
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
 use overlay::model::Protocol;
 use overlay_harness::client::ask_often;
-use overlay_harness::{Attached, Lab, Node, Outside, Server, eventually};
+use overlay_harness::{Attached, Lab, Node, Outside, Server, Topology, eventually};
 
 use crate::steps::{SOON, create_network};
 
@@ -24,9 +28,45 @@ pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 /// So many conversations that they come to every one of a few backends.
 const MANY: usize = 64;
 
+/// Where the mesh runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    Tc,
+    Xdp,
+}
+
+impl Hook {
+    /// Three nodes whose mesh runs there.
+    pub(crate) fn three_nodes(self) -> Topology {
+        match self {
+            Self::Tc => Topology::of(3).config("mesh_hook = \"tc\"\n"),
+            Self::Xdp => Topology::of(3).config("mesh_hook = \"xdp\"\n").wired(),
+        }
+    }
+
+    /// It has run there, on a node without backends that clients came to.
+    pub(crate) fn has_served(self, node: &Node) -> Result<()> {
+        let mesh = node.status()?.mesh.context("no mesh, in the status")?;
+        ensure!(mesh.hook.eq_ignore_ascii_case(&format!("{self:?}")), "{mesh:?}");
+        let counters = node.netns().output(Command::new("ethtool").args(["-S", "eth0"]))?;
+        let sum = |what: &str| -> u64 {
+            let numbers = counters.lines().filter_map(|line| line.trim().split_once(": "));
+            numbers.filter(|(name, _)| name.ends_with(what)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
+        };
+        // What it fails to send, the receiver's full ring did not take, as any wire's end may.
+        let sent = sum("_xdp_tx");
+        ensure!((sent > 0) == (self == Self::Xdp), "XDP sent {sent} packets");
+        Ok(())
+    }
+}
+
 /// A client, and a cluster with a network of both families.
 pub(crate) fn cluster(lab: &Lab) -> Result<Outside> {
     let outside = Outside::of(lab)?;
+    for node in lab.all_nodes() {
+        // XDP asks the kernel for next hops, which it tells only hosts that forward.
+        node.netns().sysctl("net.ipv4.ip_forward", "1")?;
+    }
     lab.form_cluster()?;
     let nodes: Vec<_> = lab.all_nodes().iter().collect();
     create_network(nodes[0], "blue", &[], &nodes)?;

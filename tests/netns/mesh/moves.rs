@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::ensure;
 use overlay_harness::load::Load;
-use overlay_harness::{Lab, Node, Topology};
+use overlay_harness::{Lab, Node};
 
-use super::{PROTOCOLS, attach_backend, cluster, create_service, lead_to};
+use super::{Hook, PROTOCOLS, attach_backend, cluster, create_service, lead_to};
 
 const PORT: u16 = 8080;
 
@@ -16,10 +16,19 @@ const MOVES: usize = 6;
 /// Answers to each conversation from one move to the next.
 const BETWEEN: u64 = 15;
 
-/// Two nodes have the same address, one of them without a backend; the router decides which of them the client comes to.
 #[test]
-fn nothing_is_lost_when_a_client_comes_to_another_node() {
-    Lab::run(Topology::of(3), |lab| {
+fn nothing_is_lost_when_a_client_comes_to_another_node_in_tc() {
+    a_client_comes_to_another_node(Hook::Tc);
+}
+
+#[test]
+fn nothing_is_lost_when_a_client_comes_to_another_node_in_xdp() {
+    a_client_comes_to_another_node(Hook::Xdp);
+}
+
+/// Two nodes have the same address, one of them without a backend; the router decides which of them the client comes to.
+fn a_client_comes_to_another_node(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
@@ -52,6 +61,6 @@ fn nothing_is_lost_when_a_client_comes_to_another_node() {
         }
         let broken: Vec<_> = reports.iter().filter(|report| !report.is_whole()).collect();
         ensure!(broken.is_empty(), "{broken:#?}");
-        Ok(())
+        hook.has_served(n3)
     });
 }

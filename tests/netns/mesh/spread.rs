@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use overlay::model::Protocol;
 use overlay_harness::client::ask_often;
-use overlay_harness::{Lab, Node, Outside, Topology};
+use overlay_harness::{Lab, Node, Outside};
 
-use super::{attach_backend, cluster, create_service, lead_to, targets};
+use super::{Hook, attach_backend, cluster, create_service, lead_to, targets};
 
 /// Conversations through each node, by each protocol and family.
 const EACH: usize = 1000;
@@ -17,8 +17,17 @@ const EQUAL: u16 = 8080;
 const WEIGHTED: u16 = 8081;
 
 #[test]
-fn every_node_serves_and_backends_share_by_their_weights() {
-    Lab::run(Topology::of(3), |lab| {
+fn every_node_serves_and_backends_share_by_their_weights_in_tc() {
+    every_node_serves(Hook::Tc);
+}
+
+#[test]
+fn every_node_serves_and_backends_share_by_their_weights_in_xdp() {
+    every_node_serves(Hook::Xdp);
+}
+
+fn every_node_serves(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let outside = cluster(lab)?;
         create_service(nodes[0], "equal", EQUAL)?;
@@ -35,7 +44,7 @@ fn every_node_serves_and_backends_share_by_their_weights() {
             lead_to(&outside, &targets, &shares.map(|(name, _)| name))?;
             are_shared(&converse(&outside, &targets)?, &shares)?;
         }
-        Ok(())
+        hook.has_served(nodes[2])
     });
 }
 

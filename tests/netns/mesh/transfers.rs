@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use overlay::model::Protocol;
 use overlay_harness::traffic::tcp_transfer_by;
-use overlay_harness::{Lab, Netns, Node, Topology};
+use overlay_harness::{Lab, Netns, Node};
 
-use super::{TARGET, attach_backend, cluster, create_service, lead_to};
+use super::{Hook, TARGET, attach_backend, cluster, create_service, lead_to};
 
 const PORT: u16 = 8080;
 
@@ -17,13 +17,24 @@ const OFFLOADS: [&[&str]; 3] =
     [&[], &["gro", "on", "tso", "off", "gso", "off"], &["gro", "off", "tso", "off", "gso", "off"]];
 
 #[test]
-fn a_large_transfer_arrives_whole() {
-    transfers(16 << 20);
+fn a_large_transfer_arrives_whole_in_tc() {
+    transfers(Hook::Tc, &OFFLOADS, 64 << 20);
 }
 
-/// Both ways, by both families, whatever the underlay's offloads.
-pub(crate) fn transfers(bytes: usize) {
-    Lab::run(Topology::of(3), |lab| {
+#[test]
+fn a_large_transfer_arrives_whole_in_xdp() {
+    transfers(Hook::Xdp, &OFFLOADS[..1], 64 << 20);
+}
+
+/// A gigabyte each way, by both families.
+#[cfg(feature = "long")]
+pub(crate) fn a_gigabyte(hook: Hook) {
+    transfers(hook, &OFFLOADS, 1 << 30);
+}
+
+/// Both ways, by both families, with each of these offloads on the underlay.
+fn transfers(hook: Hook, offloads: &[&[&str]], bytes: usize) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, _, n3] = nodes;
         let outside = cluster(lab)?;
@@ -33,14 +44,14 @@ pub(crate) fn transfers(bytes: usize) {
         lead_to(&outside, &targets.map(|target| (Protocol::Tcp, target)), &["store"])?;
         let netns = backend.endpoint.netns.clone();
         drop(backend);
-        for offloads in OFFLOADS {
+        for offloads in offloads {
             set_offloads(nodes.map(Node::netns).into_iter().chain([outside.router()]), offloads)?;
             for target in targets {
                 tcp_transfer_by(outside.client(), target, (&netns, TARGET), bytes)
                     .with_context(|| format!("with {offloads:?} on the underlay"))?;
             }
         }
-        Ok(())
+        hook.has_served(n3)
     });
 }
 
