@@ -1,5 +1,5 @@
-//! What a port of the lab's switch runs so that it takes what XDP sends at the other end of its veth pair: the kernel
-//! wakes the receiver of that only where the receiver has a program, too (`veth_xdp_flush`, drivers/net/veth.c).
+//! What a port of the lab's switch runs so that it takes what XDP sends at the other end of its veth pair: frames without a
+//! socket buffer wait in a ring, which only a device with a program, or with GRO, empties (drivers/net/veth.c).
 #![no_std]
 #![no_main]
 

@@ -54,7 +54,7 @@ impl Hook {
             numbers.filter(|(name, _)| name.ends_with(what)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
         };
         // What it fails to send, the receiver's full ring did not take, as any wire's end may.
-        let sent = sum("_xdp_tx");
+        let sent = sum("_xdp_redirect");
         ensure!((sent > 0) == (self == Self::Xdp), "XDP sent {sent} packets");
         Ok(())
     }
