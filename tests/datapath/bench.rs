@@ -262,12 +262,12 @@ fn shortest(packet: &[u8]) -> usize {
 fn without_flow_port(packet: &[u8], program: Program) -> Vec<u8> {
     let mut packet = packet.to_vec();
     let port = match (program, packet.get(12..14)) {
-        (Program::TcEndpoint, Some([0x08, 0x00]))
+        (Program::TcEndpoint | Program::TcUnderlay, Some([0x08, 0x00]))
             if packet[23] == 17 && packet[36..38] == DATA_PORT.to_be_bytes() =>
         {
             34
         }
-        (Program::TcEndpoint, Some([0x86, 0xdd]))
+        (Program::TcEndpoint | Program::TcUnderlay, Some([0x86, 0xdd]))
             if packet[20] == 17 && packet[56..58] == DATA_PORT.to_be_bytes() =>
         {
             54

@@ -7,6 +7,7 @@ mod bench;
 mod forgery;
 mod frames;
 mod golden_endpoint;
+mod golden_mesh;
 mod golden_underlay;
 mod golden_vip;
 mod lab;

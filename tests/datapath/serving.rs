@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use overlay::lb::{BackendSlot, Generation, Region, ServiceSlot, Slot as _, Table};
-use overlay::model::{Affinity, EndpointId, ServiceId, SourceIp, Unavailable, Weight};
+use overlay::model::{Affinity, EndpointId, Protocol, ServiceId, SourceIp, Unavailable, Weight};
 use overlay::reconcile::tables::{
-    BackendEntry, Destination, Lookups, Place, ServiceAction, ServiceEntry, Source, TableAction,
+    BackendEntry, Destination, Lookups, Place, PortEntry, ServiceAction, ServiceEntry, Source, TableAction,
     TableOfFamily, VipEntry,
 };
 
@@ -45,16 +45,32 @@ impl Serving {
         for endpoint in endpoints {
             self.back(service, *endpoint);
         }
-        let entry = ServiceEntry {
-            service: id(service),
-            all: TableOfFamily::default(),
-            local: TableOfFamily::default(),
-            affinity,
-            source_ip: SourceIp::Preserve,
-            unavailable: Unavailable::Reject,
-        };
+        let entry = ServiceEntry { affinity, ..entry(service) };
         self.apply(&ServiceAction::PutService(slot(service), entry));
         self.balance(service, endpoints);
+    }
+
+    /// Publishes a service that is served already, by both protocols.
+    pub(crate) fn publish(&mut self, service: u8, endpoints: &[usize], port: u16, target: u16) {
+        let table = self.table(endpoints);
+        let all = TableOfFamily { v4: table, v6: table };
+        self.apply(&ServiceAction::PutService(slot(service), ServiceEntry { all, ..entry(service) }));
+        let entry =
+            PortEntry { service: slot(service), target, source_ip: SourceIp::Preserve, local_only: false };
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            self.apply(&ServiceAction::PutPort(protocol, port, entry));
+        }
+        let tables = self.bench.data_path.observe().unwrap();
+        for endpoint in endpoints {
+            if let Destination::Local { ifindex } = tables.fdb[&(lab::vni(), lab::mac(*endpoint))] {
+                self.apply(&ServiceAction::PutLocal(ifindex, backend(*endpoint)));
+            }
+        }
+    }
+
+    /// Gives the host an address that clients may come to.
+    pub(crate) fn own(&mut self, address: IpAddr) {
+        self.apply(&ServiceAction::PutAddress(address));
     }
 
     /// Makes an endpoint a service's backend, for flows that know it already.
@@ -83,17 +99,35 @@ impl Serving {
 
     /// Has a service's new flows go to these of the endpoints, which share its table evenly.
     pub(crate) fn balance(&mut self, service: u8, endpoints: &[usize]) {
-        let region = Region::new(self.tables * 251, 251).unwrap();
-        self.tables += 1;
-        let table = (!endpoints.is_empty()).then(|| {
-            let places = endpoints.iter().cycle().take(251).map(|endpoint| backend(*endpoint));
-            self.apply(&ServiceAction::WriteTable(region, places.collect()));
-            Table { region, digest: u64::from(self.tables) }
-        });
+        let table = self.table(endpoints);
         for v6 in [false, true] {
             let entry = VipEntry { service: slot(service), table };
             self.apply(&ServiceAction::PutVip(lab::vni(), vip(service, v6), entry));
         }
+    }
+
+    /// A new table that these endpoints share evenly; without any there is none.
+    fn table(&mut self, endpoints: &[usize]) -> Option<Table> {
+        if endpoints.is_empty() {
+            return None;
+        }
+        let region = Region::new(self.tables * 251, 251).unwrap();
+        self.tables += 1;
+        let places = endpoints.iter().cycle().take(251).map(|endpoint| backend(*endpoint));
+        self.apply(&ServiceAction::WriteTable(region, places.collect()));
+        Some(Table { region, digest: u64::from(self.tables) })
+    }
+}
+
+/// A service without a backend.
+fn entry(service: u8) -> ServiceEntry {
+    ServiceEntry {
+        service: id(service),
+        all: TableOfFamily::default(),
+        local: TableOfFamily::default(),
+        affinity: Affinity::None,
+        source_ip: SourceIp::Preserve,
+        unavailable: Unavailable::Reject,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What takes more than half a minute: `make test-long`.
 
 mod churn;
+mod disturbed;
 mod partition;
 mod transfers;
 mod upgrade;

@@ -86,7 +86,7 @@ fn next(state: u8, transport: &Transport) -> u8 {
     }
 }
 
-/// The time since the host's boot, in nanoseconds, some milliseconds coarse.
+/// The time since the host's boot, in nanoseconds, exact to a few milliseconds.
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: the helper only reads the clock.

@@ -1,9 +1,8 @@
-//! The maps, all but the scratch memory pinned by name, so that a restarted agent finds them as they were. Programs only read them,
-//! but for DROPS and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory, HOPS and
+//! WORK. Of the pinned ones, programs write only DROPS and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use overlay_abi::map::{

@@ -121,6 +121,9 @@ fn pick(work: &mut Work) -> u32 {
 #[inline(always)]
 pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
     let Some(flow) = flow::find(key) else { return 0 };
+    if flow::is_over(flow, transport) {
+        return 0;
+    }
     let (slot, generation) = (flow.backend, flow.generation);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::XdpContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
-use overlay_abi::{Address, Node, gateway_mac};
+use overlay_abi::{Address, DropReason, Node, gateway_mac};
 use overlay_packet::{ethernet, ip, transport, vxlan};
 
 use crate::maps::{self, Hop};
@@ -43,9 +43,10 @@ pub fn run(ctx: &XdpContext) -> xdp_action::Type {
     let Some(node) = maps::node() else { return xdp_action::XDP_PASS };
     let Some(hop) = hop(ctx, node, backend) else { return xdp_action::XDP_PASS };
     if !wrap(ctx, node, backend, &seen, length, hop) {
+        maps::count(DropReason::EncapFailed);
         return xdp_action::XDP_DROP;
     }
-    // Not XDP_TX, where the way back is by the same device: a veth's peer takes what comes so only with a program of its own.
+    // Not XDP_TX, even back by the same device: a veth's peer takes what comes so only with a program of its own.
     // SAFETY: takes plain numbers.
     unsafe { bpf_redirect(hop.ifindex, 0) as xdp_action::Type }
 }

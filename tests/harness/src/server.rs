@@ -87,7 +87,7 @@ fn answer_stream(mut stream: TcpStream, from: SocketAddr, name: &str, done: &Ato
     stream.set_read_timeout(Some(LOOK))?;
     stream.set_nodelay(true)?;
     let mut length = [0; 4];
-    while fill(&mut stream, &mut length, done)? {
+    while !done.load(Ordering::Relaxed) && fill(&mut stream, &mut length, done)? {
         let size = u32::from_be_bytes(length) as usize;
         ensure!(size <= MOST, "a question of {size} bytes");
         let mut question = vec![0; size];

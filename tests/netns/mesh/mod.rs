@@ -1,7 +1,6 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address.
 
-mod disturbed;
 mod moves;
 mod spread;
 mod transfers;

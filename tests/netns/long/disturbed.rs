@@ -11,7 +11,7 @@ use overlay_harness::lab::FORMING;
 use overlay_harness::load::{Attempt, Load, Newcomers, Report};
 use overlay_harness::{Lab, Node, Outside, Topology, eventually};
 
-use super::{attach_backend, cluster, create_service, lead_to, targets};
+use crate::mesh::{attach_backend, cluster, create_service, lead_to, targets};
 use crate::steps::SOON;
 
 const WEB: u16 = 8080;
