@@ -3,9 +3,9 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use overlay_abi::Address;
-use overlay_abi::services::{Flow, FlowKey, state};
+use overlay_abi::services::{Flow, FlowKey, Service, state};
 use overlay_packet::ip;
-use overlay_packet::transport::tcp;
+use overlay_packet::transport::{client_hash, flow_hash, tcp};
 
 use crate::maps;
 use crate::transport::Transport;
@@ -63,6 +63,17 @@ pub fn begun(
         _ => state::NONE,
     };
     Flow { seen: now(), backend, generation, address, port, state, padding: [0; 5] }
+}
+
+/// The number by which a service's new flow gets its backend: of all of the flow, or of its client alone where clients
+/// stay with their backend.
+#[inline(always)]
+pub fn hash(key: &FlowKey, service: &Service) -> u32 {
+    if service.affinity != 0 {
+        return client_hash(&key.source);
+    }
+    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
+    flow_hash(&key.source, &key.destination, ports, key.protocol)
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::bpf_redirect_neigh;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, Flow, FlowKey, Port, Service, port_flag, scope};
 use overlay_abi::{Address, DropReason, Source, gateway_mac};
-use overlay_packet::transport::{client_hash, flow_hash, tcp};
+use overlay_packet::transport::tcp;
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -139,12 +139,7 @@ pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
 pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
     let Some(port) = published(transport) else { return 0 };
     let Some(service) = maps::service(port.service) else { return 0 };
-    let hash = if service.affinity == 0 {
-        let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
-        flow_hash(&key.source, &key.destination, ports, key.protocol)
-    } else {
-        client_hash(&key.source)
-    };
+    let hash = flow::hash(key, service);
     let table = Service::table(!key.source.is_v4(), port.flags & port_flag::LOCAL_ONLY != 0);
     let slot = maps::choose(&service.tables[table & 3], hash);
     let Some(backend) = maps::backend(slot) else { return 0 };

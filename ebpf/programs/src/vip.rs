@@ -8,7 +8,6 @@
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Vip, node_flag, scope};
 use overlay_abi::{DropReason, Source};
-use overlay_packet::transport::{client_hash, flow_hash};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -58,7 +57,7 @@ fn backend(work: &mut Work, vni: u32, vip: &Vip) -> Option<&'static Backend> {
     if let Some(backend) = known(work, vip) {
         return Some(backend);
     }
-    let slot = maps::choose(&vip.table, hash(&work.key, vip)?);
+    let slot = maps::choose(&vip.table, flow::hash(&work.key, maps::service(vip.service)?));
     let backend = of_service(slot, vip)?;
     work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
     maps::keep_flow(&work.key, &work.flow);
@@ -85,16 +84,6 @@ fn known(work: &mut Work, vip: &Vip) -> Option<&'static Backend> {
 #[inline(always)]
 fn of_service(slot: u32, vip: &Vip) -> Option<&'static Backend> {
     maps::backend(slot).filter(|backend| backend.generation != 0 && backend.service == vip.service)
-}
-
-/// The place of a new flow, of which this is the key.
-#[inline(always)]
-fn hash(key: &FlowKey, vip: &Vip) -> Option<u32> {
-    if maps::service(vip.service)?.affinity != 0 {
-        return Some(client_hash(&key.source));
-    }
-    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
-    Some(flow_hash(&key.source, &key.destination, ports, key.protocol))
 }
 
 /// Sends the packet to another endpoint, its backend.
