@@ -3,6 +3,7 @@
 use std::fs;
 
 use overlay::reconcile::tables::{NodeEntry, Program, TableAction};
+use overlay_abi::ABI_VERSION;
 use overlayd::kernel::bpf::{self, DataPath};
 
 use crate::bench::{Bench, vtep};
@@ -117,7 +118,7 @@ fn lost_pins_are_made_again() {
     data_path.apply(&TableAction::PutNode(node)).unwrap();
     assert!(data_path.repair_pins().unwrap().is_empty());
     for name in ["NODE", "FDB"] {
-        fs::remove_file(bpffs.dir().join("v1/maps").join(name)).unwrap();
+        fs::remove_file(bpffs.dir().join(format!("v{ABI_VERSION}/maps")).join(name)).unwrap();
     }
     assert_eq!(data_path.repair_pins().unwrap(), ["NODE", "FDB"]);
     assert_eq!(DataPath::open(&bpffs.dir()).unwrap().observe().unwrap().node, Some(node));

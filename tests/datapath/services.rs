@@ -11,6 +11,7 @@ use overlay::reconcile::tables::{
     TableAction, TableOfFamily, VipEntry,
 };
 use overlay_abi::services::Places;
+use overlay_abi::{ABI_VERSION, map};
 use overlayd::kernel::bpf::DataPath;
 
 use crate::bench::vtep;
@@ -143,7 +144,7 @@ fn a_maglev_table_is_written_where_it_should_be_and_nowhere_else() {
 
 /// All places, as a program reads them.
 fn maglev(dir: &Path) -> Vec<u16> {
-    let map = MapData::from_pin(dir.join("v1/maps/MAGLEV")).unwrap();
+    let map = MapData::from_pin(dir.join(format!("v{ABI_VERSION}/maps")).join(map::MAGLEV)).unwrap();
     let array: Array<_, Places> = Map::Array(map).try_into().unwrap();
     array.iter().flat_map(|places| places.unwrap()).collect()
 }

@@ -110,6 +110,18 @@ reasons! {
         "A packet for outside has been through as many routers as it may; check the sender's time to live.";
     NotServed = 41, "not_served",
         "A packet for a service's virtual address that was neither TCP nor UDP nor a ping, or a fragment, which a service does not take; address the backend itself.";
+    NoPort = 42, "no_port",
+        "All ports that this node may use for that destination are taken by other flows; give it more (`egress_ports`) or spread the clients.";
+    BackendGone = 43, "backend_gone",
+        "A packet of a connection whose backend is gone; its client was told, and connects anew.";
+    NotAnswer = 44, "not_answer",
+        "A node sent back what nobody here had asked its backend for; a flow that just ended if it passes, a forgery if not.";
+    UnknownFragment = 45, "unknown_fragment",
+        "A fragment came before the first of its datagram, which tells where it goes; the sender repeats it.";
+    Internal = 46, "internal",
+        "An endpoint of an internal network sent to the world outside; attach it to a network that leads there.";
+    UnknownError = 47, "unknown_error",
+        "An ICMP error was about a flow that is not known here; usually harmless, as flows end.";
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub use drop_reason::DropReason;
 pub use overlay_packet::{Address, Mac};
 
 /// The version of these layouts; the pins' directory is named after it.
-pub const ABI_VERSION: u32 = 1 + cfg!(feature = "next-abi") as u32;
+pub const ABI_VERSION: u32 = 2 + cfg!(feature = "next-abi") as u32;
 
 /// The programs' names.
 pub mod program {
@@ -96,8 +96,24 @@ pub const fn gateway_mac(vni: u32) -> Mac {
 }
 
 shared! {
+    /// For how many seconds a flow is kept without a packet.
+    Idle: 24 {
+        /// TCP: opened, nothing more seen yet.
+        syn: u32 = 0,
+        /// TCP: going on.
+        established: u32 = 4,
+        /// TCP: an end has closed it.
+        fin: u32 = 8,
+        /// TCP: broken off.
+        rst: u32 = 12,
+        /// Others: one packet was seen.
+        single: u32 = 16,
+        /// Others: several were.
+        stream: u32 = 20,
+    }
+
     /// This node.
-    Node: 32 {
+    Node: 92 {
         /// The underlay device's index; 0 means that the node is not configured.
         underlay_ifindex: u32 = 0,
         /// What marks our own packets for the guard.
@@ -110,6 +126,16 @@ shared! {
         flags: u16 = 26,
         /// The VXLAN device's index; 0 when there is none.
         vxlan_ifindex: u32 = 28,
+        /// The IPv4 address that endpoints seem to come from outside, or none.
+        egress4: Address = 32,
+        /// The same for IPv6.
+        egress6: Address = 48,
+        /// How long flows are kept.
+        idle: Idle = 64,
+        /// The first port that an endpoint seems to come from outside.
+        first_port: u16 = 88,
+        /// The last one.
+        last_port: u16 = 90,
     }
 
     /// A network.

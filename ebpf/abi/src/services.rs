@@ -24,6 +24,10 @@ pub mod map {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// [`super::FlowKey`] to [`super::Flow`]; the kernel drops the least recently used.
     pub const FLOWS: &str = "FLOWS";
+    /// Per CPU, by a backend's slot: [`super::Counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Per CPU, [`super::RefusalKey`] to how many packets (`u64`).
+    pub const REFUSALS: &str = "REFUSALS";
 
     /// Both protocols' ports.
     pub const PORTS_SIZE: u32 = 2 * 65536;
@@ -41,6 +45,8 @@ pub mod map {
     pub const ADDRESSES_SIZE: u32 = 4096;
     /// The most flows.
     pub const FLOWS_SIZE: u32 = 262_144;
+    /// The most pairs of a service and a reason.
+    pub const REFUSALS_SIZE: u32 = 16_384;
 }
 
 /// How many places of Maglev tables an element of the array has.
@@ -91,6 +97,14 @@ pub mod scope {
     pub const VIP: u8 = 3;
     /// At an endpoint's node: a backend's answer to it, which must seem to come from the virtual address.
     pub const VIP_RETURN: u8 = 4;
+    /// At an endpoint's node: what it sends to the world outside.
+    pub const EGRESS: u8 = 5;
+    /// At an endpoint's node: an answer from outside, in no network.
+    pub const EGRESS_RETURN: u8 = 6;
+    /// At a node that a client came to: a backend's answer to the node, which the client waits for, in no network.
+    pub const SNAT_RETURN: u8 = 7;
+    /// Of a datagram's later fragments: the ports are the two halves of its identification.
+    pub const FRAGMENT: u8 = 8;
 }
 
 /// How far a flow is.
@@ -201,7 +215,7 @@ shared! {
     }
 
     /// What becomes of a flow's packets.
-    Flow: 40 {
+    Flow: 56 {
         /// When the last one was seen, in nanoseconds since the host's boot.
         seen: u64 = 0,
         /// The backend's slot, or 0 where none is kept.
@@ -210,12 +224,34 @@ shared! {
         generation: u32 = 12,
         /// The address that takes the place of the one that was asked for, or answered from.
         address: Address = 16,
-        /// The port that goes with it, host byte order.
-        port: u16 = 32,
+        /// The peer's VTEP that its packets go back through; none where they need no detour.
+        via: Address = 32,
+        /// The network that its packets go to; 0 where they leave all.
+        vni: u32 = 48,
+        /// The port that goes with the address, host byte order.
+        port: u16 = 52,
         /// See [`state`].
-        state: u8 = 34,
+        state: u8 = 54,
         /// Zero.
-        padding: [u8; 5] = 35,
+        padding: u8 = 55,
+    }
+
+    /// What a backend was sent from here.
+    Counter: 24 {
+        /// How many flows began.
+        flows: u64 = 0,
+        /// How many packets.
+        packets: u64 = 8,
+        /// How many bytes, from the IP header on.
+        bytes: u64 = 16,
+    }
+
+    /// Why a service's packets were dropped here.
+    RefusalKey: 8 {
+        /// The service's slot.
+        service: u32 = 0,
+        /// A [`crate::DropReason`]'s number.
+        reason: u32 = 4,
     }
 }
 

@@ -62,7 +62,7 @@ pub fn begun(
         ip::protocol::TCP => next(state::NONE, transport),
         _ => state::NONE,
     };
-    Flow { seen: now(), backend, generation, address, port, state, padding: [0; 5] }
+    Flow { seen: now(), backend, generation, address, via: Address::NONE, vni: 0, port, state, padding: 0 }
 }
 
 /// The number by which a service's new flow gets its backend: of all of the flow, or of its client alone where clients

@@ -13,12 +13,14 @@ mod mesh;
 mod neighbour;
 mod receive;
 mod rewrite;
+mod serve;
 mod tc_endpoint;
 mod tc_guard;
 mod tc_overlay;
 mod tc_underlay;
 mod transport;
 mod vip;
+mod work;
 mod xdp_underlay;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};

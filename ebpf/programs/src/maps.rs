@@ -15,7 +15,7 @@ use overlay_abi::{
     VtepKey,
 };
 
-use crate::mesh::Work;
+use crate::work::Work;
 
 #[map]
 static NODE: Array<Node> = Array::pinned(1, 0);

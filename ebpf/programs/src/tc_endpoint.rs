@@ -8,7 +8,7 @@ use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{encap, extension, gateway, maps, mesh, neighbour, vip};
+use crate::{encap, extension, gateway, maps, neighbour, serve, vip};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
@@ -51,7 +51,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
         if let redirected @ Verdict::Redirect = vip::ask(ctx, source, &header, packet)? {
             return Ok(redirected);
         }
-        return match mesh::answer(ctx, source)? {
+        return match serve::answer(ctx, source)? {
             Verdict::Pass => gateway::answer(ctx, source, &header, packet),
             verdict => Ok(verdict),
         };

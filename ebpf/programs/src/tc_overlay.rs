@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 
 use crate::frame::{self, Outcome};
-use crate::{maps, mesh, receive, vip};
+use crate::{maps, receive, serve, vip};
 
 /// The tunnel's ends.
 struct Tunnel {
@@ -33,7 +33,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
     }
     let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
     if inner.from_outside {
-        mesh::land(ctx, inner.ifindex)?;
+        serve::land(ctx, inner.ifindex)?;
     } else {
         vip::restore(ctx, tunnel.vni)?;
     }

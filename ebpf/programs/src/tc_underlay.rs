@@ -16,7 +16,7 @@ use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{maps, mesh, receive, vip};
+use crate::{maps, mesh, receive, serve, vip};
 
 /// What the outer headers say.
 struct Outer {
@@ -58,7 +58,7 @@ fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
     }
     strip(ctx, at, &inner)?;
     if inner.from_outside {
-        mesh::land(ctx, inner.ifindex)?;
+        serve::land(ctx, inner.ifindex)?;
     } else {
         vip::restore(ctx, vni)?;
     }

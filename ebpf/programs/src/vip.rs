@@ -11,9 +11,9 @@ use overlay_abi::{DropReason, Source};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::mesh::{self, Work};
 use crate::rewrite::{self, Change, End};
-use crate::{encap, flow, gateway, maps};
+use crate::work::{self, Work};
+use crate::{encap, flow, gateway, maps, serve};
 
 /// Whether a network here has a virtual address at all.
 #[inline(always)]
@@ -27,7 +27,7 @@ fn are_there() -> bool {
 pub fn ask(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
     let Some(vip) = asked_for(source.vni, packet) else { return Ok(Verdict::Pass) };
     let work = maps::work().ok_or(DropReason::NoBackend)?;
-    if !mesh::read(ctx, work) {
+    if !work::read(ctx, work) {
         return gateway::answer_echo(ctx, header, packet, DropReason::NotServed);
     }
     let backend = backend(work, source.vni, vip).ok_or(DropReason::NoBackend)?;
@@ -90,7 +90,7 @@ fn of_service(slot: u32, vip: &Vip) -> Option<&'static Backend> {
 #[inline(never)]
 fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), DropReason> {
     let port = work.transport.destination_port;
-    mesh::remember(work, backend, scope::VIP_RETURN, port)?;
+    serve::remember(work, backend, scope::VIP_RETURN, port)?;
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
@@ -129,7 +129,7 @@ pub fn restore(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
 #[inline(never)]
 fn restore_answer(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
     let Some(work) = maps::work() else { return Ok(()) };
-    if !mesh::read(ctx, work) || !is_answer(work, vni) {
+    if !work::read(ctx, work) || !is_answer(work, vni) {
         return Ok(());
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)

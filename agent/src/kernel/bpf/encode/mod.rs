@@ -71,6 +71,7 @@ impl Encode for NodeEntry {
             data_port: self.data_port,
             flags: 0,
             vxlan_ifindex: self.vxlan_ifindex.map_or(0, NonZeroU32::get),
+            ..abi::Node::default()
         }
     }
 

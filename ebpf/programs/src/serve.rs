@@ -1,0 +1,92 @@
+//! The backend's node in the routing mesh: what clients outside send, from here or sent on by a peer, is given to the
+//! backend, whose answers go to the client directly.
+
+use aya_ebpf::helpers::bpf_redirect_neigh;
+use aya_ebpf::programs::TcContext;
+use overlay_abi::services::{Backend, FlowKey, Port, scope};
+use overlay_abi::{DropReason, Source};
+
+use crate::frame::{Outcome, Verdict};
+use crate::rewrite::{self, Change, End};
+use crate::work::{self, Work};
+use crate::{flow, maps, mesh};
+
+/// Gives a client's packet to a backend here: the backend's address and port take the place of those that the client
+/// asked for, which are kept for the answer. The frame starts with its Ethernet header.
+#[inline(always)]
+pub fn arrive(ctx: &TcContext, work: &mut Work, backend: &Backend, port: &Port) -> Result<(), DropReason> {
+    remember(work, backend, scope::RETURN, port.target)?;
+    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+}
+
+/// Fills in what must be changed for the backend to take the packet on that port, and keeps what the client asked for.
+#[inline(never)]
+pub fn remember(work: &mut Work, backend: &Backend, scope: u8, port: u16) -> Result<(), DropReason> {
+    let own = if work.packet().is_v4() { backend.ip4 } else { backend.ip6 };
+    if own.is_none() {
+        return Err(DropReason::NoBackend);
+    }
+    work.change = Change { end: End::Destination, address: own, port };
+    work.key = FlowKey::new(scope, backend.vni, work.transport.protocol, (own, port), work.source());
+    let asked = work.destination();
+    match flow::find(&work.key) {
+        Some(flow) if flow.address == asked.0 && flow.port == asked.1 => flow::follow(flow, &work.transport),
+        _ => {
+            work.flow = flow::begun(&work.transport, (0, 0), asked);
+            maps::keep_flow(&work.key, &work.flow);
+        }
+    }
+    Ok(())
+}
+
+/// What a peer sent on from a client, unpacked, to the backend behind a device here.
+#[inline(never)]
+pub fn land(ctx: &TcContext, ifindex: u32) -> Result<(), DropReason> {
+    let work = maps::work().ok_or(DropReason::NotPublished)?;
+    if !work::read(ctx, work) {
+        return Err(DropReason::NotPublished);
+    }
+    let slot = maps::local_backend(ifindex).ok_or(DropReason::NotPublished)?;
+    let backend = maps::backend(slot).ok_or(DropReason::NotPublished)?;
+    let port = mesh::published(&work.transport).ok_or(DropReason::NotPublished)?;
+    if port.service != backend.service {
+        return Err(DropReason::NotPublished);
+    }
+    arrive(ctx, work, backend, port)
+}
+
+/// What an endpoint sends to its gateway: if it answers a client outside, it goes there, as if from where the client
+/// had asked. It passes if it does not.
+#[inline(always)]
+pub fn answer(ctx: &TcContext, source: &Source) -> Outcome {
+    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
+    if !is_answer(ctx, source, work) {
+        return Ok(Verdict::Pass);
+    }
+    send(ctx, work)?;
+    Ok(Verdict::Redirect)
+}
+
+/// Whether a client waits for it; then what must be changed is filled in.
+#[inline(never)]
+fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
+    if !work::read(ctx, work) {
+        return false;
+    }
+    work.key =
+        FlowKey::new(scope::RETURN, source.vni, work.transport.protocol, work.source(), work.destination());
+    let Some(flow) = flow::find(&work.key) else { return false };
+    flow::follow(flow, &work.transport);
+    work.change = Change { end: End::Source, address: flow.address, port: flow.port };
+    true
+}
+
+#[inline(never)]
+fn send(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
+    let node = maps::node().ok_or(DropReason::NoNode)?;
+    rewrite::count_hop(ctx, work.packet())?;
+    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
+    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the destination.
+    unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What is known of the packet at hand, while a service's flow is looked for.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::programs::TcContext;
+use overlay_abi::Address;
+use overlay_abi::services::{Flow, FlowKey};
+use overlay_packet::{ethernet, ip};
+
+use crate::frame;
+use crate::rewrite::Change;
+use crate::transport::{self, Transport};
+
+/// There is one a CPU, in a map, since the stack has no room for it.
+pub struct Work {
+    /// What [`read`] found.
+    pub header: ethernet::Header,
+    packet: MaybeUninit<ip::Header>,
+    /// The same.
+    pub transport: Transport,
+    /// Of the flow that is looked for.
+    pub key: FlowKey,
+    /// One to be kept.
+    pub flow: Flow,
+    /// What the packet needs.
+    pub change: Change,
+}
+
+/// Reads the packet's headers. False if it is not TCP or UDP.
+#[inline(never)]
+pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
+    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
+    work.header = header;
+    match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
+        Ok(packet) => transport::read(ctx, 0, packet, &mut work.transport),
+        Err(_) => false,
+    }
+}
+
+impl Work {
+    #[inline(always)]
+    pub fn packet(&self) -> &ip::Header {
+        // SAFETY: read() has written all of it, or an earlier one has; any bytes are a valid value.
+        unsafe { self.packet.assume_init_ref() }
+    }
+
+    /// Where the packet comes from.
+    #[inline(always)]
+    pub fn source(&self) -> (Address, u16) {
+        (self.packet().source(), self.transport.source_port)
+    }
+
+    /// Where it goes to.
+    #[inline(always)]
+    pub fn destination(&self) -> (Address, u16) {
+        (self.packet().destination(), self.transport.destination_port)
+    }
+}
