@@ -33,6 +33,7 @@ pub(crate) struct Case {
     pub(crate) device: &'static str,
     pub(crate) mark: u32,
     pub(crate) gso_size: u32,
+    pub(crate) gso_segs: u32,
     pub(crate) expect: Expect,
 }
 
@@ -49,7 +50,7 @@ pub(crate) enum Expect {
 
 impl Case {
     pub(crate) fn new(what: &'static str, device: &'static str, packet: Vec<u8>, expect: Expect) -> Self {
-        Self { what, packet, device, mark: 0, gso_size: 0, expect }
+        Self { what, packet, device, mark: 0, gso_size: 0, gso_segs: 0, expect }
     }
 
     pub(crate) fn mark(mut self, mark: u32) -> Self {
@@ -59,6 +60,11 @@ impl Case {
 
     pub(crate) fn gso_size(mut self, size: u32) -> Self {
         self.gso_size = size;
+        self
+    }
+
+    pub(crate) fn gso_segs(mut self, segments: u32) -> Self {
+        self.gso_segs = segments;
         self
     }
 }
@@ -209,6 +215,7 @@ impl Bench {
         context.set(Context::IFINDEX, self.netns.ifindex(case.device));
         context.set(Context::MARK, case.mark);
         context.set(Context::GSO_SIZE, case.gso_size);
+        context.set(Context::GSO_SEGS, case.gso_segs);
         let (mut out, mut context_out) = (vec![0; 4096], Context::new());
         let result = self
             .netns
@@ -289,6 +296,7 @@ struct Context([u8; 192]);
 impl Context {
     const MARK: usize = 8;
     const IFINDEX: usize = 40;
+    const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
 
     const fn new() -> Self {

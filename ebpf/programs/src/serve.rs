@@ -52,7 +52,7 @@ pub fn land(ctx: &TcContext, ifindex: u32) -> Result<(), DropReason> {
     if port.service != backend.service {
         return Err(DropReason::NotPublished);
     }
-    arrive(ctx, work, backend, port)
+    arrive(ctx, work, backend, port).inspect_err(|reason| mesh::refused(work, *reason))
 }
 
 /// What an endpoint sends to its gateway: if it answers a client outside, it goes there, as if from where the client
