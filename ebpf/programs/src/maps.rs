@@ -14,8 +14,8 @@ use overlay_abi::services::{
     Backend, Counter, Flow, FlowKey, PLACES, Places, Port, RefusalKey, Service, Table, Vip, port_index,
 };
 use overlay_abi::{
-    Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep,
-    VtepKey,
+    Address, Destination, DropReason, FdbKey, Idle, Mac, Neighbour, NeighbourKey, Network, Node, Source,
+    Vtep, VtepKey,
 };
 
 use crate::work::Work;
@@ -83,6 +83,23 @@ macro_rules! lookup {
 #[inline(always)]
 pub fn node() -> Option<&'static Node> {
     NODE.get(0).filter(|node| node.underlay_ifindex != 0)
+}
+
+/// How long this node keeps flows, if it is configured.
+#[inline(always)]
+pub fn idle() -> Option<Idle> {
+    let Idle { syn, established, fin, rst, single, stream } = &node()?.idle;
+    // SAFETY: a reference is valid to read. Volatile, since the compiler else computes which one is wanted and reads that one
+    // alone, at a place that the verifier can't bound.
+    let read = |field: &u32| unsafe { core::ptr::from_ref(field).read_volatile() };
+    Some(Idle {
+        syn: read(syn),
+        established: read(established),
+        fin: read(fin),
+        rst: read(rst),
+        single: read(single),
+        stream: read(stream),
+    })
 }
 
 #[inline(always)]
