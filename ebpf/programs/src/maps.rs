@@ -2,7 +2,7 @@
 //! WORK. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap};
 use overlay_abi::map::{
@@ -187,6 +187,12 @@ pub fn flow(key: &FlowKey) -> Option<*mut Flow> {
 #[inline(always)]
 pub fn keep_flow(key: &FlowKey, flow: &Flow) {
     let _ = FLOWS.insert(key, flow, 0);
+}
+
+/// Keeps a flow unless the key has one. False if it has, or where the map has no room even so.
+#[inline(always)]
+pub fn claim_flow(key: &FlowKey, flow: &Flow) -> bool {
+    FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
 }
 
 /// Drops a flow, if it is there.
