@@ -179,6 +179,8 @@ pub struct Newcomers {
 pub struct Attempt {
     /// When it began, since the first one did.
     pub at: Duration,
+    /// When it ended.
+    pub until: Duration,
     /// Where it went.
     pub target: SocketAddr,
     /// Over what.
@@ -228,7 +230,7 @@ fn come(targets: &[(Protocol, SocketAddr)], first: usize, began: Instant, done: 
         let answer = Conversation::open(protocol, target, NEWCOMER)
             .and_then(|mut conversation| conversation.ask(&question(number, MOST_UDP)))
             .map_err(|error| format!("{error:#}"));
-        attempts.push(Attempt { at, target, protocol, answer });
+        attempts.push(Attempt { at, until: began.elapsed(), target, protocol, answer });
         std::thread::sleep(NEWCOMER_PAUSE);
     }
     attempts
