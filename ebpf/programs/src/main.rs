@@ -12,6 +12,7 @@ mod maps;
 mod mesh;
 mod neighbour;
 mod receive;
+mod reply;
 mod rewrite;
 mod serve;
 mod tc_endpoint;
