@@ -1,5 +1,5 @@
-//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory, HOPS and
-//! WORK. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory, HOPS,
+//! WORK and REPLY. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
@@ -18,6 +18,7 @@ use overlay_abi::{
     Vtep, VtepKey,
 };
 
+use crate::reply::Scratch;
 use crate::work::Work;
 
 #[map]
@@ -52,6 +53,8 @@ static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(FLOWS_SIZE, 0);
 static HOPS: Array<Hop> = Array::with_max_entries(HOPS_SIZE, 0);
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static REPLY: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
 #[map]
@@ -215,6 +218,13 @@ pub fn hop(vtep: &Address) -> Option<&'static mut Hop> {
 pub fn work() -> Option<&'static mut Work> {
     // SAFETY: no other program runs on this CPU until this one ends, and each looks it up once.
     WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+}
+
+/// This CPU's scratch memory for replies.
+#[inline(always)]
+pub fn reply() -> Option<&'static mut Scratch> {
+    // SAFETY: as for `work`: no other program runs here until this one ends, and each replies once.
+    REPLY.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Counts a drop on this CPU.
