@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod bench;
+mod counting;
 mod forgery;
 mod frames;
 mod golden_endpoint;

@@ -145,7 +145,7 @@ fn id(service: u8) -> ServiceId {
     ServiceId::from_bytes([service; 16])
 }
 
-fn slot(service: u8) -> ServiceSlot {
+pub(crate) fn slot(service: u8) -> ServiceSlot {
     ServiceSlot::new(service.into()).unwrap()
 }
 

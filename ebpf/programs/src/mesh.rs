@@ -22,7 +22,7 @@ pub fn ingress(ctx: &TcContext) -> Outcome {
     if !is_for_service(ctx, work) {
         return Ok(Verdict::Pass);
     }
-    forward(ctx, work)?;
+    forward(ctx, work).inspect_err(|reason| refused(work, *reason))?;
     Ok(Verdict::Redirect)
 }
 
@@ -38,6 +38,7 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let slot = pick(work);
     let backend = maps::backend(slot).filter(|backend| backend.generation != 0);
     let backend = backend.ok_or(DropReason::NoBackend)?;
+    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
     let hidden = port.flags & port_flag::SNAT != 0;
     work.header.source = gateway_mac(backend.vni);
@@ -62,6 +63,14 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     serve::arrive(ctx, work, backend, port, &Address::NONE)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
+}
+
+/// Counts a drop for the service that publishes the packet's port.
+#[inline(always)]
+pub fn refused(work: &Work, reason: DropReason) {
+    if let Some(port) = published(&work.transport) {
+        maps::count_refusal(port.service, reason);
+    }
 }
 
 #[inline(always)]
@@ -113,6 +122,7 @@ pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
     if key.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
         let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
         maps::keep_flow(key, &flow);
+        maps::count_flow(slot);
     }
     slot
 }

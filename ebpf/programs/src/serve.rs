@@ -70,7 +70,7 @@ pub fn land(ctx: &TcContext, ifindex: u32, peer: &Address) -> Result<(), DropRea
         return Err(DropReason::NotPublished);
     }
     let via = if snat::is_hidden(work) { peer } else { &Address::NONE };
-    arrive(ctx, work, backend, port, via)
+    arrive(ctx, work, backend, port, via).inspect_err(|reason| mesh::refused(work, *reason))
 }
 
 /// What an endpoint sends to its gateway: if it answers a client outside, it goes there, as if from where the client

@@ -26,11 +26,23 @@ fn are_there() -> bool {
 #[inline(always)]
 pub fn ask(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
     let Some(vip) = asked_for(source.vni, packet) else { return Ok(Verdict::Pass) };
+    forward(ctx, source, header, packet, vip).inspect_err(|reason| maps::count_refusal(vip.service, *reason))
+}
+
+#[inline(always)]
+fn forward(
+    ctx: &TcContext,
+    source: &Source,
+    header: &ethernet::Header,
+    packet: &ip::Header,
+    vip: &Vip,
+) -> Outcome {
     let work = maps::work().ok_or(DropReason::NoBackend)?;
     if !work::read(ctx, work) {
         return gateway::answer_echo(ctx, header, packet, DropReason::NotServed);
     }
     let backend = backend(work, source.vni, vip).ok_or(DropReason::NoBackend)?;
+    maps::count_sent(work.flow.backend, frame::packets(ctx), frame::bytes(ctx));
     if backend.ifindex == frame::skb(ctx).ifindex {
         expect_own(work, source.vni);
         gateway::swap_addresses(ctx, header, packet.is_v4())?;
@@ -61,6 +73,7 @@ fn backend(work: &mut Work, vni: u32, vip: &Vip) -> Option<&'static Backend> {
     let backend = of_service(slot, vip)?;
     work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
     maps::keep_flow(&work.key, &work.flow);
+    maps::count_flow(slot);
     Some(backend)
 }
 
