@@ -13,27 +13,27 @@ use crate::golden_endpoint::encapsulated;
 use crate::lab::{DATA_PORT, address, ip};
 use crate::serving::Serving;
 
-const VNI: u32 = 100;
-const US: Mac = [2, 0xaa, 0, 0, 0, 1];
-const ROUTER: Mac = [2, 0xaa, 0, 0, 0, 2];
+pub(crate) const VNI: u32 = 100;
+pub(crate) const US: Mac = [2, 0xaa, 0, 0, 0, 1];
+pub(crate) const ROUTER: Mac = [2, 0xaa, 0, 0, 0, 2];
 /// What backends serve on.
-const TARGET: u16 = 80;
+pub(crate) const TARGET: u16 = 80;
 /// A port's service has the endpoint as its only backend that is added to this; 8004's has none.
-const PORTS: u16 = 8000;
-const NOBODY: u16 = 8004;
-const UNPUBLISHED: u16 = 8009;
+pub(crate) const PORTS: u16 = 8000;
+pub(crate) const NOBODY: u16 = 8004;
+pub(crate) const UNPUBLISHED: u16 = 8009;
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Tcp,
     Udp,
 }
 
-const KINDS: [(Kind, bool); 4] =
+pub(crate) const KINDS: [(Kind, bool); 4] =
     [(Kind::Tcp, false), (Kind::Tcp, true), (Kind::Udp, false), (Kind::Udp, true)];
 
 impl Kind {
-    fn packet(self, from: (IpAddr, u16), to: (IpAddr, u16)) -> Ip {
+    pub(crate) fn packet(self, from: (IpAddr, u16), to: (IpAddr, u16)) -> Ip {
         match self {
             Self::Tcp => Ip::segment(from, to, b"a question", |header| header.ack = true),
             Self::Udp => Ip::datagram(from, to, b"odd"),
@@ -42,16 +42,16 @@ impl Kind {
 }
 
 /// A client outside, and an address of node `number`; this one is 1.
-fn client(v6: bool) -> (IpAddr, u16) {
+pub(crate) fn client(v6: bool) -> (IpAddr, u16) {
     (ip(if v6 { "2001:db8:f::9" } else { "203.0.113.9" }), 40_000)
 }
 
-fn node(number: u8, v6: bool) -> IpAddr {
+pub(crate) fn node(number: u8, v6: bool) -> IpAddr {
     ip(&if v6 { format!("2001:db8:1::{number}") } else { format!("198.51.100.{number}") })
 }
 
 /// Node 1, with the services of all ports.
-fn serving(underlay6: bool) -> Serving {
+pub(crate) fn serving(underlay6: bool) -> Serving {
     let mut serving = Serving::new(underlay6);
     for (service, endpoints) in [(1, &[0][..]), (2, &[1]), (3, &[2]), (4, &[3]), (5, &[])] {
         serving.serve(service, endpoints, Affinity::None);
@@ -64,11 +64,11 @@ fn serving(underlay6: bool) -> Serving {
     serving
 }
 
-fn arrives(packet: &Ip) -> Vec<u8> {
+pub(crate) fn arrives(packet: &Ip) -> Vec<u8> {
     frame(ROUTER, US, packet)
 }
 
-fn case(what: &'static str, packet: Vec<u8>, expect: Expect) -> Case {
+pub(crate) fn case(what: &'static str, packet: Vec<u8>, expect: Expect) -> Case {
     Case::new(what, "under0", packet, expect)
 }
 

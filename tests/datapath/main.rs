@@ -11,6 +11,7 @@ mod golden_endpoint;
 mod golden_mesh;
 mod golden_underlay;
 mod golden_vip;
+mod golden_xdp;
 mod lab;
 mod lifecycle;
 mod netns;
