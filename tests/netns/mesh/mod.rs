@@ -1,8 +1,10 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address, or that of the node where they were asked for it.
 
+mod arrivals;
 mod made_anew;
 mod moves;
+mod ranges;
 mod refusals;
 mod snat;
 mod spread;
