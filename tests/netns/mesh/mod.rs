@@ -1,7 +1,9 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address, or that of the node where they were asked for it.
 
+mod made_anew;
 mod moves;
+mod refusals;
 mod snat;
 mod spread;
 mod transfers;
@@ -63,10 +65,6 @@ impl Hook {
 /// A client, and a cluster with a network of both families.
 pub(crate) fn cluster(lab: &Lab) -> Result<Outside> {
     let outside = Outside::of(lab)?;
-    for node in lab.all_nodes() {
-        // XDP asks the kernel for next hops, which it tells only hosts that forward.
-        node.netns().sysctl("net.ipv4.ip_forward", "1")?;
-    }
     lab.form_cluster()?;
     let nodes: Vec<_> = lab.all_nodes().iter().collect();
     create_network(nodes[0], "blue", &[], &nodes)?;
