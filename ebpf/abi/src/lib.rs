@@ -136,7 +136,7 @@ shared! {
         idle: Idle = 64,
         /// The first port that an endpoint seems to come from outside.
         first_port: u16 = 88,
-        /// The last one.
+        /// The last one; 0 while no endpoint may leave its network.
         last_port: u16 = 90,
     }
 
@@ -148,8 +148,10 @@ shared! {
         gateway6: Address = 16,
         /// The endpoints' MTU in bytes.
         mtu: u16 = 32,
+        /// Not 0 when nothing leads out of it.
+        internal: u8 = 34,
         /// Zero.
-        padding: [u8; 2] = 34,
+        padding: [u8; 1] = 35,
     }
 
     /// An endpoint's place in a network.

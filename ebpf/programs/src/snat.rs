@@ -4,10 +4,10 @@
 //! the client. A client that is a process of the node itself can be answered in no other way.
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{Backend, Flow, FlowKey, scope};
+use overlay_abi::services::{Backend, FlowKey, scope};
 use overlay_abi::{Address, DropReason};
 
-use crate::nat::{self, Ports};
+use crate::nat::{self, Ports, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
 use crate::{flow, frame, maps, serve};
@@ -15,41 +15,21 @@ use crate::{flow, frame, maps, serve};
 /// Nothing on this host can clash with these: between a node's own address and itself, packets leave no overlay.
 const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
 
-/// At the node that the client came to: has the packet come from here. `work.key` is its flow's.
+/// At the node that the client came to: has the packet come from here.
 #[inline(never)]
 pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> Result<(), DropReason> {
-    let port = port(work, slot, backend.generation);
-    if port == 0 {
+    let translation = Translation {
+        there: scope::MESH,
+        back: scope::SNAT_RETURN,
+        vni: 0,
+        backend: (slot, backend.generation),
+        address: work.packet().destination(),
+        ports: PORTS,
+    };
+    if !nat::translate(work, &translation) {
         return Err(DropReason::NoPort);
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
-}
-
-/// The port that stands for the client, with the change for it filled in; 0 where all are taken.
-#[inline(never)]
-fn port(work: &mut Work, slot: u32, generation: u32) -> u16 {
-    let known = match flow::find(&work.key) {
-        Some(flow) if is_going_on(flow, work, slot, generation) => flow.port,
-        _ => 0,
-    };
-    let (client, asked) = (work.source(), work.destination());
-    work.key = FlowKey::new(scope::SNAT_RETURN, 0, work.transport.protocol, asked, (asked.0, 0));
-    work.flow = flow::begun(&work.transport, (slot, generation), client);
-    let port = nat::take_port(work, known, PORTS);
-    // Kept from the first packet on, unlike a flow whose client stays as it is: the port must stay the same.
-    if port != 0 && port != known {
-        work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, client, asked);
-        work.flow = flow::begun(&work.transport, (slot, generation), (Address::NONE, port));
-        maps::keep_flow(&work.key, &work.flow);
-    }
-    work.change = Change { end: End::Source, address: asked.0, port };
-    port
-}
-
-/// Whether a flow that was found is the packet's, and not one that has ended or had another backend.
-#[inline(always)]
-fn is_going_on(flow: &Flow, work: &Work, slot: u32, generation: u32) -> bool {
-    flow.backend == slot && flow.generation == generation && !flow::is_over(flow, &work.transport)
 }
 
 /// Whether the packet comes from the node that its client came to, in the client's place.
