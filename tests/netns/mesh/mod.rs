@@ -2,6 +2,7 @@
 //! own address, or that of the node where they were asked for it.
 
 mod arrivals;
+mod local;
 mod made_anew;
 mod moves;
 mod ranges;
@@ -83,7 +84,7 @@ fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<(
     let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
     let source_ip = match sees {
         Sees::Client => "preserve",
-        Sees::Asked => "snat",
+        Sees::Asked | Sees::Address(_) => "snat",
     };
     let publish = ["--publish", &tcp, "--publish", &udp, "--source-ip", source_ip];
     at.ctl(&[&["service", "create", name, "--network", "blue"], &publish[..]].concat()).map(drop)
