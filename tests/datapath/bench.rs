@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 
 use aya::TestRun as _;
 use aya::programs::TestRunOptions;
+use overlay::config::Idle;
 use overlay::model::{MacAddr, Vni};
 use overlay::reconcile::tables::{
     Destination, NetworkEntry, NodeEntry, Program, Source, TableAction, VtepEntry,
@@ -33,6 +34,7 @@ pub(crate) struct Case {
     pub(crate) device: &'static str,
     pub(crate) mark: u32,
     pub(crate) gso_size: u32,
+    pub(crate) gso_segs: u32,
     pub(crate) expect: Expect,
 }
 
@@ -51,7 +53,7 @@ pub(crate) enum Expect {
 
 impl Case {
     pub(crate) fn new(what: &'static str, device: &'static str, packet: Vec<u8>, expect: Expect) -> Self {
-        Self { what, packet, device, mark: 0, gso_size: 0, expect }
+        Self { what, packet, device, mark: 0, gso_size: 0, gso_segs: 0, expect }
     }
 
     pub(crate) fn mark(mut self, mark: u32) -> Self {
@@ -61,6 +63,11 @@ impl Case {
 
     pub(crate) fn gso_size(mut self, size: u32) -> Self {
         self.gso_size = size;
+        self
+    }
+
+    pub(crate) fn gso_segs(mut self, segments: u32) -> Self {
+        self.gso_segs = segments;
         self
     }
 }
@@ -76,7 +83,7 @@ pub(crate) struct Ran {
 pub(crate) struct Bench {
     pub(crate) netns: Netns,
     pub(crate) data_path: DataPath,
-    _bpffs: Bpffs,
+    pub(crate) bpffs: Bpffs,
 }
 
 pub(crate) fn mac(index: usize) -> Mac {
@@ -96,7 +103,7 @@ impl Bench {
         }
         let bpffs = Bpffs::new();
         let data_path = netns.enter(|| DataPath::open(&bpffs.dir()).unwrap());
-        Self { netns, data_path, _bpffs: bpffs }
+        Self { netns, data_path, bpffs }
     }
 
     /// A node with VTEP 1 and these endpoints of network 100, by number: 0 (ep0) and 1 (ep1, IPv4 alone) here,
@@ -114,6 +121,7 @@ impl Bench {
                 vtep: vtep(1, v6),
                 data_port: DATA_PORT,
                 mark: MARK,
+                idle: Idle::default(),
             }),
             TableAction::PutNetwork(
                 vni,
@@ -216,6 +224,7 @@ impl Bench {
         context.set(Context::IFINDEX, self.netns.ifindex(case.device));
         context.set(Context::MARK, case.mark);
         context.set(Context::GSO_SIZE, case.gso_size);
+        context.set(Context::GSO_SEGS, case.gso_segs);
         let (mut out, mut context_out) = (vec![0; 4096], Context::new());
         let result = self
             .netns
@@ -296,6 +305,7 @@ struct Context([u8; 192]);
 impl Context {
     const MARK: usize = 8;
     const IFINDEX: usize = 40;
+    const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
 
     const fn new() -> Self {

@@ -16,8 +16,8 @@ use crate::lab::{DATA_PORT, address, ip};
 use crate::serving::{Serving, backend};
 
 const VNI: u32 = 100;
-const US: Mac = [2, 0xaa, 0, 0, 0, 1];
-const ROUTER: Mac = [2, 0xaa, 0, 0, 0, 2];
+pub(crate) const US: Mac = [2, 0xaa, 0, 0, 0, 1];
+pub(crate) const ROUTER: Mac = [2, 0xaa, 0, 0, 0, 2];
 /// What backends serve on.
 const TARGET: u16 = 80;
 /// A port's service has the endpoint as its only backend that is added to this; 8004's has none.
@@ -26,16 +26,16 @@ const NOBODY: u16 = 8004;
 const UNPUBLISHED: u16 = 8009;
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Tcp,
     Udp,
 }
 
-const KINDS: [(Kind, bool); 4] =
+pub(crate) const KINDS: [(Kind, bool); 4] =
     [(Kind::Tcp, false), (Kind::Tcp, true), (Kind::Udp, false), (Kind::Udp, true)];
 
 impl Kind {
-    fn packet(self, from: (IpAddr, u16), to: (IpAddr, u16)) -> Ip {
+    pub(crate) fn packet(self, from: (IpAddr, u16), to: (IpAddr, u16)) -> Ip {
         match self {
             Self::Tcp => Ip::segment(from, to, b"a question", |header| header.ack = true),
             Self::Udp => Ip::datagram(from, to, b"odd"),
@@ -51,11 +51,11 @@ impl Kind {
 }
 
 /// A client outside, and an address of node `number`; this one is 1.
-fn client(v6: bool) -> (IpAddr, u16) {
+pub(crate) fn client(v6: bool) -> (IpAddr, u16) {
     (ip(if v6 { "2001:db8:f::9" } else { "203.0.113.9" }), 40_000)
 }
 
-fn node(number: u8, v6: bool) -> IpAddr {
+pub(crate) fn node(number: u8, v6: bool) -> IpAddr {
     ip(&if v6 { format!("2001:db8:1::{number}") } else { format!("198.51.100.{number}") })
 }
 
@@ -73,11 +73,11 @@ fn serving(underlay6: bool) -> Serving {
     serving
 }
 
-fn arrives(packet: &Ip) -> Vec<u8> {
+pub(crate) fn arrives(packet: &Ip) -> Vec<u8> {
     frame(ROUTER, US, packet)
 }
 
-fn case(what: &'static str, packet: Vec<u8>, expect: Expect) -> Case {
+pub(crate) fn case(what: &'static str, packet: Vec<u8>, expect: Expect) -> Case {
     Case::new(what, "under0", packet, expect)
 }
 

@@ -32,9 +32,9 @@ pub mod map {
     /// Both protocols' ports.
     pub const PORTS_SIZE: u32 = 2 * 65536;
     /// The most virtual addresses in the networks that have an endpoint here.
-    pub const VIPS_SIZE: u32 = 16_384;
+    pub const VIPS_SIZE: u32 = 65_536;
     /// One more than the most services; slot 0 is nobody's.
-    pub const SERVICES_SIZE: u32 = 4096;
+    pub const SERVICES_SIZE: u32 = 16_384;
     /// One more than the most backends; slot 0 is nobody's.
     pub const BACKENDS_SIZE: u32 = 65_536;
     /// Room for 2^22 places.
@@ -46,7 +46,7 @@ pub mod map {
     /// The most flows.
     pub const FLOWS_SIZE: u32 = 262_144;
     /// The most pairs of a service and a reason.
-    pub const REFUSALS_SIZE: u32 = 16_384;
+    pub const REFUSALS_SIZE: u32 = 65_536;
 }
 
 /// How many places of Maglev tables an element of the array has.
@@ -236,11 +236,11 @@ shared! {
         padding: u8 = 55,
     }
 
-    /// What a backend was sent from here.
+    /// What clients sent to a backend by this node since the backend got its slot. What came of it is not looked at.
     Counter: 24 {
-        /// How many flows began.
+        /// How many flows began, or were first seen here.
         flows: u64 = 0,
-        /// How many packets.
+        /// How many packets, before the kernel merged them.
         packets: u64 = 8,
         /// How many bytes, from the IP header on.
         bytes: u64 = 16,

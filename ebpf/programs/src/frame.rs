@@ -32,6 +32,18 @@ pub fn is_merged(ctx: &TcContext) -> bool {
     skb(ctx).gso_size != 0
 }
 
+/// How many packets the kernel merged into this one, or will cut it into.
+#[inline(always)]
+pub fn packets(ctx: &TcContext) -> u64 {
+    u64::from(skb(ctx).gso_segs.max(1))
+}
+
+/// The frame's length without its Ethernet header.
+#[inline(always)]
+pub fn bytes(ctx: &TcContext) -> u64 {
+    u64::from(ctx.len().saturating_sub(ethernet::LEN as u32))
+}
+
 /// What [`mark_seen`] writes; any number but the kernel's 0 would do.
 const SEEN: u32 = 0x6f76;
 
@@ -53,6 +65,16 @@ pub fn is_seen(ctx: &TcContext) -> bool {
 #[inline(always)]
 pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], DropReason> {
     ctx.load::<[u8; N]>(offset).map_err(|_| DropReason::Truncated)
+}
+
+/// Reads at a byte offset from the start of the frame, into memory off the stack.
+#[inline(always)]
+pub fn read(ctx: &TcContext, offset: usize, space: &mut [u8]) -> Result<(), DropReason> {
+    // SAFETY: the context is valid, and the slice has room for its length.
+    let result = unsafe {
+        bpf_skb_load_bytes(ctx.skb.skb.cast(), offset as u32, space.as_mut_ptr().cast(), space.len() as u32)
+    };
+    if result == 0 { Ok(()) } else { Err(DropReason::Truncated) }
 }
 
 /// Overwrites at a byte offset from the start of the frame.

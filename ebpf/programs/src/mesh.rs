@@ -13,7 +13,7 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, reply, serve};
+use crate::{encap, flow, maps, reply, serve, snat};
 
 /// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
 /// the packet on to tc, which tells the client.
@@ -26,7 +26,7 @@ pub fn ingress(ctx: &TcContext) -> Outcome {
     if !is_for_service(ctx, work) {
         return Ok(Verdict::Pass);
     }
-    forward(ctx, work)?;
+    forward(ctx, work).inspect_err(|reason| refused(work, *reason))?;
     Ok(Verdict::Redirect)
 }
 
@@ -44,16 +44,28 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);
     };
+    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
+    let hidden = port.flags & port_flag::SNAT != 0;
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
         if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
             return Err(DropReason::TooBig);
         }
+        if hidden {
+            snat::hide(ctx, work, slot, backend)?;
+        }
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &work.header.words())?;
-    serve::arrive(ctx, work, backend, port)?;
+    if hidden {
+        snat::hide(ctx, work, slot, backend)?;
+        // What was read of the packet is no longer so.
+        if !work::read(ctx, work) {
+            return Err(DropReason::RewriteFailed);
+        }
+    }
+    serve::arrive(ctx, work, backend, port, &Address::NONE)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
 }
@@ -66,6 +78,14 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(
     }
     maps::forget_flow(&work.key);
     reply::refuse(ctx, work, service, DropReason::BackendGone)
+}
+
+/// Counts a drop for the service that publishes the packet's port.
+#[inline(always)]
+pub fn refused(work: &Work, reason: DropReason) {
+    if let Some(port) = published(&work.transport) {
+        maps::count_refusal(port.service, reason);
+    }
 }
 
 #[inline(always)]
@@ -124,6 +144,7 @@ pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
     if key.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
         let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
         maps::keep_flow(key, &flow);
+        maps::count_flow(slot);
     }
     slot
 }

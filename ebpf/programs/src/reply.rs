@@ -3,7 +3,7 @@
 //!
 //! Nothing answers a reset, a group, or a fragment but the first, and ICMP errors are few (RFC 4443, section 2.4).
 
-use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_load_bytes};
+use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::DropReason;
 use overlay_abi::services::service_flag;
@@ -40,8 +40,8 @@ pub struct Scratch {
 /// silent. The frame starts with its Ethernet header, and is as it came.
 #[inline(never)]
 pub fn refuse(ctx: &TcContext, work: &Work, service: u32, reason: DropReason) -> Result<(), DropReason> {
-    let service = maps::service(service).ok_or(reason)?;
-    if service.flags & service_flag::DROP != 0 {
+    let options = maps::service(service).ok_or(reason)?;
+    if options.flags & service_flag::DROP != 0 {
         return Err(reason);
     }
     let scratch = maps::reply().ok_or(reason)?;
@@ -58,6 +58,7 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, reason: DropReason) ->
         error(ctx, scratch, packet, Error::PortUnreachable).map_err(|_| reason)?;
     }
     maps::count(reason);
+    maps::count_refusal(service, reason);
     Ok(())
 }
 
@@ -101,7 +102,7 @@ fn reset(
     if packet.is_v4() && packet.length() != ip::V4_LEN {
         return Err(Untold);
     }
-    scratch.header = frame::load(ctx, transport.at)?;
+    frame::read(ctx, transport.at, &mut scratch.header)?;
     let present = (ctx.len() as usize).saturating_sub(ethernet::LEN);
     let total = if packet.total() == 0 { present } else { packet.total() };
     let headers = packet.length() + usize::from(scratch.header[12] >> 4) * 4;
@@ -197,14 +198,9 @@ fn sum(ctx: &TcContext, scratch: &mut Scratch, length: usize) -> Result<u32, Unt
     if length == 0 || length > MOST_QUOTED {
         return Err(Untold);
     }
+    frame::read(ctx, ethernet::LEN, &mut scratch.quoted[..length])?;
     let quoted = scratch.quoted.as_mut_ptr();
-    // SAFETY: the context is valid, and the length within the memory's.
-    let result =
-        unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), ethernet::LEN as u32, quoted.cast(), length as u32) };
-    if result != 0 {
-        return Err(Untold);
-    }
-    // SAFETY: the same.
+    // SAFETY: the memory is at least that long.
     let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, quoted.cast(), length as u32, 0) };
     // The helper sums words as the CPU reads them; a sum's bytes can be swapped afterwards (RFC 1071, section 2).
     Ok(u32::from(u16::from_be(checksum::fold(sum as u32))))

@@ -7,7 +7,7 @@
 
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Vip, node_flag, scope};
-use overlay_abi::{DropReason, Source};
+use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -26,6 +26,17 @@ fn are_there() -> bool {
 #[inline(always)]
 pub fn ask(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
     let Some(vip) = asked_for(source.vni, packet) else { return Ok(Verdict::Pass) };
+    forward(ctx, source, header, packet, vip).inspect_err(|reason| maps::count_refusal(vip.service, *reason))
+}
+
+#[inline(always)]
+fn forward(
+    ctx: &TcContext,
+    source: &Source,
+    header: &ethernet::Header,
+    packet: &ip::Header,
+    vip: &Vip,
+) -> Outcome {
     let work = maps::work().ok_or(DropReason::NoBackend)?;
     if !work::read(ctx, work) {
         return gateway::answer_echo(ctx, header, packet, DropReason::NotServed);
@@ -35,6 +46,7 @@ pub fn ask(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: 
         mesh::refuse(ctx, work, vip.service, slot)?;
         return Ok(Verdict::Redirect);
     };
+    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     if backend.ifindex == frame::skb(ctx).ifindex {
         expect_own(work, source.vni);
         gateway::swap_addresses(ctx, header, packet.is_v4())?;
@@ -67,6 +79,7 @@ fn pick(work: &mut Work, vni: u32, vip: &Vip) -> u32 {
     let Some(backend) = of_service(slot, vip) else { return 0 };
     work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
     maps::keep_flow(&work.key, &work.flow);
+    maps::count_flow(slot);
     slot
 }
 
@@ -97,7 +110,7 @@ fn of_service(slot: u32, vip: &Vip) -> Option<&'static Backend> {
 #[inline(never)]
 fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), DropReason> {
     let port = work.transport.destination_port;
-    serve::remember(work, backend, scope::VIP_RETURN, port)?;
+    serve::remember(work, backend, scope::VIP_RETURN, port, &Address::NONE)?;
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
