@@ -198,6 +198,13 @@ pub(crate) fn port_unreachable(packet: &Ip) -> Ip {
     icmp(packet.destination, packet.source, &message)
 }
 
+/// What tells a packet's sender, from that address, which size fits.
+pub(crate) fn too_big(packet: &Ip, from: IpAddr, mtu: u16) -> Ip {
+    let head = if packet.source.is_ipv4() { [3, 4, 0, 0, 0, 0] } else { [2, 0, 0, 0, 0, 0] };
+    let message = [&head[..], &mtu.to_be_bytes(), &packet.bytes()[..512]].concat();
+    icmp(from, packet.source, &message)
+}
+
 /// What breaks a connection off, from its other end (RFC 9293, section 3.10.7.1).
 pub(crate) fn reset(packet: &Ip) -> Ip {
     let (asked, payload) = TcpHeader::from_slice(&packet.payload).unwrap();

@@ -10,6 +10,7 @@ mod frame;
 mod gateway;
 mod maps;
 mod mesh;
+mod mss;
 mod nat;
 mod neighbour;
 mod receive;

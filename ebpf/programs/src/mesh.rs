@@ -44,16 +44,21 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);
     };
+    let fits = backend.ifindex != 0 || encap::fits(ctx, work.packet(), u32::from(backend.mtu));
+    if !fits && !encap::may_cut(work.packet()) {
+        return reply::too_big_for_service(ctx, work, backend.mtu);
+    }
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     let hidden = port.flags & port_flag::SNAT != 0;
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
-        if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
-            return Err(DropReason::TooBig);
-        }
         if hidden {
             snat::hide(ctx, work, slot, backend)?;
+        }
+        if !fits {
+            frame::store(ctx, 0, &work.header.words())?;
+            return encap::send_cut(ctx, backend.vni, &backend.vtep);
         }
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }

@@ -46,12 +46,7 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, reason: DropReason) ->
     }
     let scratch = maps::reply().ok_or(reason)?;
     let packet = work.packet();
-    scratch.answer = Answer {
-        from_mac: work.header.destination,
-        from: packet.destination(),
-        to_mac: work.header.source,
-        to: packet.source(),
-    };
+    scratch.answer = back(work);
     if work.transport.protocol == ip::protocol::TCP {
         reset(ctx, scratch, packet, &work.transport).map_err(|_| reason)?;
     } else {
@@ -60,6 +55,25 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, reason: DropReason) ->
     maps::count(reason);
     maps::count_refusal(service, reason);
     Ok(())
+}
+
+/// From where the packet was for, to where it came from.
+#[inline(always)]
+fn back(work: &Work) -> Answer {
+    Answer {
+        from_mac: work.header.destination,
+        from: work.packet().destination(),
+        to_mac: work.header.source,
+        to: work.packet().source(),
+    }
+}
+
+/// Tells the sender of a service's packet that does not fit which size does, in bytes; as [`refuse`] does.
+#[inline(never)]
+pub fn too_big_for_service(ctx: &TcContext, work: &Work, mtu: u16) -> Result<(), DropReason> {
+    let scratch = maps::reply().ok_or(DropReason::TooBig)?;
+    scratch.answer = back(work);
+    error(ctx, scratch, work.packet(), Error::TooBig(mtu)).map_err(|_| DropReason::TooBig)
 }
 
 /// Tells the sender of a packet that does not fit which size does, in bytes. One that may be cut is dropped.

@@ -129,6 +129,13 @@ pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
     Ok(left)
 }
 
+/// Has the kernel change the checksum of the TCP header at `at` for a word that it covers, as the CPU reads it.
+#[inline(always)]
+pub fn replace_tcp(ctx: &TcContext, at: usize, old: u16, new: u16) -> Result<(), DropReason> {
+    let checksum = Checksum { at: at + transport::tcp::CHECKSUM_AT, flags: 0 };
+    replace_l4(ctx, &checksum, u64::from(old), u64::from(new), 2)
+}
+
 /// Has the kernel change the IPv4 header's checksum for a number of `size` bytes.
 #[inline(always)]
 fn replace_l3(ctx: &TcContext, old: u64, new: u64, size: u64) -> Result<(), DropReason> {

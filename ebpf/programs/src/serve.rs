@@ -6,11 +6,12 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Port, scope};
 use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::ip;
+use overlay_packet::transport::tcp;
 
 use crate::frame::{Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, mesh, snat};
+use crate::{encap, flow, maps, mesh, mss, snat};
 
 /// Gives a client's packet to a backend here: the backend's address and port take the place of those that the client
 /// asked for, which are kept for the answer, with the VTEP that the answer goes back through, if any. The frame starts
@@ -102,6 +103,11 @@ fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
 
 #[inline(never)]
 fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
+    if work.transport.flags & tcp::SYN != 0 {
+        // What the client sends then is wrapped, at whichever node it comes to.
+        let network = maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
+        mss::clamp(ctx, work.packet(), network.mtu)?;
+    }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     if !work.flow.via.is_none() {
         let peer = maps::vtep(work.flow.via).ok_or(DropReason::UnknownVtep)?;

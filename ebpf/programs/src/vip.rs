@@ -13,7 +13,7 @@ use overlay_packet::{ethernet, ip};
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, gateway, maps, mesh, serve};
+use crate::{encap, flow, gateway, maps, mesh, mss, serve};
 
 /// Whether a network here has a virtual address at all.
 #[inline(always)]
@@ -114,6 +114,7 @@ fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), D
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
+        mss::clamp(ctx, work.packet(), backend.mtu)?;
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &backend.mac)?;
