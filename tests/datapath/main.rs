@@ -13,6 +13,7 @@ mod golden_mss;
 mod golden_snat;
 mod golden_underlay;
 mod golden_vip;
+mod golden_xdp;
 mod lab;
 mod lifecycle;
 mod netns;

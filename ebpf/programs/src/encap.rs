@@ -61,7 +61,7 @@ pub fn send(
     Ok(())
 }
 
-/// Functions of their own, so that the stack has room for one family's headers at a time.
+/// Functions of their own, so that the stack has no room for headers while something else is done.
 #[inline(never)]
 fn store4(ctx: &TcContext, outer: &vxlan::Outer, header: &ethernet::Header) -> Result<(), DropReason> {
     frame::store(ctx, 0, &outer.v4(header))

@@ -40,6 +40,7 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
+    let hidden = port.flags & port_flag::SNAT != 0;
     let slot = pick(work);
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);
@@ -49,7 +50,6 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
         return reply::too_big_for_service(ctx, work, backend.mtu);
     }
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
-    let hidden = port.flags & port_flag::SNAT != 0;
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
@@ -75,6 +75,14 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     Ok(())
 }
 
+/// Counts a drop for the service that publishes the packet's port.
+#[inline(always)]
+pub fn refused(work: &Work, reason: DropReason) {
+    if let Some(port) = published(&work.transport) {
+        maps::count_refusal(port.service, reason);
+    }
+}
+
 /// Refuses a packet of a service to which [`pick`] gave no backend; a flow whose backend is gone ends with it.
 #[inline(never)]
 pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(), DropReason> {
@@ -83,14 +91,6 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(
     }
     maps::forget_flow(&work.key);
     reply::refuse(ctx, work, service, DropReason::BackendGone)
-}
-
-/// Counts a drop for the service that publishes the packet's port.
-#[inline(always)]
-pub fn refused(work: &Work, reason: DropReason) {
-    if let Some(port) = published(&work.transport) {
-        maps::count_refusal(port.service, reason);
-    }
 }
 
 #[inline(always)]

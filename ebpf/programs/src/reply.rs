@@ -39,9 +39,9 @@ pub struct Scratch {
 /// Drops a service's packet for that reason, which is counted, and tells its sender, unless the service is to keep
 /// silent. The frame starts with its Ethernet header, and is as it came.
 #[inline(never)]
-pub fn refuse(ctx: &TcContext, work: &Work, service: u32, reason: DropReason) -> Result<(), DropReason> {
-    let options = maps::service(service).ok_or(reason)?;
-    if options.flags & service_flag::DROP != 0 {
+pub fn refuse(ctx: &TcContext, work: &Work, service_slot: u32, reason: DropReason) -> Result<(), DropReason> {
+    let service = maps::service(service_slot).ok_or(reason)?;
+    if service.flags & service_flag::DROP != 0 {
         return Err(reason);
     }
     let scratch = maps::reply().ok_or(reason)?;
@@ -53,7 +53,7 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, reason: DropReason) ->
         error(ctx, scratch, packet, Error::PortUnreachable).map_err(|_| reason)?;
     }
     maps::count(reason);
-    maps::count_refusal(service, reason);
+    maps::count_refusal(service_slot, reason);
     Ok(())
 }
 
