@@ -119,9 +119,6 @@ fn what_is_not_for_a_published_port_of_this_host_passes() {
             cases.push(case("not a service's", arrives(&packet), Expect::Pass).mark(0x77));
         }
     }
-    let fragment = Kind::Udp.packet(client(false), (node(1, false), PORTS));
-    let fragment = fragment.with(|ip| (ip.more_fragments, ip.dont_fragment) = (true, false));
-    cases.push(case("a fragment", arrives(&fragment), Expect::Pass));
     serving(false).bench.check(Program::TcUnderlay, &cases);
 }
 

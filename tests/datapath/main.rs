@@ -8,6 +8,7 @@ mod counting;
 mod forgery;
 mod frames;
 mod golden_endpoint;
+mod golden_fragments;
 mod golden_mesh;
 mod golden_mss;
 mod golden_snat;

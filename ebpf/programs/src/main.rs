@@ -6,6 +6,7 @@
 mod encap;
 mod extension;
 mod flow;
+mod fragment;
 mod frame;
 mod gateway;
 mod hop;

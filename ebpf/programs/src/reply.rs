@@ -13,7 +13,7 @@ use overlay_packet::answer::{
 use overlay_packet::transport::{tcp, udp};
 use overlay_packet::{checksum, ethernet, ip};
 
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 use crate::work::Work;
 use crate::{flow, frame, maps, rewrite};
 
@@ -41,7 +41,7 @@ pub struct Scratch {
 #[inline(never)]
 pub fn refuse(ctx: &TcContext, work: &Work, service_slot: u32, reason: DropReason) -> Result<(), DropReason> {
     let service = maps::service(service_slot).ok_or(reason)?;
-    if service.flags & service_flag::DROP != 0 {
+    if service.flags & service_flag::DROP != 0 || work.transport.part == Part::Later {
         return Err(reason);
     }
     let scratch = maps::reply().ok_or(reason)?;

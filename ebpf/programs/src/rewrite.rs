@@ -7,7 +7,7 @@ use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, ip, transport};
 
 use crate::frame;
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 
 /// Which end of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,14 @@ pub struct Change {
     pub port: u16,
 }
 
-/// Where the transport's checksum is, in bytes from the start of the frame, and the helper's flags for it.
+/// Where the transport's checksum is, in bytes from the start of the frame, and the helper's flags for it; nowhere, where
+/// `at` is 0.
 struct Checksum {
     at: usize,
     flags: u64,
 }
 
-/// Changes a packet. The frame starts with its Ethernet header.
+/// Changes a packet. The frame starts with its Ethernet header. A later fragment has an address alone to be changed.
 ///
 /// Offloaded checksums stay offloaded: the kernel's helpers know of them.
 #[inline(never)]
@@ -43,7 +44,9 @@ pub fn apply(
     transport: &Transport,
     change: &Change,
 ) -> Result<(), DropReason> {
+    let later = transport.part == Part::Later;
     let checksum = match transport.protocol {
+        _ if later => Checksum { at: 0, flags: 0 },
         ip::protocol::TCP => Checksum { at: transport.at + transport::tcp::CHECKSUM_AT, flags: 0 },
         // A datagram without a checksum stays without one.
         _ => Checksum {
@@ -55,7 +58,7 @@ pub fn apply(
         End::Source => (transport.source_port, transport.at),
         End::Destination => (transport.destination_port, transport.at + 2),
     };
-    if old != change.port {
+    if old != change.port && !later {
         let (old, new) = (u64::from(old.to_be()), u64::from(change.port.to_be()));
         replace_l4(ctx, &checksum, old, new, 2)?;
         frame::store(ctx, at, &[change.port.to_be()])?;
@@ -143,7 +146,7 @@ fn replace_l3(ctx: &TcContext, old: u64, new: u64, size: u64) -> Result<(), Drop
     checked(unsafe { bpf_l3_csum_replace(ctx.skb.skb, (ethernet::LEN + V4_CHECKSUM) as u32, old, new, size) })
 }
 
-/// The same for TCP's or UDP's checksum.
+/// The same for TCP's or UDP's checksum, where it is.
 #[inline(always)]
 fn replace_l4(
     ctx: &TcContext,
@@ -152,6 +155,9 @@ fn replace_l4(
     new: u64,
     flags: u64,
 ) -> Result<(), DropReason> {
+    if checksum.at == 0 {
+        return Ok(());
+    }
     // SAFETY: the context is valid, the rest plain numbers.
     checked(unsafe { bpf_l4_csum_replace(ctx.skb.skb, checksum.at as u32, old, new, checksum.flags | flags) })
 }
