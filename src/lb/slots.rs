@@ -50,7 +50,7 @@ macro_rules! slot {
 slot!(
     /// The place of a service.
     ServiceSlot,
-    4095
+    16_383
 );
 slot!(
     /// The place of a backend.

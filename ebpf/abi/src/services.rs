@@ -32,9 +32,9 @@ pub mod map {
     /// Both protocols' ports.
     pub const PORTS_SIZE: u32 = 2 * 65536;
     /// The most virtual addresses in the networks that have an endpoint here.
-    pub const VIPS_SIZE: u32 = 16_384;
+    pub const VIPS_SIZE: u32 = 65_536;
     /// One more than the most services; slot 0 is nobody's.
-    pub const SERVICES_SIZE: u32 = 4096;
+    pub const SERVICES_SIZE: u32 = 16_384;
     /// One more than the most backends; slot 0 is nobody's.
     pub const BACKENDS_SIZE: u32 = 65_536;
     /// Room for 2^22 places.
@@ -46,7 +46,7 @@ pub mod map {
     /// The most flows.
     pub const FLOWS_SIZE: u32 = 262_144;
     /// The most pairs of a service and a reason.
-    pub const REFUSALS_SIZE: u32 = 16_384;
+    pub const REFUSALS_SIZE: u32 = 65_536;
 }
 
 /// How many places of Maglev tables an element of the array has.

@@ -8,6 +8,7 @@
 //! | `device` | reads what the kernel says of a device |
 //! | `vxlan` | makes the VXLAN device |
 //! | `veth` | makes endpoints' veth pairs, both ends |
+//! | `ways_out` | gives endpoints their default routes |
 //! | `routes` | finds the underlay, sources and subnets |
 //! | `monitor` | tells when to look again |
 
@@ -18,6 +19,7 @@ mod routes;
 mod tests;
 mod veth;
 mod vxlan;
+mod ways_out;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

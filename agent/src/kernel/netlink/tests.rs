@@ -160,6 +160,45 @@ fn the_default_routes_are_the_first_endpoints_behind_those_that_are_there() {
 }
 
 #[test]
+fn what_an_endpoint_answers_leaves_by_its_own_network() {
+    in_own_netns(async || {
+        let (netlink, netns) = (Netlink::open().unwrap(), Netns::new());
+        let second = |netns: &Netns| VethSpec {
+            ifname: "eth2".into(),
+            addresses: ["10.2.0.2/24", "fd02::2/64"].map(|address| address.parse().unwrap()).into(),
+            gateways: ["10.2.0.254", "fd02::ffff"].map(|address| address.parse().unwrap()).into(),
+            ..spec(netns, 2)
+        };
+        // As a container runtime does.
+        netns.ip("link add docker0 type bridge").await;
+        netns.ip("address add 172.17.0.2/16 dev docker0").await;
+        netns.ip("link set docker0 up").await;
+        netns.ip("route add default via 172.17.0.1").await;
+        // The second is made twice, as after a restart in between; then the pair is made anew.
+        netlink.apply(&LinkAction::CreateVeth(spec(&netns, 1))).await.unwrap();
+        for made_anew in [false, false, true] {
+            if made_anew {
+                netlink.apply(&LinkAction::Delete(second(&netns).host_ifname)).await.unwrap();
+            }
+            netlink.apply(&LinkAction::CreateVeth(second(&netns))).await.unwrap();
+            for (get, way) in [
+                ("route get 192.0.2.1 from 10.1.0.1", "via 10.1.0.254 dev eth1"),
+                ("route get 192.0.2.1 from 10.2.0.2", "via 10.2.0.254 dev eth2"),
+                ("route get 192.0.2.1", "via 172.17.0.1 dev docker0"),
+                ("route get 10.1.0.7 from 10.2.0.2", "dev eth1"),
+                ("route get 2001:db8::1 from fd02::2", "via fd02::ffff dev eth2"),
+                ("route get 2001:db8::1 from fd00::1", "via fd00::ffff dev eth1"),
+            ] {
+                let found = netns.ip(get).await;
+                assert!(found.contains(way), "{get}: {found}");
+            }
+            let rules = netns.ip("rule show").await;
+            assert_eq!(rules.matches("from 10.2.0.2 ").count(), 2, "{rules}");
+        }
+    });
+}
+
+#[test]
 fn an_endpoint_can_use_its_addresses_at_once() {
     in_own_netns(async || {
         let (netlink, one, other) = (Netlink::open().unwrap(), Netns::new(), Netns::new());

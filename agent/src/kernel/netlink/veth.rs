@@ -2,25 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use netlink_packet_route::link::{InfoData, InfoVeth};
 use overlay::reconcile::links::VethSpec;
-use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Device, Netlink, is_errno, said};
 use crate::kernel::netns;
 
 const OPERATIONAL_TRIES: usize = 100;
 const OPERATIONAL_PAUSE: Duration = Duration::from_millis(1);
-
-/// Behind any default route that the namespace may have: the least that routes get, which is what IPv6's get by default.
-const DEFAULT_ROUTE_METRIC: u32 = 1024;
 
 impl Netlink {
     /// Makes a veth pair, configures the far end and takes both up, the near one last: a pair that is up is whole.
@@ -93,12 +89,7 @@ impl Netlink {
             .set(LinkUnspec::new_with_index(far.index).mtu(u32::from(spec.mtu)).up().build())
             .await
             .with_context(|| format!("taking {} up", spec.ifname))?;
-        for gateway in &spec.gateways {
-            inside
-                .add_default_route(far.index, *gateway)
-                .await
-                .with_context(|| format!("adding a default route by {gateway} to {}", spec.ifname))?;
-        }
+        inside.add_ways_out(spec, far.index).await?;
         self.set(LinkUnspec::new_with_index(host.index).mtu(u32::from(spec.mtu)).up().build())
             .await
             .context("taking it up")?;
@@ -137,22 +128,6 @@ impl Netlink {
             message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         request.execute().await.map_err(said)
-    }
-
-    /// Of several endpoints in one namespace, the first keeps it.
-    async fn add_default_route(&self, index: u32, gateway: IpAddr) -> Result<()> {
-        let anywhere =
-            if gateway.is_ipv4() { IpNet::from(Ipv4Net::default()) } else { Ipv6Net::default().into() };
-        let route = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(anywhere.addr(), anywhere.prefix_len())?
-            .gateway(gateway)?
-            .output_interface(index)
-            .priority(DEFAULT_ROUTE_METRIC)
-            .build();
-        match self.handle.route().add(route).execute().await.map_err(said) {
-            Err(error) if !is_errno(&error, libc::EEXIST) => Err(error.into()),
-            _ => Ok(()),
-        }
     }
 }
 
