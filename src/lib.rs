@@ -11,6 +11,7 @@
 //! | [`intent`] | what users asked for: commands, `apply()`, allocation |
 //! | [`attach`] | attaching an endpoint: every check, and the choice of what the user left out |
 //! | [`facts`] | what each node alone knows, its encoding and its merge rule |
+//! | [`flows`] | a node's flows: whose they are, and which of them are meant |
 //! | [`hex`] | hexadecimal digits |
 //! | [`lb`] | which backend takes a flow: Maglev tables, and where they and their backends are kept |
 //! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
@@ -20,6 +21,7 @@ pub mod api;
 pub mod attach;
 pub mod config;
 pub mod facts;
+pub mod flows;
 pub mod hex;
 pub mod intent;
 pub mod lb;

@@ -22,11 +22,14 @@
 //! | `DELETE /v1/services/{name or id}` | | [`Service`](crate::model::Service) |
 //! | `POST /v1/backends/{service.endpoint}` | [`BackendUpdate`] | [`Changed`] |
 //! | `POST /v1/confirm` | [`Confirm`] | [`Confirmed`] |
+//! | `POST /v1/flows` | [`FlowQuery`] | [`FlowList`] |
+//! | `POST /v1/flows/flush` | [`FlowFlush`] | [`FlowsFlushed`] |
 //!
 //! A reference in a path is percent-encoded where it must be (`/` in `network/name` as `%2F`). Every error is an
 //! [`ApiError`] with a 4xx or 5xx status. Unknown fields in a body are errors.
 
 mod error;
+mod flow;
 mod service;
 mod status;
 
@@ -38,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Availability, Endpoint, Labels, MacAddr, Name, Network, NodeId, Weight};
 
 pub use error::{ApiError, ErrorCode};
+pub use flow::{FlowFlush, FlowList, FlowQuery, FlowRow, FlowsFlushed};
 pub use service::{
     BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, NodeUpdate, ServiceChanged,
     ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,

@@ -13,6 +13,7 @@ mod golden_vip;
 mod lab;
 mod lifecycle;
 mod netns;
+mod observer;
 mod services;
 mod serving;
 mod traffic;

@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod errors;
+mod flows;
 mod forwarders;
 mod forwarding;
 mod guard;

@@ -5,10 +5,12 @@
 //! It decides nothing: what should be in the tables and where programs should be attached is the core's to say.
 //! It works in the network namespace of the thread that calls it.
 
+mod batch;
 mod bpffs;
 mod encode;
 mod links;
 mod mapped;
+mod observer;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use overlay::reconcile::tables::{Program, ServiceAction, ServiceTables, TableAct
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
 
 pub use bpffs::{ensure_bpffs, remove};
+pub use observer::Observer;
 
 /// The object with all programs, built by `build.rs`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
@@ -105,6 +108,14 @@ impl DataPath {
     /// As for [`DataPath::apply`].
     pub fn apply_service(&mut self, action: &ServiceAction) -> Result<()> {
         tables::apply_service(&mut self.ebpf, action)
+    }
+
+    /// What reads flows while others go on with the rest.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    pub fn observer(&self) -> Result<Observer> {
+        Observer::of(&self.ebpf)
     }
 
     /// How many packets were dropped for which reason since the maps were made, all CPUs together.

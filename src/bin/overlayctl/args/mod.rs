@@ -2,6 +2,7 @@
 
 mod cluster;
 mod endpoint;
+mod flow;
 mod network;
 mod node;
 mod parse;
@@ -18,6 +19,7 @@ use overlay::config::Config;
 
 pub(crate) use cluster::{ClusterCommand, InitArgs, JoinArgs};
 pub(crate) use endpoint::{AttachArgs, DetachArgs, EndpointCommand, EndpointInspectArgs, EndpointLsArgs};
+pub(crate) use flow::{FlowCommand, FlowFlushArgs, FlowLsArgs};
 pub(crate) use network::{CreateArgs, NetworkCommand, NetworkInspectArgs, RmArgs};
 pub(crate) use node::{NodeCommand, NodeUpdateArgs};
 pub(crate) use parse::NetworkOption;
@@ -74,6 +76,9 @@ pub(crate) enum Command {
     /// Create, show, change and remove services, and drain their backends
     #[command(subcommand, disable_help_subcommand = true)]
     Service(ServiceCommand),
+    /// Show and end the flows on this node
+    #[command(subcommand, disable_help_subcommand = true)]
+    Flow(FlowCommand),
     /// Show how this node is, and what is wrong
     Status(StatusArgs),
     /// Print a completion script for your shell

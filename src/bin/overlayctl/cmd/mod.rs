@@ -4,6 +4,7 @@ mod cluster;
 mod completion;
 mod confirm;
 mod endpoint;
+mod flow;
 mod network;
 mod node;
 mod service;
@@ -12,7 +13,7 @@ mod status;
 use std::io::Write;
 
 use crate::args::{
-    Cli, ClusterCommand, Command, EndpointCommand, NetworkCommand, NodeCommand, ServiceCommand,
+    Cli, ClusterCommand, Command, EndpointCommand, FlowCommand, NetworkCommand, NodeCommand, ServiceCommand,
 };
 use crate::client::Client;
 use crate::error::Error;
@@ -43,6 +44,8 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> R
         Command::Endpoint(EndpointCommand::Detach(args)) => endpoint::detach(&client, args, out),
         Command::Endpoint(EndpointCommand::Ls(args)) => endpoint::ls(&client, args, out),
         Command::Endpoint(EndpointCommand::Inspect(args)) => endpoint::inspect(&client, args, out),
+        Command::Flow(FlowCommand::Ls(args)) => flow::ls(&client, args, out, progress),
+        Command::Flow(FlowCommand::Flush(args)) => flow::flush(&client, args, out),
         Command::Status(args) => status::status(&client, args, out, progress),
         Command::Completion(args) => completion::completion(args, out),
     }

@@ -1,5 +1,6 @@
 //! From answers to text. Nothing here asks the agent or prints.
 
+mod flows;
 mod lists;
 mod services;
 mod status;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+pub(crate) use flows::flows;
 pub(crate) use lists::{endpoints, networks, nodes};
 pub(crate) use services::{backends, services};
 pub(crate) use status::status;

@@ -2,7 +2,9 @@
 
 mod services;
 
-pub(super) use services::{apply as apply_service, observe as observe_services};
+pub(super) use services::{
+    apply as apply_service, elements, is_backend, is_present, observe as observe_services,
+};
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -27,7 +29,7 @@ pub(super) fn id(map: &Map) -> Result<u32> {
     Ok(data(map)?.info()?.id())
 }
 
-fn data(map: &Map) -> Result<&MapData> {
+pub(super) fn data(map: &Map) -> Result<&MapData> {
     match map {
         Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => Ok(data),
         other => anyhow::bail!("the data path has no maps of this kind: {other:?}"),
