@@ -34,6 +34,7 @@ pub(crate) struct Case {
     pub(crate) device: &'static str,
     pub(crate) mark: u32,
     pub(crate) gso_size: u32,
+    pub(crate) gso_segs: u32,
     pub(crate) expect: Expect,
 }
 
@@ -46,11 +47,13 @@ pub(crate) enum Expect {
     Drop(DropReason),
     /// Redirected with these bytes and this mark.
     Redirect(Vec<u8>, u32),
+    /// Counted as dropped, and redirected with these bytes: its sender is told.
+    Told(DropReason, Vec<u8>),
 }
 
 impl Case {
     pub(crate) fn new(what: &'static str, device: &'static str, packet: Vec<u8>, expect: Expect) -> Self {
-        Self { what, packet, device, mark: 0, gso_size: 0, expect }
+        Self { what, packet, device, mark: 0, gso_size: 0, gso_segs: 0, expect }
     }
 
     pub(crate) fn mark(mut self, mark: u32) -> Self {
@@ -60,6 +63,11 @@ impl Case {
 
     pub(crate) fn gso_size(mut self, size: u32) -> Self {
         self.gso_size = size;
+        self
+    }
+
+    pub(crate) fn gso_segs(mut self, segments: u32) -> Self {
+        self.gso_segs = segments;
         self
     }
 }
@@ -179,7 +187,8 @@ impl Bench {
         }
     }
 
-    fn check_case(&mut self, program: Program, case: &Case) {
+    /// Checks one case, once.
+    pub(crate) fn check_case(&mut self, program: Program, case: &Case) {
         let ran = self.run(program, case, &case.packet);
         let what = format!("{program:?}, {}; dropped: {:?}", case.what, ran.dropped);
         match &case.expect {
@@ -189,6 +198,10 @@ impl Bench {
             }
             Expect::Drop(reason) => {
                 assert_eq!((ran.verdict, ran.dropped), (DROP, BTreeMap::from([(*reason, 1)])), "{what}");
+            }
+            Expect::Told(reason, packet) => {
+                assert_eq!((ran.verdict, ran.dropped), (REDIRECT, BTreeMap::from([(*reason, 1)])), "{what}");
+                assert!(ran.packet == *packet, "{what}\n got {}\nwant {}", hex(&ran.packet), hex(packet));
             }
             Expect::Redirect(packet, mark) => {
                 assert_eq!((ran.verdict, ran.dropped), (REDIRECT, BTreeMap::new()), "{what}");
@@ -211,6 +224,7 @@ impl Bench {
         context.set(Context::IFINDEX, self.netns.ifindex(case.device));
         context.set(Context::MARK, case.mark);
         context.set(Context::GSO_SIZE, case.gso_size);
+        context.set(Context::GSO_SEGS, case.gso_segs);
         let (mut out, mut context_out) = (vec![0; 4096], Context::new());
         let result = self
             .netns
@@ -291,6 +305,7 @@ struct Context([u8; 192]);
 impl Context {
     const MARK: usize = 8;
     const IFINDEX: usize = 40;
+    const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
 
     const fn new() -> Self {

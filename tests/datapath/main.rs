@@ -4,10 +4,12 @@
 #![cfg(test)]
 
 mod bench;
+mod counting;
 mod forgery;
 mod frames;
 mod golden_endpoint;
 mod golden_mesh;
+mod golden_snat;
 mod golden_underlay;
 mod golden_vip;
 mod lab;

@@ -236,11 +236,11 @@ shared! {
         padding: u8 = 55,
     }
 
-    /// What a backend was sent from here.
+    /// What clients sent to a backend by this node since the backend got its slot. What came of it is not looked at.
     Counter: 24 {
-        /// How many flows began.
+        /// How many flows began, or were first seen here.
         flows: u64 = 0,
-        /// How many packets.
+        /// How many packets, before the kernel merged them.
         packets: u64 = 8,
         /// How many bytes, from the IP header on.
         bytes: u64 = 16,

@@ -34,7 +34,13 @@ pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
     let flow = maps::flow(key)?;
     // SAFETY: the memory is the map's and stays until the program ends; any bytes in it are a valid flow.
     let flow = unsafe { &mut *flow };
-    (now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)).then_some(flow)
+    is_live(key, flow).then_some(flow)
+}
+
+/// Whether a flow of that key has been silent for no longer than it may.
+#[inline(always)]
+pub fn is_live(key: &FlowKey, flow: &Flow) -> bool {
+    now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)
 }
 
 /// Whether the packet belongs to a connection that begins where the flow's has ended.

@@ -32,6 +32,18 @@ pub fn is_merged(ctx: &TcContext) -> bool {
     skb(ctx).gso_size != 0
 }
 
+/// How many packets the kernel merged into this one, or will cut it into.
+#[inline(always)]
+pub fn packets(ctx: &TcContext) -> u64 {
+    u64::from(skb(ctx).gso_segs.max(1))
+}
+
+/// The frame's length without its Ethernet header.
+#[inline(always)]
+pub fn bytes(ctx: &TcContext) -> u64 {
+    u64::from(ctx.len().saturating_sub(ethernet::LEN as u32))
+}
+
 /// What [`mark_seen`] writes; any number but the kernel's 0 would do.
 const SEEN: u32 = 0x6f76;
 

@@ -1,20 +1,24 @@
-//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory, HOPS and
-//! WORK. Of the pinned ones, programs write only DROPS and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory, HOPS,
+//! WORK and REPLY. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap};
 use overlay_abi::map::{
     ADDRESSES_SIZE, BACKENDS_SIZE, DROPS_SIZE, FDB_SIZE, FLOWS_SIZE, LOCALS_SIZE, MAGLEV_SIZE,
-    NEIGHBOURS_SIZE, NETWORKS_SIZE, PORTS_SIZE, SERVICES_SIZE, SOURCES_SIZE, VIPS_SIZE, VTEPS_SIZE,
+    NEIGHBOURS_SIZE, NETWORKS_SIZE, PORTS_SIZE, REFUSALS_SIZE, SERVICES_SIZE, SOURCES_SIZE, VIPS_SIZE,
+    VTEPS_SIZE,
 };
-use overlay_abi::services::{Backend, Flow, FlowKey, PLACES, Places, Port, Service, Table, Vip, port_index};
+use overlay_abi::services::{
+    Backend, Counter, Flow, FlowKey, PLACES, Places, Port, RefusalKey, Service, Table, Vip, port_index,
+};
 use overlay_abi::{
     Address, Destination, DropReason, FdbKey, Idle, Mac, Neighbour, NeighbourKey, Network, Node, Source,
     Vtep, VtepKey,
 };
 
+use crate::reply::Scratch;
 use crate::work::Work;
 
 #[map]
@@ -50,7 +54,13 @@ static HOPS: Array<Hop> = Array::with_max_entries(HOPS_SIZE, 0);
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+static REPLY: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
+#[map]
+static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(BACKENDS_SIZE, 0);
+#[map]
+static REFUSALS: PerCpuHashMap<RefusalKey, u64> = PerCpuHashMap::pinned(REFUSALS_SIZE, BPF_F_NO_PREALLOC);
 
 const HOPS_SIZE: u32 = 4096;
 
@@ -182,6 +192,12 @@ pub fn keep_flow(key: &FlowKey, flow: &Flow) {
     let _ = FLOWS.insert(key, flow, 0);
 }
 
+/// Keeps a flow unless the key has one. False if it has, or where the map has no room even so.
+#[inline(always)]
+pub fn claim_flow(key: &FlowKey, flow: &Flow) -> bool {
+    FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
+}
+
 /// Drops a flow, if it is there.
 #[inline(always)]
 pub fn forget_flow(key: &FlowKey) {
@@ -204,11 +220,52 @@ pub fn work() -> Option<&'static mut Work> {
     WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
 }
 
+/// This CPU's scratch memory for replies.
+#[inline(always)]
+pub fn reply() -> Option<&'static mut Scratch> {
+    // SAFETY: as for `work`: no other program runs here until this one ends, and each replies once.
+    REPLY.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
 /// Counts a drop on this CPU.
 #[inline(always)]
 pub fn count(reason: DropReason) {
     if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
         // SAFETY: the pointer is into the map, and the slot is this CPU's alone while the program runs.
         unsafe { *counter += 1 };
+    }
+}
+
+/// Counts a flow that a backend gets.
+#[inline(always)]
+pub fn count_flow(backend: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(backend) {
+        // SAFETY: as in `count`.
+        unsafe { (*counter).flows += 1 };
+    }
+}
+
+/// Counts what a client sends to a backend.
+#[inline(always)]
+pub fn count_sent(backend: u32, packets: u64, bytes: u64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(backend) {
+        // SAFETY: as in `count`.
+        unsafe {
+            (*counter).packets += packets;
+            (*counter).bytes += bytes;
+        }
+    }
+}
+
+/// Counts, for a service, a drop that is counted as such as well. Where the map has no room, it is not.
+#[inline(never)]
+pub fn count_refusal(service: u32, reason: DropReason) {
+    let key = RefusalKey { service, reason: reason as u32 };
+    match REFUSALS.get_ptr_mut(key) {
+        // SAFETY: as in `count`.
+        Some(counter) => unsafe { *counter += 1 },
+        None => {
+            let _ = REFUSALS.insert(key, 1, 0);
+        }
     }
 }

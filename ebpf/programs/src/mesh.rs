@@ -13,7 +13,11 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, serve};
+use crate::{encap, flow, maps, reply, serve, snat};
+
+/// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
+/// the packet on to tc, which tells the client.
+pub const GONE: u32 = u32::MAX;
 
 /// A client's packet that came in by the underlay device, if it is one.
 #[inline(always)]
@@ -22,7 +26,7 @@ pub fn ingress(ctx: &TcContext) -> Outcome {
     if !is_for_service(ctx, work) {
         return Ok(Verdict::Pass);
     }
-    forward(ctx, work)?;
+    forward(ctx, work).inspect_err(|reason| refused(work, *reason))?;
     Ok(Verdict::Redirect)
 }
 
@@ -35,21 +39,53 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 /// Sends the packet to its backend.
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    let backend = maps::backend(pick(work)).filter(|backend| backend.generation != 0);
-    let backend = backend.ok_or(DropReason::NoBackend)?;
+    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
+    let hidden = port.flags & port_flag::SNAT != 0;
+    let slot = pick(work);
+    let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
+        return refuse(ctx, work, port.service, slot);
+    };
+    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
         if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
             return Err(DropReason::TooBig);
         }
+        if hidden {
+            snat::hide(ctx, work, slot, backend)?;
+        }
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &work.header.words())?;
-    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    serve::arrive(ctx, work, backend, port)?;
+    if hidden {
+        snat::hide(ctx, work, slot, backend)?;
+        // What was read of the packet is no longer so.
+        if !work::read(ctx, work) {
+            return Err(DropReason::RewriteFailed);
+        }
+    }
+    serve::arrive(ctx, work, backend, port, &Address::NONE)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
+}
+
+/// Counts a drop for the service that publishes the packet's port.
+#[inline(always)]
+pub fn refused(work: &Work, reason: DropReason) {
+    if let Some(port) = published(&work.transport) {
+        maps::count_refusal(port.service, reason);
+    }
+}
+
+/// Refuses a packet of a service to which [`pick`] gave no backend; a flow whose backend is gone ends with it.
+#[inline(never)]
+pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(), DropReason> {
+    if slot != GONE {
+        return reply::refuse(ctx, work, service, DropReason::NoBackend);
+    }
+    maps::forget_flow(&work.key);
+    reply::refuse(ctx, work, service, DropReason::BackendGone)
 }
 
 #[inline(always)]
@@ -57,7 +93,7 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
 }
 
-/// The slot of the packet's backend; 0 for none.
+/// The slot of the packet's backend; 0 for none, or [`GONE`].
 #[inline(never)]
 fn pick(work: &mut Work) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
@@ -67,7 +103,7 @@ fn pick(work: &mut Work) -> u32 {
     }
 }
 
-/// The slot of the backend that the flow has, if it is still there; 0 for none.
+/// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`].
 #[inline(always)]
 pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
     let Some(flow) = flow::find(key) else { return 0 };
@@ -80,8 +116,15 @@ pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
             flow::follow(flow, transport);
             slot
         }
-        _ => 0,
+        _ => without_backend(transport),
     }
+}
+
+/// What a flow has whose backend is gone: no other can go on with a TCP connection, but what begins is chosen anew.
+#[inline(always)]
+pub fn without_backend(transport: &Transport) -> u32 {
+    let goes_on = transport.protocol == ip::protocol::TCP && transport.flags & tcp::SYN == 0;
+    if goes_on { GONE } else { 0 }
 }
 
 /// The slot of the backend that a new flow gets; 0 for none.
@@ -101,6 +144,7 @@ pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
     if key.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
         let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
         maps::keep_flow(key, &flow);
+        maps::count_flow(slot);
     }
     slot
 }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
     bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
 };
 use aya_ebpf::programs::XdpContext;
-use overlay_abi::services::{Backend, FlowKey, scope};
+use overlay_abi::services::{Backend, FlowKey, port_flag, scope};
 use overlay_abi::{Address, DropReason, Node, gateway_mac};
 use overlay_packet::{ethernet, ip, transport, vxlan};
 
@@ -34,7 +34,7 @@ struct Seen {
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> xdp_action::Type {
     let Some(seen) = see(ctx) else { return xdp_action::XDP_PASS };
-    let Some(backend) = backend(&seen) else { return xdp_action::XDP_PASS };
+    let Some((slot, backend)) = backend(&seen) else { return xdp_action::XDP_PASS };
     // SAFETY: the context is valid.
     let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
     if backend.ifindex != 0 || length - ethernet::LEN > usize::from(backend.mtu) {
@@ -46,6 +46,7 @@ pub fn run(ctx: &XdpContext) -> xdp_action::Type {
         maps::count(DropReason::EncapFailed);
         return xdp_action::XDP_DROP;
     }
+    maps::count_sent(slot, 1, (length - ethernet::LEN) as u64);
     // Not XDP_TX, even back by the same device: a veth's peer takes what comes so only with a program of its own.
     // SAFETY: takes plain numbers.
     unsafe { bpf_redirect(hop.ifindex, 0) as xdp_action::Type }
@@ -106,7 +107,8 @@ fn transport_at(ctx: &XdpContext, protocol: u8, offset: usize) -> Option<(u8, [u
         _ => return None,
     };
     let ports: [u16; 2] = at(ctx, offset)?;
-    maps::port(udp, u16::from_be(ports[1]))?;
+    // What is translated is tc's.
+    maps::port(udp, u16::from_be(ports[1])).filter(|port| port.flags & port_flag::SNAT == 0)?;
     let flags = if udp { 0 } else { at(ctx, offset + transport::tcp::FLAGS_AT)? };
     Some((protocol, ports, flags))
 }
@@ -116,9 +118,9 @@ fn key(protocol: u8, source: Address, destination: Address, [from, to]: [u16; 2]
     FlowKey::new(scope::MESH, 0, protocol, (source, u16::from_be(from)), (destination, u16::from_be(to)))
 }
 
-/// The backend that the flow has, or gets.
+/// The backend that the flow has, or gets, and its slot.
 #[inline(always)]
-fn backend(seen: &Seen) -> Option<&'static Backend> {
+fn backend(seen: &Seen) -> Option<(u32, &'static Backend)> {
     let transport = Transport {
         protocol: seen.key.protocol,
         at: 0,
@@ -130,7 +132,7 @@ fn backend(seen: &Seen) -> Option<&'static Backend> {
         0 if maps::is_own(seen.key.destination) => mesh::choose(&seen.key, &transport),
         slot => slot,
     };
-    maps::backend(slot).filter(|backend| backend.generation != 0)
+    maps::backend(slot).filter(|backend| backend.generation != 0).map(|backend| (slot, backend))
 }
 
 /// The next hop to the backend's node, if the kernel knows its MAC address.

@@ -2,6 +2,7 @@
 //! own address.
 
 mod moves;
+mod refusals;
 mod spread;
 mod transfers;
 

@@ -21,7 +21,9 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapInfo, PerCpuArray};
 use aya::programs::{ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use overlay::lb::{BackendSlot, ServiceSlot};
 use overlay::reconcile::tables::{Program, ServiceAction, ServiceTables, TableAction, Tables};
+use overlay_abi::services::Counter;
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
 
 pub use bpffs::{ensure_bpffs, remove};
@@ -132,6 +134,26 @@ impl DataPath {
             }
         }
         Ok(drops)
+    }
+
+    /// What clients sent to these backends by this node since each got its slot, all CPUs together.
+    ///
+    /// # Errors
+    /// When the map can't be read.
+    pub fn counters(
+        &self,
+        slots: impl IntoIterator<Item = BackendSlot>,
+    ) -> Result<BTreeMap<BackendSlot, Counter>> {
+        tables::counters(&self.ebpf, slots)
+    }
+
+    /// How many packets of which service were dropped here for which reason since it got its slot, all CPUs together.
+    /// [`DataPath::drops`] has them as well.
+    ///
+    /// # Errors
+    /// When the map can't be read, or holds what no program of this version writes.
+    pub fn refusals(&self) -> Result<BTreeMap<(ServiceSlot, DropReason), u64>> {
+        tables::refusals(&self.ebpf)
     }
 
     /// Pins the maps again whose pin is gone or leads to another map, and names them.

@@ -1,7 +1,9 @@
 //! Reading and writing the maps.
 
+mod counters;
 mod services;
 
+pub(super) use counters::{counters, refusals};
 pub(super) use services::{
     apply as apply_service, elements, is_backend, is_present, observe as observe_services,
 };
@@ -31,7 +33,11 @@ pub(super) fn id(map: &Map) -> Result<u32> {
 
 pub(super) fn data(map: &Map) -> Result<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => Ok(data),
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data) => Ok(data),
         other => anyhow::bail!("the data path has no maps of this kind: {other:?}"),
     }
 }

@@ -12,7 +12,7 @@ use overlay_abi::{Node, VtepKey};
 
 use super::super::encode::{Encode, decode_slot};
 use super::super::mapped;
-use super::{data, delete, entries, map, put};
+use super::{counters, data, delete, entries, map, put};
 
 pub(in crate::kernel::bpf) fn observe(ebpf: &Ebpf) -> Result<ServiceTables> {
     let node: Array<_, Node> = Array::try_from(map(ebpf, NODE)?)?;
@@ -36,10 +36,10 @@ pub(in crate::kernel::bpf) fn observe(ebpf: &Ebpf) -> Result<ServiceTables> {
 
 pub(in crate::kernel::bpf) fn apply(ebpf: &mut Ebpf, action: &ServiceAction) -> Result<()> {
     match action {
-        ServiceAction::PutBackend(slot, backend) => set(ebpf, BACKENDS, slot.get(), backend.encode()),
+        ServiceAction::PutBackend(slot, backend) => put_backend(ebpf, slot.get(), &backend.encode()),
         ServiceAction::DeleteBackend(slot) => set(ebpf, BACKENDS, slot.get(), Backend::default()),
         ServiceAction::WriteTable(region, places) => write_table(ebpf, *region, places),
-        ServiceAction::PutService(slot, service) => set(ebpf, SERVICES, slot.get(), service.encode()),
+        ServiceAction::PutService(slot, service) => put_service(ebpf, slot.get(), &service.encode()),
         ServiceAction::DeleteService(slot) => set(ebpf, SERVICES, slot.get(), Service::default()),
         ServiceAction::PutVip(vni, address, vip) => put(ebpf, VIPS, (*vni, *address).encode(), vip.encode()),
         ServiceAction::DeleteVip(vni, address) => delete::<_, Vip>(ebpf, VIPS, (*vni, *address).encode()),
@@ -59,6 +59,22 @@ pub(in crate::kernel::bpf) fn apply(ebpf: &mut Ebpf, action: &ServiceAction) -> 
         }
         ServiceAction::SetLookups(lookups) => super::change_node(ebpf, |node| node.flags = lookups.encode()),
     }
+}
+
+/// What was counted in the slot is not this backend's, unless it is the one that is there.
+fn put_backend(ebpf: &mut Ebpf, slot: u32, backend: &Backend) -> Result<()> {
+    if get::<Backend>(ebpf, BACKENDS, slot)?.generation != backend.generation {
+        counters::forget_backend(ebpf, slot)?;
+    }
+    set(ebpf, BACKENDS, slot, *backend)
+}
+
+/// Likewise.
+fn put_service(ebpf: &mut Ebpf, slot: u32, service: &Service) -> Result<()> {
+    if get::<Service>(ebpf, SERVICES, slot)?.id != service.id {
+        counters::forget_service(ebpf, slot)?;
+    }
+    set(ebpf, SERVICES, slot, *service)
 }
 
 pub(in crate::kernel::bpf) const fn is_backend(backend: &Backend) -> bool {
@@ -92,6 +108,11 @@ fn write_table(ebpf: &Ebpf, region: Region, places: &[BackendSlot]) -> Result<()
 
 /// What a place takes, in bytes.
 const PLACE: usize = size_of::<abi::Places>() / abi::PLACES as usize;
+
+fn get<V: Pod>(ebpf: &Ebpf, name: &str, index: u32) -> Result<V> {
+    let array: Array<_, V> = Array::try_from(map(ebpf, name)?)?;
+    array.get(&index, 0).with_context(|| format!("reading the BPF map {name}"))
+}
 
 fn set<V: Pod>(ebpf: &mut Ebpf, name: &str, index: u32, value: V) -> Result<()> {
     let map = ebpf.map_mut(name).with_context(|| format!("the BPF object has no map {name}"))?;
