@@ -111,7 +111,7 @@ pub struct Backends {
 }
 
 /// An endpoint in a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Backend {
     /// The service.
     pub service: ServiceId,

@@ -15,6 +15,7 @@
 //! | [`hex`] | hexadecimal digits |
 //! | [`lb`] | which backend takes a flow: Maglev tables, and where they and their backends are kept |
 //! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
+//! | [`traffic`] | what nodes counted for services, and its sum |
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -27,6 +28,7 @@ pub mod intent;
 pub mod lb;
 pub mod model;
 pub mod reconcile;
+pub mod traffic;
 
 #[cfg(test)]
 mod fixtures;

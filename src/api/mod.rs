@@ -22,6 +22,7 @@
 //! | `DELETE /v1/services/{name or id}` | | [`Service`](crate::model::Service) |
 //! | `POST /v1/backends/{service.endpoint}` | [`BackendUpdate`] | [`Changed`] |
 //! | `POST /v1/confirm` | [`Confirm`] | [`Confirmed`] |
+//! | `GET /v1/stats`, `GET /v1/stats/{service's name or id}` | | [`Stats`] |
 //! | `POST /v1/flows` | [`FlowQuery`] | [`FlowList`] |
 //! | `POST /v1/flows/flush` | [`FlowFlush`] | [`FlowsFlushed`] |
 //!
@@ -31,6 +32,7 @@
 mod error;
 mod flow;
 mod service;
+mod stats;
 mod status;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -46,6 +48,7 @@ pub use service::{
     BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, NodeUpdate, ServiceChanged,
     ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
 };
+pub use stats::{BackendStats, ServiceStats, Stats};
 pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
 
 /// The version of these types, the first part of every path.

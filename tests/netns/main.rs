@@ -21,6 +21,7 @@ mod restart;
 mod scripts;
 mod service_tables;
 mod services;
+mod stats;
 mod steps;
 mod underlay;
 mod vip;

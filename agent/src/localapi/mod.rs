@@ -7,6 +7,7 @@ mod flows;
 mod networks;
 mod ports;
 mod services;
+mod stats;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -188,6 +189,8 @@ fn router() -> Router<Context> {
         )
         .route("/v1/backends/{reference}", post(services::drain))
         .route("/v1/confirm", post(services::confirm))
+        .route("/v1/stats", get(stats::all))
+        .route("/v1/stats/{reference}", get(stats::one))
         .route("/v1/flows", post(flows::list))
         .route("/v1/flows/flush", post(flows::flush))
         .fallback(no_such_path)

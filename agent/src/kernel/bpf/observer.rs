@@ -9,21 +9,25 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use nix::time::{ClockId, clock_gettime};
-use overlay::flows::{Backends, FlowEntry};
-use overlay::lb::ServiceSlot;
+use overlay::flows::{Backend, Backends, FlowEntry};
+use overlay::lb::{BackendSlot, ServiceSlot};
 use overlay::model::ServiceId;
 use overlay::reconcile::tables::{BackendEntry, ServiceEntry};
-use overlay_abi::map::{BACKENDS, FLOWS, SERVICES};
-use overlay_abi::services::{Flow, FlowKey};
+use overlay::traffic::{Counts, Traffic};
+use overlay_abi::DropReason;
+use overlay_abi::map::{BACKENDS, COUNTERS, FLOWS, REFUSALS, SERVICES};
+use overlay_abi::services::{Counter, Flow, FlowKey};
 
 use super::encode::{Encode, decode_flow, decode_slot};
 use super::{batch, tables};
 
-/// Reads flows, and ends them. It blocks for as long as that takes, which is up to a second.
+/// Reads flows and counters, and ends flows. It blocks for as long as that takes, which is up to a second.
 pub struct Observer {
     flows: MapData,
     services: MapData,
     backends: MapData,
+    counters: Map,
+    refusals: Map,
 }
 
 impl Observer {
@@ -32,7 +36,13 @@ impl Observer {
             let fd = tables::data(tables::map(ebpf, name)?)?.fd().as_fd().try_clone_to_owned()?;
             MapData::from_fd(fd).with_context(|| format!("opening the BPF map {name} once more"))
         };
-        Ok(Self { flows: data(FLOWS)?, services: data(SERVICES)?, backends: data(BACKENDS)? })
+        Ok(Self {
+            flows: data(FLOWS)?,
+            services: data(SERVICES)?,
+            backends: data(BACKENDS)?,
+            counters: Map::PerCpuArray(data(COUNTERS)?),
+            refusals: Map::PerCpuHashMap(data(REFUSALS)?),
+        })
     }
 
     /// The backends that flows lead to.
@@ -40,18 +50,60 @@ impl Observer {
     /// # Errors
     /// When a map can't be read, or holds what no agent of this version writes.
     pub fn backends(&self) -> Result<Backends> {
-        let services: BTreeMap<ServiceSlot, ServiceId> =
-            tables::elements(&self.services, SERVICES, tables::is_present, decode_slot, |image| {
-                Ok(ServiceEntry::decode(image)?.service)
-            })?;
-        let backends = tables::elements(
-            &self.backends,
-            BACKENDS,
-            tables::is_backend,
-            decode_slot,
-            BackendEntry::decode,
-        )?;
-        Ok(Backends::new(&services, &backends))
+        Ok(Backends::new(&self.service_ids()?, &self.backend_entries()?))
+    }
+
+    /// What this node counted for services: what clients sent by it, since each backend and service is in its tables.
+    ///
+    /// # Errors
+    /// As for [`Observer::backends`].
+    pub fn traffic(&self) -> Result<Traffic> {
+        let (services, backends) = (self.service_ids()?, self.backend_entries()?);
+        let mut traffic = Traffic::default();
+        for (slot, counter) in self.counters(backends.keys().copied())? {
+            let entry = &backends[&slot];
+            let Some(service) = services.get(&entry.service) else { continue };
+            let backend = Backend { service: *service, endpoint: entry.endpoint };
+            let Counter { flows, packets, bytes } = counter;
+            *traffic.backends.entry(backend).or_default() += Counts { flows, packets, bytes };
+        }
+        traffic.backends.retain(|_, counts| *counts != Counts::default());
+        for ((slot, reason), packets) in self.refusals()? {
+            if let Some(service) = services.get(&slot) {
+                traffic.drops.insert((*service, reason.name().to_owned()), packets);
+            }
+        }
+        Ok(traffic)
+    }
+
+    /// What clients sent to these backends by this node since each got its slot, all CPUs together.
+    ///
+    /// # Errors
+    /// When the map can't be read.
+    pub fn counters(
+        &self,
+        slots: impl IntoIterator<Item = BackendSlot>,
+    ) -> Result<BTreeMap<BackendSlot, Counter>> {
+        tables::counters(&self.counters, slots)
+    }
+
+    /// How many packets of which service were dropped here for which reason since it got its slot, all CPUs together.
+    /// [`super::DataPath::drops`] has them as well.
+    ///
+    /// # Errors
+    /// When the map can't be read, or holds what no program of this version writes.
+    pub fn refusals(&self) -> Result<BTreeMap<(ServiceSlot, DropReason), u64>> {
+        tables::refusals(&self.refusals)
+    }
+
+    fn service_ids(&self) -> Result<BTreeMap<ServiceSlot, ServiceId>> {
+        tables::elements(&self.services, SERVICES, tables::is_present, decode_slot, |image| {
+            Ok(ServiceEntry::decode(image)?.service)
+        })
+    }
+
+    fn backend_entries(&self) -> Result<BTreeMap<BackendSlot, BackendEntry>> {
+        tables::elements(&self.backends, BACKENDS, tables::is_backend, decode_slot, BackendEntry::decode)
     }
 
     /// Shows every flow that is kept, live or not.

@@ -24,7 +24,8 @@ pub(crate) use network::{CreateArgs, NetworkCommand, NetworkInspectArgs, RmArgs}
 pub(crate) use node::{NodeCommand, NodeUpdateArgs};
 pub(crate) use parse::NetworkOption;
 pub(crate) use service::{
-    DrainArgs, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, ServicesArgs, WaitArgs,
+    DrainArgs, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, ServicesArgs, StatsArgs,
+    WaitArgs,
 };
 pub(crate) use status::{StatusArgs, StatusFormat};
 

@@ -95,6 +95,8 @@ fn wrong_values_of_services() {
         "service create web --network mynet --stop-grace-period 10",
         "service update web --publish-rm 8080:80",
         "service drain web.web1 --timeout 5",
+        "service stats --interval 5",
+        "service stats --watch --format json",
         "flow flush",
         "flow flush --all --service web",
         "flow ls --protocol sctp",

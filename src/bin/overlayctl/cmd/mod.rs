@@ -8,6 +8,7 @@ mod flow;
 mod network;
 mod node;
 mod service;
+mod stats;
 mod status;
 
 use std::io::Write;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> R
         Command::Service(ServiceCommand::Create(args)) => service::create(&client, args, out, progress),
         Command::Service(ServiceCommand::Ls(args)) => service::ls(&client, *args, out),
         Command::Service(ServiceCommand::Ps(args)) => service::ps(&client, args, out),
+        Command::Service(ServiceCommand::Stats(args)) => stats::stats(&client, args, out, progress),
         Command::Service(ServiceCommand::Inspect(args)) => service::inspect(&client, args, out),
         Command::Service(ServiceCommand::Update(args)) => service::update(&client, args, out, progress),
         Command::Service(ServiceCommand::Rm(args)) => service::rm(&client, args, out),

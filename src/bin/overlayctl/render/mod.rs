@@ -3,6 +3,7 @@
 mod flows;
 mod lists;
 mod services;
+mod stats;
 mod status;
 mod table;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::error::Error;
 pub(crate) use flows::flows;
 pub(crate) use lists::{endpoints, networks, nodes};
 pub(crate) use services::{backends, services};
+pub(crate) use stats::{rates, stats};
 pub(crate) use status::status;
 
 /// Indented JSON and a newline.
