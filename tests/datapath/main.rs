@@ -19,6 +19,7 @@ mod golden_xdp;
 mod lab;
 mod lifecycle;
 mod netns;
+mod observer;
 mod services;
 mod serving;
 mod traffic;
