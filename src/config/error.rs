@@ -17,6 +17,9 @@ pub enum ConfigError {
     /// Port 0.
     #[error("{key} is 0: a port is from 1 to 65535")]
     PortZero { key: &'static str },
+    /// No time at all.
+    #[error("{key} is 0: a flow would end before its answer comes")]
+    IdleZero { key: &'static str },
     /// Two ports of one protocol.
     #[error("{first} and {second} are both {port}, and both {protocol}")]
     SamePort { first: &'static str, second: &'static str, port: u16, protocol: &'static str },
@@ -52,6 +55,7 @@ impl ConfigError {
             }
             Self::Malformed { .. }
             | Self::PortZero { .. }
+            | Self::IdleZero { .. }
             | Self::InterfaceName { .. }
             | Self::Empty { .. } => None,
         }

@@ -1,6 +1,7 @@
 //! The agent's configuration: one parsed, validated struct. A TOML file gives it, flags override it.
 
 mod error;
+mod idle;
 mod validate;
 
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
+pub use idle::Idle;
 
 /// The agent's configuration. Everything has a default; every port, path and interface name can be changed,
 /// because all of them clash with something somewhere.
@@ -43,6 +45,8 @@ pub struct Config {
     pub mesh_hook: MeshHook,
     /// What is logged, as `tracing-subscriber`'s filter: `info`, `overlayd=debug`, …
     pub log: String,
+    /// How long flows are kept without a packet.
+    pub idle: Idle,
 }
 
 impl Default for Config {
@@ -61,19 +65,26 @@ impl Default for Config {
             restart_hold: 120,
             mesh_hook: MeshHook::Auto,
             log: "info".into(),
+            idle: Idle::default(),
         }
     }
 }
 
 impl Config {
-    /// Every key of the file, sorted.
-    pub const KEYS: [&'static str; 13] = [
+    /// Every key of the file, sorted; those of a table behind its name and a dot.
+    pub const KEYS: [&'static str; 19] = [
         "advertise_addr",
         "api_port",
         "bpf_dir",
         "data_port",
         "gossip_port",
         "hostname",
+        "idle.tcp_established",
+        "idle.tcp_fin",
+        "idle.tcp_rst",
+        "idle.tcp_syn",
+        "idle.udp",
+        "idle.udp_stream",
         "log",
         "mesh_hook",
         "restart_hold",
@@ -91,8 +102,8 @@ impl Config {
         let malformed = |error: toml::de::Error| ConfigError::Malformed { what: error.to_string() };
         // The keys come first: what serde says of an unknown one does not name the one that was meant.
         let table: toml::Table = toml::from_str(text).map_err(malformed)?;
-        if let Some(key) = table.keys().find(|key| !Self::KEYS.contains(&key.as_str())) {
-            return Err(ConfigError::UnknownKey { key: key.clone(), nearest: nearest(key) });
+        if let Some(key) = keys(&table).into_iter().find(|key| !is_known(key)) {
+            return Err(ConfigError::UnknownKey { nearest: nearest(&key), key });
         }
         let config: Self = toml::from_str(text).map_err(malformed)?;
         config.validate()?;
@@ -168,6 +179,23 @@ impl Overrides {
         config.validate()?;
         Ok(config)
     }
+}
+
+/// The keys of a table, in its order; those of a table in it behind its name and a dot.
+fn keys(table: &toml::Table) -> Vec<String> {
+    let keys = table.iter().flat_map(|(key, value)| match value {
+        toml::Value::Table(inner) if !inner.is_empty() => {
+            inner.keys().map(|inner| format!("{key}.{inner}")).collect()
+        }
+        _ => vec![key.clone()],
+    });
+    keys.collect()
+}
+
+/// Whether the key, or a table of that name, is there. A wrong type is for serde to name.
+fn is_known(key: &str) -> bool {
+    let is_table = |known: &str| known.split_once('.').is_some_and(|(table, _)| table == key);
+    Config::KEYS.into_iter().any(|known| known == key || is_table(known))
 }
 
 /// The key that was most likely meant; `None` if none is near.

@@ -21,7 +21,7 @@ fn the_known_keys_are_the_structs() {
         ..Config::default()
     };
     let table = toml::Table::try_from(&full).unwrap();
-    assert_eq!(table.keys().map(String::as_str).collect::<Vec<_>>(), Config::KEYS);
+    assert_eq!(keys(&table), Config::KEYS);
     assert_eq!(Config::from_toml(&table.to_string()), Ok(full));
 }
 
@@ -29,10 +29,15 @@ fn the_known_keys_are_the_structs() {
 fn an_unknown_key_names_the_nearest() {
     insta::assert_snapshot!(refused("dataport = 1"), @r#"
     unknown key `dataport`; did you mean `data_port`?
-    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, gossip_port, hostname, log, mesh_hook, restart_hold, socket, state_dir, veth_prefix, vxlan_device
+    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, gossip_port, hostname, idle.tcp_established, idle.tcp_fin, idle.tcp_rst, idle.tcp_syn, idle.udp, idle.udp_stream, log, mesh_hook, restart_hold, socket, state_dir, veth_prefix, vxlan_device
     "#);
     assert!(refused("hello = 1").starts_with("unknown key `hello`\nhint: "));
     assert!(refused("veth-prefix = 1").contains("did you mean `veth_prefix`?"));
+    assert!(
+        refused("[idle]\nudp = 1\ntcp_sin = 1")
+            .starts_with("unknown key `idle.tcp_sin`; did you mean `idle.tcp_syn`?")
+    );
+    assert!(refused("log.level = 1").contains("unknown key `log.level`"));
 }
 
 #[test]
@@ -51,6 +56,13 @@ fn syntax_and_types_name_the_line() {
       |             ^^^^^
     invalid value: integer `65536`, expected u16
     "#);
+    insta::assert_snapshot!(refused("idle = 5"), @r"
+    TOML parse error at line 1, column 8
+      |
+    1 | idle = 5
+      |        ^
+    invalid type: integer `5`, expected struct Idle
+    ");
     insta::assert_snapshot!(refused("data_port ="), @r#"
     TOML parse error at line 1, column 12
       |
@@ -75,6 +87,7 @@ fn values_that_cannot_serve() {
         "veth_prefix = \"veth\"",
         "advertise_addr = \"0.0.0.0\"",
         "state_dir = \"\"",
+        "[idle]\nudp_stream = 0",
         &long,
     ]
     .map(|text| refused(text).replace(&"x".repeat(107), "…"));
@@ -97,9 +110,16 @@ fn values_that_cannot_serve() {
     advertise_addr is 0.0.0.0, where no other node reaches this one
     hint: give an address of an interface of this machine that the other nodes reach
     state_dir is empty
+    idle.udp_stream is 0: a flow would end before its answer comes
     the path of the socket, /…, has 108 bytes: the kernel takes at most 107
     hint: choose a shorter path
     "#);
+}
+
+#[test]
+fn an_idle_time_is_set_alone() {
+    let config = Config::from_toml("[idle]\nudp = 7").unwrap();
+    assert_eq!(config.idle, Idle { udp: 7, ..Idle::default() });
 }
 
 #[test]

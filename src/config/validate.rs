@@ -22,6 +22,7 @@ impl Config {
         })?;
         self.check_veth_prefix()?;
         self.check_paths()?;
+        self.idle.validate()?;
         match self.advertise_addr {
             Some(addr) if addr.is_unspecified() || addr.is_multicast() => {
                 Err(ConfigError::AdvertiseAddr { addr })

@@ -3,13 +3,14 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `agent`, `reconcile` and `services` are such names too. The last two time the
-//! core itself, so they want an optimized build, but neither root nor a lab.
+//! name contains it, and leaves out the rest; `published`, `agent`, `reconcile` and `services` are such names too. The last
+//! two time the core itself, so they want an optimized build, but neither root nor a lab.
 
 mod agent;
 mod measure;
 mod paths;
 mod programs;
+mod published;
 mod reconcile;
 mod report;
 mod services;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use overlay_harness::{Lab, Topology};
 
-use crate::paths::{Path, Paths};
+use crate::measure::Ends;
+use crate::paths::Paths;
 use crate::report::Row;
 
 /// How much is measured.
@@ -52,7 +54,7 @@ struct Measurement {
     unit: &'static str,
     /// What each of the run's results is called, and the overlay's goal, as a ratio to the bare underlay's.
     figures: &'static [(&'static str, Option<f64>)],
-    run: fn(&Path, &Effort) -> Result<Vec<f64>>,
+    run: fn(&Ends, &Effort) -> Result<Vec<f64>>,
 }
 
 /// Of packets that never fill a frame, so how large frames may become does not matter.
@@ -61,19 +63,19 @@ const SMALL: [Measurement; 3] = [
         name: "TCP request/response",
         unit: "us",
         figures: &[("p50", Some(1.15)), ("p99", None)],
-        run: |path, effort| measure::tcp_round_trips(path, effort.round_trips),
+        run: |ends, effort| measure::tcp_round_trips(ends, effort.round_trips),
     },
     Measurement {
         name: "UDP request/response",
         unit: "us",
         figures: &[("p50", Some(1.15)), ("p99", None)],
-        run: |path, effort| measure::udp_round_trips(path, effort.round_trips),
+        run: |ends, effort| measure::udp_round_trips(ends, effort.round_trips),
     },
     Measurement {
         name: "64 B UDP packets",
         unit: "M/s",
         figures: &[("", Some(0.80))],
-        run: |path, effort| measure::flood(path, effort.duration),
+        run: |ends, effort| measure::flood(ends, effort.duration),
     },
 ];
 
@@ -83,13 +85,13 @@ const LARGE: [Measurement; 2] = [
         name: "TCP, 64 KB frames, 1 stream",
         unit: "Gbit/s",
         figures: &[("", Some(0.75))],
-        run: |path, effort| measure::streams(path, 1, effort.duration),
+        run: |ends, effort| measure::streams(ends, 1, effort.duration),
     },
     Measurement {
         name: "TCP, 64 KB frames, 4 streams",
         unit: "Gbit/s",
         figures: &[("", Some(0.75))],
-        run: |path, effort| measure::streams(path, 4, effort.duration),
+        run: |ends, effort| measure::streams(ends, 4, effort.duration),
     },
 ];
 
@@ -99,13 +101,13 @@ const WIRE: [Measurement; 2] = [
         name: "TCP, wire, 1 stream",
         unit: "Gbit/s",
         figures: &[("", Some(0.98))],
-        run: |path, effort| measure::streams(path, 1, effort.duration),
+        run: |ends, effort| measure::streams(ends, 1, effort.duration),
     },
     Measurement {
         name: "TCP, wire, 4 streams",
         unit: "Gbit/s",
         figures: &[("", Some(0.98))],
-        run: |path, effort| measure::streams(path, 4, effort.duration),
+        run: |ends, effort| measure::streams(ends, 4, effort.duration),
     },
 ];
 
@@ -113,6 +115,7 @@ fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
     match chosen.as_str() {
+        "published" => return published::print(&effort),
         "agent" => return agent::print(&effort),
         "reconcile" => return reconcile::print(),
         "services" => return services::print(),
@@ -131,7 +134,11 @@ fn main() -> Result<()> {
             programs::print(&paths, &effort, round_trip)?;
         }
     }
-    if chosen.is_empty() { agent::print(&effort) } else { Ok(()) }
+    if chosen.is_empty() {
+        published::print(&effort)?;
+        agent::print(&effort)?;
+    }
+    Ok(())
 }
 
 /// Measures what is chosen, prints it, and hands back what was printed.
@@ -159,7 +166,7 @@ fn rounds(measurement: &Measurement, paths: &Paths, effort: &Effort) -> Result<V
     for round in 0..effort.rounds {
         report::progress(&format!("{}: round {} of {}", measurement.name, round + 1, effort.rounds));
         let results = paths.all().map(|path| {
-            (measurement.run)(path, effort).with_context(|| format!("over the {} path", path.name))
+            (measurement.run)(&path.ends, effort).with_context(|| format!("over the {} path", path.name))
         });
         for (path, values) in results.into_iter().enumerate() {
             for (row, value) in rows.iter_mut().zip(values?) {

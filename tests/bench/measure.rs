@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::Pid;
+use overlay_harness::Netns;
 
-use crate::paths::Path;
 use crate::report::percentile;
 
 /// What no answer within this time means: lost.
@@ -24,14 +25,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The bytes of a small packet's payload.
 const SMALL: usize = 64;
 
+/// Who asks, who answers, and where.
+pub(crate) struct Ends {
+    pub(crate) from: Netns,
+    pub(crate) to: Netns,
+    /// Where the second one listens; port 0 means any.
+    pub(crate) listens: SocketAddr,
+    /// Where the first one asks, if that is another address.
+    pub(crate) published: Option<SocketAddr>,
+}
+
+impl Ends {
+    /// Where to ask for who listens there.
+    fn target(&self, listens: SocketAddr) -> SocketAddr {
+        self.published.unwrap_or(listens)
+    }
+}
+
 /// Gbit/s that arrive, over that many streams together.
-pub(crate) fn streams(path: &Path, streams: usize, duration: Duration) -> Result<Vec<f64>> {
-    let listener = listening(path)?;
-    let target = listener.local_addr()?;
+pub(crate) fn streams(ends: &Ends, streams: usize, duration: Duration) -> Result<Vec<f64>> {
+    let listener = listening(ends)?;
+    let target = ends.target(listener.local_addr()?);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let senders: Vec<_> =
-            (0..streams).map(|_| scope.spawn(|| path.from.run(|| send(target, &stop)))).collect();
+            (0..streams).map(|_| scope.spawn(|| ends.from.run(|| send(target, &stop)))).collect();
         let receivers = (0..streams).map(|_| {
             let (stream, _) = listener.accept()?;
             Ok(scope.spawn(move || receive(stream)))
@@ -69,13 +87,52 @@ fn receive(mut stream: TcpStream) -> Result<u64> {
     }
 }
 
+/// Connections a second, one after the other: opened, a small question and its answer, closed.
+pub(crate) fn connections(ends: &Ends, duration: Duration) -> Result<Vec<f64>> {
+    const LAST: u8 = 1;
+    let listener = listening(ends)?;
+    let target = ends.target(listener.local_addr()?);
+    std::thread::scope(|scope| {
+        let answering = scope.spawn(move || {
+            on_first_core()?;
+            let mut buffer = [0; SMALL];
+            while buffer[0] != LAST {
+                let mut stream = prepared(listener.accept().context("nobody comes any more")?.0)?;
+                stream.read_exact(&mut buffer).context("nobody asks")?;
+                stream.write_all(&buffer)?;
+            }
+            Ok(())
+        });
+        let rate = ends.from.run(|| {
+            on_first_core()?;
+            let ask = |mark| {
+                let mut stream = prepared(connected(target)?)?;
+                let mut buffer = [mark; SMALL];
+                stream.write_all(&buffer)?;
+                stream.read_exact(&mut buffer).context("no answer")
+            };
+            let (started, mut count) = (Instant::now(), 0);
+            while started.elapsed() < duration {
+                ask(0)?;
+                count += 1;
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            ask(LAST)?;
+            Ok(f64::from(count) / seconds)
+        });
+        let answered = joined(answering);
+        let rate = rate?;
+        answered.map(|()| vec![rate])
+    })
+}
+
 /// Millions of small UDP packets a second, one way, sent and received in turns: so none waits, and none is lost.
-pub(crate) fn flood(path: &Path, duration: Duration) -> Result<Vec<f64>> {
+pub(crate) fn flood(ends: &Ends, duration: Duration) -> Result<Vec<f64>> {
     const BATCH: usize = 64;
-    let receiver = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
+    let receiver = ends.to.run(|| Ok(UdpSocket::bind(ends.listens)?))?;
     receiver.set_read_timeout(Some(PATIENCE))?;
-    let target = receiver.local_addr()?;
-    path.from.run(|| {
+    let target = ends.target(receiver.local_addr()?);
+    ends.from.run(|| {
         on_first_core()?;
         let sender = UdpSocket::bind(any(target))?;
         sender.connect(target)?;
@@ -95,10 +152,10 @@ pub(crate) fn flood(path: &Path, duration: Duration) -> Result<Vec<f64>> {
 }
 
 /// The round-trip time over UDP in microseconds: the median, and the 99th percentile.
-pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
-    let echo = path.to.run(|| Ok(UdpSocket::bind((path.address, 0))?))?;
+pub(crate) fn udp_round_trips(ends: &Ends, count: usize) -> Result<Vec<f64>> {
+    let echo = ends.to.run(|| Ok(UdpSocket::bind(ends.listens)?))?;
     echo.set_read_timeout(Some(PATIENCE))?;
-    let target = echo.local_addr()?;
+    let target = ends.target(echo.local_addr()?);
     std::thread::scope(|scope| {
         let answering = scope.spawn(move || {
             on_first_core()?;
@@ -109,7 +166,7 @@ pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
             }
             Ok(())
         });
-        let times = path.from.run(|| {
+        let times = ends.from.run(|| {
             on_first_core()?;
             let socket = UdpSocket::bind(any(target))?;
             socket.connect(target)?;
@@ -128,9 +185,9 @@ pub(crate) fn udp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
 }
 
 /// The same over TCP, on one connection.
-pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
-    let listener = listening(path)?;
-    let target = listener.local_addr()?;
+pub(crate) fn tcp_round_trips(ends: &Ends, count: usize) -> Result<Vec<f64>> {
+    let listener = listening(ends)?;
+    let target = ends.target(listener.local_addr()?);
     std::thread::scope(|scope| {
         let answering = scope.spawn(move || {
             on_first_core()?;
@@ -142,7 +199,7 @@ pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
             }
             Ok(())
         });
-        let times = path.from.run(|| {
+        let times = ends.from.run(|| {
             on_first_core()?;
             let mut stream = prepared(connected(target)?)?;
             let mut buffer = [0; SMALL];
@@ -156,10 +213,12 @@ pub(crate) fn tcp_round_trips(path: &Path, count: usize) -> Result<Vec<f64>> {
     })
 }
 
-fn listening(path: &Path) -> Result<TcpListener> {
-    path.to.run(|| {
-        let listener = TcpListener::bind((path.address, 0))?;
+fn listening(ends: &Ends) -> Result<TcpListener> {
+    ends.to.run(|| {
+        let listener = TcpListener::bind(ends.listens)?;
         without_pacing(&listener)?;
+        // It is for accept(2), too (socket(7)): who waits for a client that failed does not do so for ever.
+        setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE.as_secs().cast_signed()))?;
         Ok(listener)
     })
 }

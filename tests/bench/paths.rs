@@ -3,7 +3,7 @@
 //! Each has two nodes of its own, joined by a veth pair, so that none pays for what another has made: programs on the
 //! underlay device, a bridge with its hooks, or a second VXLAN port (with just one, the kernel's GRO finds it faster).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,33 +13,52 @@ use nix::net::if_::if_nametoindex;
 use overlay_harness::{Attached, Lab, Netns, Node};
 use overlay_packet::{Address, ethernet, ip, vxlan};
 
+use crate::measure::Ends;
+
 /// The underlay's device, on every node.
-const UNDERLAY: &str = "eth0";
+pub(crate) const UNDERLAY: &str = "eth0";
+
+/// The classic layout's bridge, on every node.
+pub(crate) const BRIDGE: &str = "cbr0";
 
 /// The floor's programs, built by `build.rs`.
 static FLOOR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-floor"));
 
-/// Two namespaces, and the address of the second.
+/// Two namespaces, and what lies between them.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
     /// The nodes, which the underlay joins.
     pub(crate) nodes: [Netns; 2],
-    pub(crate) from: Netns,
-    pub(crate) to: Netns,
-    pub(crate) address: IpAddr,
+    pub(crate) ends: Ends,
 }
 
 impl Path {
-    /// Packets and bytes that the second node received by the underlay.
-    fn received(&self) -> Result<(u64, u64)> {
-        let text = self.nodes[1].output(Command::new("cat").arg("/proc/net/dev"))?;
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{UNDERLAY}:")));
-        let mut numbers = line.context("no such device")?.split_whitespace().map(str::parse);
-        let (Some(bytes), Some(packets)) = (numbers.next(), numbers.next()) else {
-            anyhow::bail!("/proc/net/dev has too few columns");
-        };
-        Ok((packets?, bytes?))
+    /// From the first of these to the second at its address.
+    fn new(name: &'static str, nodes: [Netns; 2], [from, to]: [Netns; 2], address: IpAddr) -> Self {
+        let ends = Ends { from, to, listens: SocketAddr::new(address, 0), published: None };
+        Self { name, nodes, ends }
     }
+}
+
+/// No frame that a node receives from such ends may be larger than a wire's.
+pub(crate) fn ensure_as_on_a_wire(ends: &Ends, node: &Netns) -> Result<()> {
+    let before = received(node)?;
+    crate::measure::streams(ends, 1, std::time::Duration::from_millis(50))?;
+    let after = received(node)?;
+    let average = (after.1 - before.1) / (after.0 - before.0).max(1);
+    ensure!(average <= 1514, "frames of {average} B cross the underlay");
+    Ok(())
+}
+
+/// Packets and bytes that a node received by the underlay.
+fn received(node: &Netns) -> Result<(u64, u64)> {
+    let text = node.output(Command::new("cat").arg("/proc/net/dev"))?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{UNDERLAY}:")));
+    let mut numbers = line.context("no such device")?.split_whitespace().map(str::parse);
+    let (Some(bytes), Some(packets)) = (numbers.next(), numbers.next()) else {
+        anyhow::bail!("/proc/net/dev has too few columns");
+    };
+    Ok((packets?, bytes?))
 }
 
 pub(crate) struct Paths {
@@ -78,11 +97,8 @@ impl Paths {
     pub(crate) fn as_on_a_wire(&self) -> Result<()> {
         self.offloads("tso off gro on")?;
         for path in self.all() {
-            let before = path.received()?;
-            crate::measure::streams(path, 1, std::time::Duration::from_millis(50))?;
-            let after = path.received()?;
-            let average = (after.1 - before.1) / (after.0 - before.0).max(1);
-            ensure!(average <= 1514, "frames of {average} B cross the underlay over the {} path", path.name);
+            ensure_as_on_a_wire(&path.ends, &path.nodes[1])
+                .with_context(|| format!("over the {} path", path.name))?;
         }
         Ok(())
     }
@@ -107,9 +123,8 @@ fn overlay(lab: &Lab) -> Result<(Path, [String; 2])> {
     let ends = [lab.attach(nodes[0], "bench", "near", &[])?, lab.attach(nodes[1], "bench", "far", &[])?];
     let host_ends = [host_end(nodes[0], &ends[0])?, host_end(nodes[1], &ends[1])?];
     let address = ends[1].ip4();
-    let [from, to] = ends.map(|end| end.netns);
     let nodes = nodes.map(|node| node.netns().clone());
-    Ok((Path { name: "overlay", nodes, from, to, address }, host_ends))
+    Ok((Path::new("overlay", nodes, ends.map(|end| end.netns), address), host_ends))
 }
 
 /// The node's device whose peer is the endpoint's: the one with the index that the endpoint's device names.
@@ -137,8 +152,7 @@ fn joined(lab: &Lab, name: &str) -> Result<[Netns; 2]> {
 
 fn bare(lab: &Lab) -> Result<Path> {
     let nodes = joined(lab, "bare")?;
-    let [from, to] = nodes.clone();
-    Ok(Path { name: "bare", nodes, from, to, address: underlay_address(1).into() })
+    Ok(Path::new("bare", nodes.clone(), nodes, underlay_address(1).into()))
 }
 
 /// The least that tc programs can do: see `floor/main.rs`.
@@ -152,12 +166,11 @@ fn floor(lab: &Lab) -> Result<(Path, [Ebpf; 2])> {
         node.ip("link set fvx0 up")?;
         node.ip(&format!("link add {HOST_END} mtu 1450 type veth peer name eth0 mtu 1450 netns {endpoint}"))?;
         node.ip(&format!("link set {HOST_END} up"))?;
-        configure(endpoint, index)?;
+        configure(endpoint, "eth0", index)?;
     }
     let attached = |index: usize| nodes[index].run(|| attach_floor(index, HOST_END));
     let programs = [attached(0)?, attached(1)?];
-    let [from, to] = endpoints;
-    Ok((Path { name: "floor", nodes, from, to, address: endpoint_address(1).into() }, programs))
+    Ok((Path::new("floor", nodes, endpoints, endpoint_address(1).into()), programs))
 }
 
 /// Loads the programs for a node, and attaches them in this thread's network namespace.
@@ -198,35 +211,39 @@ fn classic(lab: &Lab) -> Result<Path> {
     let nodes = joined(lab, "classic")?;
     let containers = [lab.namespace("container-1")?, lab.namespace("container-2")?];
     for (index, (node, container)) in nodes.iter().zip(&containers).enumerate() {
-        node.ip("link add cbr0 type bridge")?;
-        node.ip(&format!(
-            "link add cvx0 type vxlan id 7 dstport 4789 local {} dev {UNDERLAY} nolearning",
-            underlay_address(index)
-        ))?;
-        node.ip(&format!("link add cveth0 mtu 1450 type veth peer name eth0 mtu 1450 netns {container}"))?;
-        for device in ["cvx0", "cveth0"] {
-            node.ip(&format!("link set {device} master cbr0 up"))?;
-        }
-        node.ip("link set cbr0 up")?;
-        let fdb =
-            format!("{} dev cvx0 dst {}", written(endpoint_mac(1 - index)), underlay_address(1 - index));
-        node.output(Command::new("bridge").args(["fdb", "append"]).args(fdb.split_whitespace()))?;
-        configure(container, index)?;
+        bridge_and_vxlan(node, index, [underlay_address(index), underlay_address(1 - index)])?;
+        bridged(node, container, index)?;
     }
-    let [from, to] = containers;
-    Ok(Path { name: "classic", nodes, from, to, address: endpoint_address(1).into() })
+    Ok(Path::new("classic", nodes, containers, endpoint_address(1).into()))
+}
+
+/// A node's bridge, and a VXLAN device in it towards the other node; by their own VTEP and the other's.
+pub(crate) fn bridge_and_vxlan(node: &Netns, index: usize, [own, other]: [Ipv4Addr; 2]) -> Result<()> {
+    node.ip(&format!("link add {BRIDGE} type bridge"))?;
+    node.ip(&format!("link add cvx0 type vxlan id 7 dstport 4789 local {own} dev {UNDERLAY} nolearning"))?;
+    node.ip(&format!("link set cvx0 master {BRIDGE} up"))?;
+    node.ip(&format!("link set {BRIDGE} up"))?;
+    let fdb = format!("{} dev cvx0 dst {other}", written(endpoint_mac(1 - index)));
+    node.output(Command::new("bridge").args(["fdb", "append"]).args(fdb.split_whitespace())).map(drop)
+}
+
+/// Joins a container to its node's bridge.
+pub(crate) fn bridged(node: &Netns, container: &Netns, index: usize) -> Result<()> {
+    node.ip(&format!("link add cveth0 mtu 1450 type veth peer name eth0 mtu 1450 netns {container}"))?;
+    node.ip(&format!("link set cveth0 master {BRIDGE} up"))?;
+    configure(container, "eth0", index)
 }
 
 /// Addresses an endpoint of the floor or the classic layout; it knows the other one already.
-fn configure(endpoint: &Netns, index: usize) -> Result<()> {
+pub(crate) fn configure(endpoint: &Netns, device: &str, index: usize) -> Result<()> {
     let (own, other) = (endpoint_address(index), endpoint_address(1 - index));
-    endpoint.ip(&format!("link set eth0 address {} up", written(endpoint_mac(index))))?;
-    endpoint.ip(&format!("address add {own}/24 dev eth0"))?;
+    endpoint.ip(&format!("link set {device} address {} up", written(endpoint_mac(index))))?;
+    endpoint.ip(&format!("address add {own}/24 dev {device}"))?;
     let mac = written(endpoint_mac(1 - index));
-    endpoint.ip(&format!("neighbour add {other} lladdr {mac} nud permanent dev eth0")).map(drop)
+    endpoint.ip(&format!("neighbour add {other} lladdr {mac} nud permanent dev {device}")).map(drop)
 }
 
-fn endpoint_address(index: usize) -> Ipv4Addr {
+pub(crate) fn endpoint_address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, 1 + u8::from(index == 1))
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn print(paths: &Paths, effort: &Effort, round_trip: &Row) -> Result<
     ];
     let _statistics = enable_stats(Stats::RunTime).context("switching the kernel's BPF statistics on")?;
     let before = readings(&steps)?;
-    measure::udp_round_trips(paths.overlay(), effort.round_trips)?;
+    measure::udp_round_trips(&paths.overlay().ends, effort.round_trips)?;
     let after = readings(&steps)?;
     progress("");
 

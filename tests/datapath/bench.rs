@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 
 use aya::TestRun as _;
 use aya::programs::TestRunOptions;
+use overlay::config::Idle;
 use overlay::model::{MacAddr, Vni};
 use overlay::reconcile::tables::{
     Destination, NetworkEntry, NodeEntry, Program, Source, TableAction, VtepEntry,
@@ -80,7 +81,7 @@ pub(crate) struct Ran {
 pub(crate) struct Bench {
     pub(crate) netns: Netns,
     pub(crate) data_path: DataPath,
-    _bpffs: Bpffs,
+    pub(crate) bpffs: Bpffs,
 }
 
 pub(crate) fn mac(index: usize) -> Mac {
@@ -100,7 +101,7 @@ impl Bench {
         }
         let bpffs = Bpffs::new();
         let data_path = netns.enter(|| DataPath::open(&bpffs.dir()).unwrap());
-        Self { netns, data_path, _bpffs: bpffs }
+        Self { netns, data_path, bpffs }
     }
 
     /// A node with VTEP 1 and these endpoints of network 100, by number: 0 (ep0) and 1 (ep1, IPv4 alone) here,
@@ -118,6 +119,7 @@ impl Bench {
                 vtep: vtep(1, v6),
                 data_port: DATA_PORT,
                 mark: MARK,
+                idle: Idle::default(),
             }),
             TableAction::PutNetwork(
                 vni,

@@ -2,6 +2,7 @@
 //! deliver have the answers come from there.
 
 mod flows;
+mod idle;
 
 use std::net::IpAddr;
 

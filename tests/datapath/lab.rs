@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use overlay::config::Idle;
 use overlay::model::{MacAddr, UnderlayFamily, Vni};
 use overlay::reconcile::tables::{
     Destination, NetworkEntry, NodeEntry, Program, Source, TableAction, VtepEntry,
@@ -124,6 +125,7 @@ impl Node {
             vtep: self.vtep,
             data_port: DATA_PORT,
             mark: MARK,
+            idle: Idle::default(),
         }));
         self.apply(TableAction::PutNetwork(
             vni(),

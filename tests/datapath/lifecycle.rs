@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use overlay::config::Idle;
 use overlay::reconcile::tables::{NodeEntry, Program, TableAction};
 use overlay_abi::ABI_VERSION;
 use overlayd::kernel::bpf::{self, DataPath};
@@ -13,7 +14,8 @@ const PROGRAMS: [Program; 4] =
     [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard];
 
 fn node(v6: bool) -> NodeEntry {
-    NodeEntry { underlay_ifindex: 3, vxlan_ifindex: None, vtep: vtep(1, v6), data_port: 4789, mark: 1 }
+    let idle = Idle::default();
+    NodeEntry { underlay_ifindex: 3, vxlan_ifindex: None, vtep: vtep(1, v6), data_port: 4789, mark: 1, idle }
 }
 
 fn device(netns: &Netns, name: &str) {

@@ -9,6 +9,7 @@ mod forgery;
 mod frames;
 mod golden_endpoint;
 mod golden_mesh;
+mod golden_snat;
 mod golden_underlay;
 mod golden_vip;
 mod golden_xdp;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
+use overlay::config::Idle;
 use overlay::lb::{BackendSlot, Generation, Region, ServiceSlot, Slot as _, Table};
 use overlay::model::{Affinity, EndpointId, Protocol, ServiceId, SourceIp, Unavailable, Vni, Weight};
 use overlay::reconcile::tables::{
@@ -107,6 +108,7 @@ fn what_is_written_is_what_the_next_agent_observes_and_can_remove() {
         vtep: vtep(1, false),
         data_port: 4789,
         mark: 1,
+        idle: Idle::default(),
     };
     data_path.apply(&TableAction::PutNode(node)).unwrap();
     assert_eq!(data_path.observe_services().unwrap(), wanted);

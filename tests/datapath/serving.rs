@@ -20,6 +20,8 @@ pub(crate) fn vip(service: u8, v6: bool) -> IpAddr {
 /// A node with services.
 pub(crate) struct Serving {
     pub(crate) bench: Bench,
+    /// Whose address the backends of what is published from now on see.
+    pub(crate) source_ip: SourceIp,
     /// How many Maglev tables were written.
     tables: u32,
 }
@@ -31,7 +33,7 @@ impl Serving {
         let (ip4, ip6) = addresses(1);
         let source = Source { vni: lab::vni(), mac: lab::mac(1), ip4, ip6, forward: false };
         bench.data_path.apply(&TableAction::PutSource(bench.netns.ifindex("ep1"), source)).unwrap();
-        let mut serving = Self { bench, tables: 0 };
+        let mut serving = Self { bench, source_ip: SourceIp::Preserve, tables: 0 };
         serving.apply(&ServiceAction::SetLookups(Lookups { vips: true, ports: true }));
         serving
     }
@@ -55,8 +57,8 @@ impl Serving {
         let table = self.table(endpoints);
         let all = TableOfFamily { v4: table, v6: table };
         self.apply(&ServiceAction::PutService(slot(service), ServiceEntry { all, ..entry(service) }));
-        let entry =
-            PortEntry { service: slot(service), target, source_ip: SourceIp::Preserve, local_only: false };
+        let source_ip = self.source_ip;
+        let entry = PortEntry { service: slot(service), target, source_ip, local_only: false };
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             self.apply(&ServiceAction::PutPort(protocol, port, entry));
         }

@@ -2,8 +2,8 @@
 //! one direction can).
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use overlay_abi::Address;
 use overlay_abi::services::{Flow, FlowKey, Service, state};
+use overlay_abi::{Address, Idle};
 use overlay_packet::ip;
 use overlay_packet::transport::{client_hash, flow_hash, tcp};
 
@@ -12,19 +12,19 @@ use crate::transport::Transport;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// For how long a flow is kept without a packet, in nanoseconds: as long as Linux's connection tracking does by default
-/// (`nf_conntrack_tcp_timeout_*`, `nf_conntrack_udp_timeout*`), which is more than RFC 5382 and RFC 4787 ask for.
+/// For how long a flow is kept without a packet, in nanoseconds.
 #[inline(always)]
-const fn idle(protocol: u8, state: u8) -> u64 {
-    SECOND
-        * match (protocol, state) {
-            (ip::protocol::TCP, state::SYN) => 60,
-            (ip::protocol::TCP, state::ESTABLISHED) => 5 * 24 * 3600,
-            (ip::protocol::TCP, state::FIN) => 120,
-            (ip::protocol::TCP, _) => 10,
-            (_, state::ESTABLISHED) => 120,
-            _ => 30,
-        }
+fn idle(protocol: u8, state: u8) -> u64 {
+    let Some(Idle { syn, established, fin, rst, single, stream }) = maps::idle() else { return 0 };
+    let seconds = match (protocol, state) {
+        (ip::protocol::TCP, state::SYN) => syn,
+        (ip::protocol::TCP, state::ESTABLISHED) => established,
+        (ip::protocol::TCP, state::FIN) => fin,
+        (ip::protocol::TCP, _) => rst,
+        (_, state::ESTABLISHED) => stream,
+        _ => single,
+    };
+    SECOND * u64::from(seconds)
 }
 
 /// The live flow of that key. The kernel may give its memory to another flow at any time, so what is decided by it is
@@ -34,7 +34,13 @@ pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
     let flow = maps::flow(key)?;
     // SAFETY: the memory is the map's and stays until the program ends; any bytes in it are a valid flow.
     let flow = unsafe { &mut *flow };
-    (now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)).then_some(flow)
+    is_live(key, flow).then_some(flow)
+}
+
+/// Whether a flow of that key has been silent for no longer than it may.
+#[inline(always)]
+pub fn is_live(key: &FlowKey, flow: &Flow) -> bool {
+    now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)
 }
 
 /// Whether the packet belongs to a connection that begins where the flow's has ended.

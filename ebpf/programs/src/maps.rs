@@ -2,7 +2,7 @@
 //! WANTED and WORK. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap};
 use overlay_abi::map::{
@@ -14,8 +14,8 @@ use overlay_abi::services::{
     Backend, Counter, Flow, FlowKey, PLACES, Places, Port, RefusalKey, Service, Table, Vip, port_index,
 };
 use overlay_abi::{
-    Address, Destination, DropReason, FdbKey, Mac, Neighbour, NeighbourKey, Network, Node, Source, Vtep,
-    VtepKey,
+    Address, Destination, DropReason, FdbKey, Idle, Mac, Neighbour, NeighbourKey, Network, Node, Source,
+    Vtep, VtepKey,
 };
 
 use crate::hop::{HOPS_SIZE, Hop};
@@ -73,6 +73,23 @@ macro_rules! lookup {
 #[inline(always)]
 pub fn node() -> Option<&'static Node> {
     NODE.get(0).filter(|node| node.underlay_ifindex != 0)
+}
+
+/// How long this node keeps flows, if it is configured.
+#[inline(always)]
+pub fn idle() -> Option<Idle> {
+    let Idle { syn, established, fin, rst, single, stream } = &node()?.idle;
+    // SAFETY: a reference is valid to read. Volatile, since the compiler else computes which one is wanted and reads that one
+    // alone, at a place that the verifier can't bound.
+    let read = |field: &u32| unsafe { core::ptr::from_ref(field).read_volatile() };
+    Some(Idle {
+        syn: read(syn),
+        established: read(established),
+        fin: read(fin),
+        rst: read(rst),
+        single: read(single),
+        stream: read(stream),
+    })
 }
 
 #[inline(always)]
@@ -160,6 +177,12 @@ pub fn flow(key: &FlowKey) -> Option<*mut Flow> {
 #[inline(always)]
 pub fn keep_flow(key: &FlowKey, flow: &Flow) {
     let _ = FLOWS.insert(key, flow, 0);
+}
+
+/// Keeps a flow unless the key has one. False if it has, or where the map has no room even so.
+#[inline(always)]
+pub fn claim_flow(key: &FlowKey, flow: &Flow) -> bool {
+    FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
 }
 
 /// Drops a flow, if it is there.

@@ -13,7 +13,7 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, serve};
+use crate::{encap, flow, maps, serve, snat};
 
 /// A client's packet that came in by the underlay device, if it is one.
 #[inline(always)]
@@ -39,17 +39,28 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let backend = maps::backend(slot).filter(|backend| backend.generation != 0);
     let backend = backend.ok_or(DropReason::NoBackend)?;
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
+    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
+    let hidden = port.flags & port_flag::SNAT != 0;
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
         if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
             return Err(DropReason::TooBig);
         }
+        if hidden {
+            snat::hide(ctx, work, slot, backend)?;
+        }
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &work.header.words())?;
-    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    serve::arrive(ctx, work, backend, port)?;
+    if hidden {
+        snat::hide(ctx, work, slot, backend)?;
+        // What was read of the packet is no longer so.
+        if !work::read(ctx, work) {
+            return Err(DropReason::RewriteFailed);
+        }
+    }
+    serve::arrive(ctx, work, backend, port, &Address::NONE)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
 }

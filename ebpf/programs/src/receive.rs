@@ -11,7 +11,7 @@ use crate::{frame, maps};
 
 /// A frame that may be delivered.
 pub struct Inner {
-    /// The host's end of the destination's veth pair.
+    /// The host's end of the destination's veth pair; 0 where the packet leaves the network.
     pub ifindex: u32,
     /// Its Ethernet header.
     pub header: ethernet::Header,
@@ -20,8 +20,20 @@ pub struct Inner {
     /// Whether the destination's own stack takes the packet: it is TCP, for the endpoint's own address or for what
     /// it serves, and the endpoint does not forward.
     pub ends_here: bool,
-    /// Whether it comes from outside of the network, so from its gateway: a client's packet for a service.
-    pub from_outside: bool,
+    /// Between whom.
+    pub kind: Kind,
+}
+
+/// What sort of frame a peer sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// From one endpoint to another.
+    Inside,
+    /// From the network's gateway to an endpoint: a client's packet for a service.
+    Question,
+    /// From an endpoint to the network's gateway: an answer to a client that came to this node. Of who it is from,
+    /// only the VTEP is checked.
+    Answer,
 }
 
 /// Checks the frame at `offset`, which `peer` sent in network `vni`.
@@ -36,10 +48,10 @@ pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result
 
 #[inline(never)]
 fn explain(vni: u32, peer: &Address, reason: DropReason) -> DropReason {
-    if maps::network(vni).is_none() {
-        DropReason::UnknownNetwork
-    } else if maps::vtep(*peer).is_none() {
+    if maps::vtep(*peer).is_none() {
         DropReason::UnknownVtep
+    } else if maps::network(vni).is_none() {
+        DropReason::UnknownNetwork
     } else {
         reason
     }
@@ -50,17 +62,27 @@ fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Resu
     let header = frame::ethernet_at(ctx, offset)?;
     let mut space = MaybeUninit::uninit();
     let packet = frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut space)?;
-    let from_outside = header.source == gateway_mac(vni);
-    if from_outside {
-        maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
+    let gateway = gateway_mac(vni);
+    let kind = if header.destination == gateway {
+        Kind::Answer
+    } else if header.source == gateway {
+        Kind::Question
     } else {
+        Kind::Inside
+    };
+    if kind == Kind::Inside {
         check_source(vni, peer, &header, packet)?;
+    } else {
+        maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
+    }
+    if kind == Kind::Answer {
+        return Ok(Inner { ifindex: 0, header, ecn: packet.ecn(), ends_here: false, kind });
     }
     let ifindex = destination(vni, &header, packet)?;
     // Only asked for what the kernel merged, so it costs the others nothing.
     let present = (ctx.len() as usize).saturating_sub(offset + ethernet::LEN);
-    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet, present, from_outside);
-    Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here, from_outside })
+    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet, present, kind == Kind::Question);
+    Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here, kind })
 }
 
 /// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.

@@ -4,24 +4,38 @@
 use aya_ebpf::helpers::bpf_redirect_neigh;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Port, scope};
-use overlay_abi::{DropReason, Source};
+use overlay_abi::{Address, DropReason, Source};
+use overlay_packet::ip;
 
 use crate::frame::{Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{flow, maps, mesh};
+use crate::{encap, flow, maps, mesh, snat};
 
 /// Gives a client's packet to a backend here: the backend's address and port take the place of those that the client
-/// asked for, which are kept for the answer. The frame starts with its Ethernet header.
+/// asked for, which are kept for the answer, with the VTEP that the answer goes back through, if any. The frame starts
+/// with its Ethernet header.
 #[inline(always)]
-pub fn arrive(ctx: &TcContext, work: &mut Work, backend: &Backend, port: &Port) -> Result<(), DropReason> {
-    remember(work, backend, scope::RETURN, port.target)?;
+pub fn arrive(
+    ctx: &TcContext,
+    work: &mut Work,
+    backend: &Backend,
+    port: &Port,
+    via: &Address,
+) -> Result<(), DropReason> {
+    remember(work, backend, scope::RETURN, port.target, via)?;
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
 }
 
 /// Fills in what must be changed for the backend to take the packet on that port, and keeps what the client asked for.
 #[inline(never)]
-pub fn remember(work: &mut Work, backend: &Backend, scope: u8, port: u16) -> Result<(), DropReason> {
+pub fn remember(
+    work: &mut Work,
+    backend: &Backend,
+    scope: u8,
+    port: u16,
+    via: &Address,
+) -> Result<(), DropReason> {
     let own = if work.packet().is_v4() { backend.ip4 } else { backend.ip6 };
     if own.is_none() {
         return Err(DropReason::NoBackend);
@@ -30,9 +44,12 @@ pub fn remember(work: &mut Work, backend: &Backend, scope: u8, port: u16) -> Res
     work.key = FlowKey::new(scope, backend.vni, work.transport.protocol, (own, port), work.source());
     let asked = work.destination();
     match flow::find(&work.key) {
-        Some(flow) if flow.address == asked.0 && flow.port == asked.1 => flow::follow(flow, &work.transport),
+        Some(flow) if flow.address == asked.0 && flow.port == asked.1 && flow.via == *via => {
+            flow::follow(flow, &work.transport);
+        }
         _ => {
             work.flow = flow::begun(&work.transport, (0, 0), asked);
+            work.flow.via = *via;
             maps::keep_flow(&work.key, &work.flow);
         }
     }
@@ -41,7 +58,7 @@ pub fn remember(work: &mut Work, backend: &Backend, scope: u8, port: u16) -> Res
 
 /// What a peer sent on from a client, unpacked, to the backend behind a device here.
 #[inline(never)]
-pub fn land(ctx: &TcContext, ifindex: u32) -> Result<(), DropReason> {
+pub fn land(ctx: &TcContext, ifindex: u32, peer: &Address) -> Result<(), DropReason> {
     let work = maps::work().ok_or(DropReason::NotPublished)?;
     if !work::read(ctx, work) {
         return Err(DropReason::NotPublished);
@@ -52,7 +69,8 @@ pub fn land(ctx: &TcContext, ifindex: u32) -> Result<(), DropReason> {
     if port.service != backend.service {
         return Err(DropReason::NotPublished);
     }
-    arrive(ctx, work, backend, port).inspect_err(|reason| mesh::refused(work, *reason))
+    let via = if snat::is_hidden(work) { peer } else { &Address::NONE };
+    arrive(ctx, work, backend, port, via).inspect_err(|reason| mesh::refused(work, *reason))
 }
 
 /// What an endpoint sends to its gateway: if it answers a client outside, it goes there, as if from where the client
@@ -63,7 +81,7 @@ pub fn answer(ctx: &TcContext, source: &Source) -> Outcome {
     if !is_answer(ctx, source, work) {
         return Ok(Verdict::Pass);
     }
-    send(ctx, work)?;
+    send(ctx, work, source.vni)?;
     Ok(Verdict::Redirect)
 }
 
@@ -78,14 +96,31 @@ fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
     let Some(flow) = flow::find(&work.key) else { return false };
     flow::follow(flow, &work.transport);
     work.change = Change { end: End::Source, address: flow.address, port: flow.port };
+    work.flow.via = flow.via;
     true
 }
 
 #[inline(never)]
-fn send(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
-    let node = maps::node().ok_or(DropReason::NoNode)?;
-    rewrite::count_hop(ctx, work.packet())?;
+fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
+    if !work.flow.via.is_none() {
+        let peer = maps::vtep(work.flow.via).ok_or(DropReason::UnknownVtep)?;
+        if !encap::fits(ctx, work.packet(), u32::from(peer.mtu)) {
+            return Err(DropReason::TooBig);
+        }
+        return encap::send(ctx, vni, &work.flow.via, &work.header, work.packet());
+    }
+    if work.change.address == work.packet().destination() {
+        snat::restore(ctx, work)?;
+    }
+    send_out(ctx, work.packet())
+}
+
+/// Sends a packet out of the overlay, to the host that it is for, as a router does.
+#[inline(never)]
+pub fn send_out(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason> {
+    let node = maps::node().ok_or(DropReason::NoNode)?;
+    rewrite::count_hop(ctx, packet)?;
     // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the destination.
     unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
     Ok(())

@@ -6,8 +6,9 @@ use aya_ebpf::helpers::bpf_skb_get_tunnel_key;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 
-use crate::frame::{self, Outcome};
-use crate::{maps, receive, serve, vip};
+use crate::frame::{self, Outcome, Verdict};
+use crate::receive::{self, Kind};
+use crate::{maps, serve, snat, vip};
 
 /// The tunnel's ends.
 struct Tunnel {
@@ -32,12 +33,15 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Err(DropReason::Vlan);
     }
     let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
-    if inner.from_outside {
-        serve::land(ctx, inner.ifindex)?;
-    } else {
-        vip::restore(ctx, tunnel.vni)?;
+    match inner.kind {
+        Kind::Inside => vip::restore(ctx, tunnel.vni)?,
+        Kind::Question => serve::land(ctx, inner.ifindex, &tunnel.remote)?,
+        Kind::Answer => snat::give_back(ctx, tunnel.vni, &tunnel.remote)?,
     }
     // The VXLAN device has already carried congestion marks over.
+    if inner.kind == Kind::Answer {
+        return Ok(Verdict::Redirect);
+    }
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }
 

@@ -16,7 +16,8 @@ use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{maps, mesh, receive, serve, vip};
+use crate::receive::{self, Kind};
+use crate::{maps, mesh, serve, snat, vip};
 
 /// What the outer headers say.
 struct Outer {
@@ -57,14 +58,17 @@ fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
         return Err(DropReason::CongestionUnmarked);
     }
     strip(ctx, at, &inner)?;
-    if inner.from_outside {
-        serve::land(ctx, inner.ifindex)?;
-    } else {
-        vip::restore(ctx, vni)?;
+    match inner.kind {
+        Kind::Inside => vip::restore(ctx, vni)?,
+        Kind::Question => serve::land(ctx, inner.ifindex, &outer.source)?,
+        Kind::Answer => snat::give_back(ctx, vni, &outer.source)?,
     }
     if outer.ecn == ip::ecn::CE && inner.ecn != ip::ecn::CE {
         // SAFETY: the context is valid.
         unsafe { bpf_skb_ecn_set_ce(ctx.skb.skb) };
+    }
+    if inner.kind == Kind::Answer {
+        return Ok(Verdict::Redirect);
     }
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }

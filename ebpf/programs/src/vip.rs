@@ -7,7 +7,7 @@
 
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Vip, node_flag, scope};
-use overlay_abi::{DropReason, Source};
+use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
@@ -103,7 +103,7 @@ fn of_service(slot: u32, vip: &Vip) -> Option<&'static Backend> {
 #[inline(never)]
 fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), DropReason> {
     let port = work.transport.destination_port;
-    serve::remember(work, backend, scope::VIP_RETURN, port)?;
+    serve::remember(work, backend, scope::VIP_RETURN, port, &Address::NONE)?;
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {

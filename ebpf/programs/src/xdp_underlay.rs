@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
-use overlay_abi::services::{Backend, FlowKey, scope};
+use overlay_abi::services::{Backend, FlowKey, port_flag, scope};
 use overlay_abi::{Address, DropReason, Node, gateway_mac};
 use overlay_packet::{ethernet, ip, transport, vxlan};
 
@@ -102,7 +102,8 @@ fn transport_at(ctx: &XdpContext, protocol: u8, offset: usize) -> Option<(u8, [u
         _ => return None,
     };
     let ports: [u16; 2] = at(ctx, offset)?;
-    maps::port(udp, u16::from_be(ports[1]))?;
+    // What is translated is tc's.
+    maps::port(udp, u16::from_be(ports[1])).filter(|port| port.flags & port_flag::SNAT == 0)?;
     let flags = if udp { 0 } else { at(ctx, offset + transport::tcp::FLAGS_AT)? };
     Some((protocol, ports, flags))
 }

@@ -221,6 +221,7 @@ fn node(host: &Host<'_>, ifindexes: &BTreeMap<String, u32>) -> Option<NodeEntry>
         vtep: underlay.vtep,
         data_port: host.config.data_port,
         mark: host.mark,
+        idle: host.config.idle,
     })
 }
 

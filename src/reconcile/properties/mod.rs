@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use crate::config::Config;
+use crate::config::{Config, Idle};
 use crate::facts::Part;
 use crate::fixtures::{World, attachment, bare_service, create, fact, netns, network, node_id};
 use crate::model::{Attachment, MacAddr, Vip, Vni};
@@ -108,6 +108,7 @@ fn tables() -> impl Strategy<Value = Tables> {
         vtep,
         data_port: 4789,
         mark: 1,
+        idle: Idle::default(),
     }));
     let network = (1400u16..1402).prop_map(|mtu| NetworkEntry { mtu, gateway4: None, gateway6: None });
     let to = prop_oneof![

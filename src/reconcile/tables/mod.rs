@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
+use crate::config::Idle;
 use crate::model::{MacAddr, Vni};
 
 /// The tables: wanted, or found in the kernel.
@@ -62,6 +63,8 @@ pub struct NodeEntry {
     pub data_port: u16,
     /// What marks packets that come from our own data path, for the guard.
     pub mark: u32,
+    /// How long flows are kept.
+    pub idle: Idle,
 }
 
 /// A network.

@@ -26,6 +26,7 @@ pub struct Topology {
     ipv6: bool,
     mtu: u16,
     cabled: bool,
+    recorded: bool,
     wired: bool,
     config: &'static str,
 }
@@ -33,12 +34,18 @@ pub struct Topology {
 impl Topology {
     /// That many nodes on one link of 1,500 bytes; they advertise their IPv4 addresses, and have IPv6 ones.
     pub fn of(nodes: u8) -> Self {
-        Self { nodes, ipv6: false, mtu: 1500, cabled: false, wired: false, config: "" }
+        Self { nodes, ipv6: false, mtu: 1500, cabled: false, recorded: true, wired: false, config: "" }
     }
 
     /// Two nodes joined by one veth pair, and no capture: nothing but the kernel's own path is timed.
     pub fn cabled() -> Self {
         Self { cabled: true, ..Self::of(2) }
+    }
+
+    /// What passes the switch is not captured, which takes time.
+    #[must_use]
+    pub fn unrecorded(self) -> Self {
+        Self { recorded: false, ..self }
     }
 
     /// The nodes have IPv6 addresses alone.
@@ -145,8 +152,10 @@ impl Lab {
         if !topology.cabled {
             let switch = lab.namespace("switch")?;
             underlay::bridge(&switch, topology.mtu)?;
-            lab.recorder =
-                Some(Recorder::start(&switch, underlay::BRIDGE, &lab.folder.join("underlay.pcap"))?);
+            if topology.recorded {
+                let file = lab.folder.join("underlay.pcap");
+                lab.recorder = Some(Recorder::start(&switch, underlay::BRIDGE, &file)?);
+            }
             lab.switch = Some(switch);
         }
         let nodes = (1..=topology.nodes).map(|number| lab.namespace(&format!("n{number}")));

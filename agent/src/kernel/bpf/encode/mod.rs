@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use anyhow::{Context as _, Result};
+use overlay::config::Idle;
 use overlay::model::{MacAddr, Vni};
 use overlay::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, VtepEntry};
 use overlay_abi::{self as abi, Address};
@@ -71,6 +72,7 @@ impl Encode for NodeEntry {
             data_port: self.data_port,
             flags: 0,
             vxlan_ifindex: self.vxlan_ifindex.map_or(0, NonZeroU32::get),
+            idle: self.idle.encode(),
             ..abi::Node::default()
         }
     }
@@ -82,6 +84,33 @@ impl Encode for NodeEntry {
             vtep: IpAddr::decode(&image.vtep)?,
             data_port: image.data_port,
             mark: image.mark,
+            idle: Idle::decode(&image.idle)?,
+        })
+    }
+}
+
+impl Encode for Idle {
+    type Image = abi::Idle;
+
+    fn encode(&self) -> abi::Idle {
+        abi::Idle {
+            syn: self.tcp_syn,
+            established: self.tcp_established,
+            fin: self.tcp_fin,
+            rst: self.tcp_rst,
+            single: self.udp,
+            stream: self.udp_stream,
+        }
+    }
+
+    fn decode(image: &abi::Idle) -> Result<Self> {
+        Ok(Self {
+            tcp_syn: image.syn,
+            tcp_established: image.established,
+            tcp_fin: image.fin,
+            tcp_rst: image.rst,
+            udp: image.single,
+            udp_stream: image.stream,
         })
     }
 }
@@ -243,6 +272,14 @@ mod tests {
                     vtep,
                     data_port: 4789,
                     mark: 0x6f76,
+                    idle: Idle {
+                        tcp_syn: 1,
+                        tcp_established: 2,
+                        tcp_fin: 3,
+                        tcp_rst: 4,
+                        udp: 5,
+                        udp_stream: 6,
+                    },
                 });
             }
             for forward in [false, true] {

@@ -1,0 +1,165 @@
+//! The ways to the backend that are compared. Each has a lab of its own, so that none pays for what another has made.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use overlay_harness::{Lab, Netns, Outside, Topology, eventually};
+
+use crate::measure::{self, Ends};
+use crate::paths::{self, BRIDGE, UNDERLAY};
+
+/// Where the backend listens.
+const TARGET: u16 = 80;
+/// Where the nodes do in its place: a port for each way to treat the client's address.
+const PUBLISHED: u16 = 8080;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// One way to the backend.
+pub(super) struct Layout {
+    pub(super) name: String,
+    pub(super) ends: Ends,
+}
+
+/// Two nodes, the machine that asks, and what is set up there.
+pub(super) struct Site {
+    pub(super) layouts: Vec<Layout>,
+    /// What the mesh shall have run in.
+    hook: Option<&'static str>,
+    lab: Lab,
+}
+
+impl Site {
+    /// The backend's node itself is asked.
+    pub(super) fn bare() -> Result<Self> {
+        Self::new("", None, |lab, client| {
+            let [_, node] = lab.nodes();
+            let listens = SocketAddr::new(node.addr(), 0);
+            let ends = Ends { from: client, to: node.netns().clone(), listens, published: None };
+            Ok(vec![Layout { name: "bare".to_owned(), ends }])
+        })
+    }
+
+    /// A bridge and a VXLAN device on each node; the one that is asked translates both addresses.
+    pub(super) fn nftables() -> Result<Self> {
+        Self::new("", None, |lab, client| {
+            let container = lab.namespace("container")?;
+            let address = translated(lab, &container)?;
+            let [asked, _] = lab.nodes();
+            let ends = Ends {
+                from: client,
+                to: container,
+                listens: SocketAddr::new(address, TARGET),
+                published: Some(SocketAddr::new(asked.addr(), PUBLISHED)),
+            };
+            Ok(vec![Layout { name: "nftables".to_owned(), ends }])
+        })
+    }
+
+    /// The mesh at one hook: a service for each way to treat the client's address.
+    pub(super) fn mesh(hook: &'static str, config: &'static str) -> Result<Self> {
+        Self::new(config, Some(hook), |lab, client| {
+            let [asked, node] = lab.nodes();
+            for node in [asked, node] {
+                node.netns().sysctl("net.ipv4.ip_forward", "1")?;
+            }
+            lab.form_cluster()?;
+            asked.ctl(&["network", "create", "bench"])?;
+            let layouts = (PUBLISHED..).zip(["preserve"]).map(|(port, source)| {
+                let [tcp, udp] = ["tcp", "udp"].map(|protocol| format!("{port}:{TARGET}/{protocol}"));
+                let service = ["service", "create", source, "--network", "bench", "--source-ip", source];
+                asked.ctl(&[&service[..], &["--publish", &tcp, "--publish", &udp]].concat())?;
+                let backend = lab.attach(node, "bench", source, &["--service", source])?;
+                let ends = Ends {
+                    from: client.clone(),
+                    listens: SocketAddr::new(backend.ip4(), TARGET),
+                    to: backend.netns,
+                    published: Some(SocketAddr::new(asked.addr(), port)),
+                };
+                Ok(Layout { name: format!("{hook} {source}"), ends })
+            });
+            layouts.collect()
+        })
+    }
+
+    fn new(
+        config: &'static str,
+        hook: Option<&'static str>,
+        build: impl FnOnce(&Lab, Netns) -> Result<Vec<Layout>>,
+    ) -> Result<Self> {
+        let lab = Lab::new(Topology::of(2).wired().unrecorded().config(config))?;
+        // A machine on the nodes' link.
+        let client = Outside::of(&lab)?.router().clone();
+        // So many connections one after the other need ports that were used a moment ago.
+        client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
+        client.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
+        let layouts = build(&lab, client.clone())?;
+        let site = Self { layouts, hook, lab };
+        site.as_on_a_wire(&client)?;
+        Ok(site)
+    }
+
+    /// At most 1500 B cross each link: segments are cut by the one who sends and merged by the one who receives.
+    fn as_on_a_wire(&self, client: &Netns) -> Result<()> {
+        let set = |netns: &Netns, device: &str, features: &str| {
+            let mut ethtool = Command::new("ethtool");
+            netns.output(ethtool.args(["-K", device]).args(features.split_whitespace()))
+        };
+        let [one, two] = self.lab.nodes();
+        for netns in [one.netns(), two.netns(), client] {
+            set(netns, UNDERLAY, "tso off gro on")?;
+        }
+        for node in [one, two] {
+            set(self.lab.switch()?, node.name(), "gro off")?;
+        }
+        for Layout { name, ends } in &self.layouts {
+            eventually("the backend answers", SOON, || measure::udp_round_trips(ends, 1))
+                .and_then(|_| paths::ensure_as_on_a_wire(ends, two.netns()))
+                .with_context(|| name.clone())?;
+        }
+        Ok(())
+    }
+
+    /// What was measured is what its name says.
+    pub(super) fn ensure_hook(&self) -> Result<()> {
+        let Some(hook) = self.hook else { return Ok(()) };
+        let [asked, _] = self.lab.nodes();
+        let mesh = asked.status()?.mesh.context("no mesh, in the status")?;
+        ensure!(mesh.hook.eq_ignore_ascii_case(hook), "{mesh:?}");
+        let counters = asked.netns().output(Command::new("ethtool").args(["-S", UNDERLAY]))?;
+        let sent = counters.lines().filter_map(|line| line.trim().split_once("_xdp_redirect: "));
+        let sent: u64 = sent.filter_map(|(_, count)| count.parse::<u64>().ok()).sum();
+        ensure!((sent > 0) == (hook == "xdp"), "XDP sent {sent} packets");
+        Ok(())
+    }
+}
+
+/// Makes the classic layout with a container on the second node, and the first one translate to its address.
+fn translated(lab: &Lab, container: &Netns) -> Result<IpAddr> {
+    let [asked, node] = lab.nodes();
+    let (IpAddr::V4(first), IpAddr::V4(second)) = (asked.addr(), node.addr()) else {
+        bail!("the nodes have IPv4 addresses")
+    };
+    paths::bridge_and_vxlan(asked.netns(), 0, [first, second])?;
+    paths::configure(asked.netns(), BRIDGE, 0)?;
+    paths::bridge_and_vxlan(node.netns(), 1, [second, first])?;
+    paths::bridged(node.netns(), container, 1)?;
+    let address = paths::endpoint_address(1);
+    asked.netns().sysctl("net.ipv4.ip_forward", "1")?;
+    let rules = format!(
+        "table ip published {{
+             chain to {{
+                 type nat hook prerouting priority dstnat
+                 meta l4proto {{ tcp, udp }} th dport {PUBLISHED} dnat to {address}:{TARGET}
+             }}
+             chain from {{
+                 type nat hook postrouting priority srcnat
+                 oifname {BRIDGE} ct status dnat masquerade
+             }}
+         }}"
+    );
+    asked.netns().output(Command::new("nft").arg(rules))?;
+    Ok(address.into())
+}
