@@ -51,7 +51,7 @@ pub fn send(
         return hand_to_device(ctx, node, vni, peer);
     }
     if v4 {
-        frame::store(ctx, 0, &outer.v4(header))?;
+        store4(ctx, &outer, header)?;
     } else {
         store6(ctx, &outer, header)?;
     }
@@ -61,7 +61,12 @@ pub fn send(
     Ok(())
 }
 
-/// A function of its own, so that the stack has room for one family's headers at a time.
+/// Functions of their own, so that the stack has no room for headers while something else is done.
+#[inline(never)]
+fn store4(ctx: &TcContext, outer: &vxlan::Outer, header: &ethernet::Header) -> Result<(), DropReason> {
+    frame::store(ctx, 0, &outer.v4(header))
+}
+
 #[inline(never)]
 fn store6(ctx: &TcContext, outer: &vxlan::Outer, header: &ethernet::Header) -> Result<(), DropReason> {
     frame::store(ctx, 0, &outer.v6(header))
