@@ -10,6 +10,8 @@ mod frame;
 mod gateway;
 mod hop;
 mod maps;
+#[cfg(feature = "bench")]
+mod measured;
 mod mesh;
 mod nat;
 mod neighbour;
