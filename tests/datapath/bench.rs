@@ -47,6 +47,8 @@ pub(crate) enum Expect {
     Drop(DropReason),
     /// Redirected with these bytes and this mark.
     Redirect(Vec<u8>, u32),
+    /// Counted as dropped, and redirected with these bytes: its sender is told.
+    Told(DropReason, Vec<u8>),
 }
 
 impl Case {
@@ -185,7 +187,8 @@ impl Bench {
         }
     }
 
-    fn check_case(&mut self, program: Program, case: &Case) {
+    /// Checks one case, once.
+    pub(crate) fn check_case(&mut self, program: Program, case: &Case) {
         let ran = self.run(program, case, &case.packet);
         let what = format!("{program:?}, {}; dropped: {:?}", case.what, ran.dropped);
         match &case.expect {
@@ -195,6 +198,10 @@ impl Bench {
             }
             Expect::Drop(reason) => {
                 assert_eq!((ran.verdict, ran.dropped), (DROP, BTreeMap::from([(*reason, 1)])), "{what}");
+            }
+            Expect::Told(reason, packet) => {
+                assert_eq!((ran.verdict, ran.dropped), (REDIRECT, BTreeMap::from([(*reason, 1)])), "{what}");
+                assert!(ran.packet == *packet, "{what}\n got {}\nwant {}", hex(&ran.packet), hex(packet));
             }
             Expect::Redirect(packet, mark) => {
                 assert_eq!((ran.verdict, ran.dropped), (REDIRECT, BTreeMap::new()), "{what}");

@@ -191,6 +191,28 @@ pub(crate) fn icmp(source: IpAddr, destination: IpAddr, message: &[u8]) -> Ip {
     Ip::new(source, destination, protocol, &message)
 }
 
+/// What tells the sender of a datagram that nobody serves its port, from where it went.
+pub(crate) fn port_unreachable(packet: &Ip) -> Ip {
+    let (head, quoted) = if packet.source.is_ipv4() { ([3, 3, 0, 0], 28) } else { ([1, 4, 0, 0], 48) };
+    let message = [&head[..], &[0; 4], &packet.bytes()[..quoted + packet.options.len()]].concat();
+    icmp(packet.destination, packet.source, &message)
+}
+
+/// What breaks a connection off, from its other end (RFC 9293, section 3.10.7.1).
+pub(crate) fn reset(packet: &Ip) -> Ip {
+    let (asked, payload) = TcpHeader::from_slice(&packet.payload).unwrap();
+    let length = payload.len() as u32 + u32::from(asked.syn) + u32::from(asked.fin);
+    let next = asked.sequence_number.wrapping_add(length);
+    let ends = [(packet.destination, asked.destination_port), (packet.source, asked.source_port)];
+    Ip::segment(ends[0], ends[1], b"", |header| {
+        header.window_size = 0;
+        header.rst = true;
+        header.ack = !asked.ack;
+        header.sequence_number = if asked.ack { asked.acknowledgment_number } else { 0 };
+        header.acknowledgment_number = if asked.ack { 0 } else { next };
+    })
+}
+
 /// The Internet checksum as RFC 1071 words it.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
     let sum: u64 = bytes

@@ -50,6 +50,12 @@ impl Kind {
             Self::Unsummed => Ip::new(from.0, to.0, 17, &frames::udp(from.1, to.1, payload)),
         }
     }
+
+    /// What endpoint 0 is told, for that reason, of a packet that it sent.
+    fn refused(self, reason: DropReason, packet: &Ip) -> Expect {
+        let answer = if self == Self::Tcp { frames::reset(packet) } else { frames::port_unreachable(packet) };
+        Expect::Told(reason, frame(gateway_mac(VNI), mac(0), &answer))
+    }
 }
 
 /// Has endpoint 0 send the packet, and gives what becomes of it.
@@ -102,7 +108,11 @@ fn what_is_sent_to_a_virtual_address_goes_to_its_backend() {
                 cases.push(ask("itself", &to(vip(SELF, v6)), own).mark(0x77));
             }
             let to = |service| kind.packet(client(v6, 40_000), (vip(service, v6), SERVED), b"x");
-            cases.push(ask("without a backend", &to(NOBODY), Expect::Drop(DropReason::NoBackend)));
+            cases.push(ask(
+                "without a backend",
+                &to(NOBODY),
+                kind.refused(DropReason::NoBackend, &to(NOBODY)),
+            ));
             cases.push(ask("nobody's", &to(NONE), Expect::Drop(DropReason::NoEgress)));
         }
         services(underlay6).bench.check(Program::TcEndpoint, &cases);

@@ -52,6 +52,12 @@ impl Serving {
         self.balance(service, endpoints);
     }
 
+    /// Has a service without a backend keep silent.
+    pub(crate) fn silence(&mut self, service: u8) {
+        let entry = ServiceEntry { unavailable: Unavailable::Drop, ..entry(service) };
+        self.apply(&ServiceAction::PutService(slot(service), entry));
+    }
+
     /// Publishes a service that is served already, by both protocols.
     pub(crate) fn publish(&mut self, service: u8, endpoints: &[usize], port: u16, target: u16) {
         let table = self.table(endpoints);

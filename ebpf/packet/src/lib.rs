@@ -5,6 +5,7 @@
 //! numbers in host byte order.
 #![no_std]
 
+pub mod answer;
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;

@@ -7,6 +7,8 @@ pub const PORTS_LEN: usize = 4;
 
 /// Bits of TCP's flags (RFC 9293, section 3.1).
 pub mod tcp {
+    /// The header's length without options.
+    pub const LEN: usize = 20;
     /// Where the flags are, in bytes from the start of the header.
     pub const FLAGS_AT: usize = 13;
     /// Where the checksum is.

@@ -16,6 +16,7 @@ mod mesh;
 mod nat;
 mod neighbour;
 mod receive;
+mod reply;
 mod rewrite;
 mod serve;
 mod snat;

@@ -1,5 +1,6 @@
 //! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory: HOPS,
-//! WANTED and WORK. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! WANTED, WORK and REPLY. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not
+//! preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
@@ -19,6 +20,7 @@ use overlay_abi::{
 };
 
 use crate::hop::{HOPS_SIZE, Hop};
+use crate::reply::Scratch;
 use crate::work::Work;
 
 #[map]
@@ -55,6 +57,8 @@ static HOPS: Array<Hop> = Array::with_max_entries(HOPS_SIZE, 0);
 static WANTED: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static REPLY: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
 #[map]
@@ -212,6 +216,13 @@ pub fn wanted() -> Option<&'static mut u64> {
 pub fn work() -> Option<&'static mut Work> {
     // SAFETY: no other program runs on this CPU until this one ends, and each looks it up once.
     WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+}
+
+/// This CPU's scratch memory for replies.
+#[inline(always)]
+pub fn reply() -> Option<&'static mut Scratch> {
+    // SAFETY: as for `work`: no other program runs here until this one ends, and each replies once.
+    REPLY.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Counts a drop on this CPU.

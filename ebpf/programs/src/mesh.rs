@@ -13,7 +13,11 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, serve, snat};
+use crate::{encap, flow, maps, reply, serve, snat};
+
+/// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
+/// the packet on to tc, which tells the client.
+pub const GONE: u32 = u32::MAX;
 
 /// A client's packet that came in by the underlay device, if it is one.
 #[inline(always)]
@@ -35,12 +39,13 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 /// Sends the packet to its backend.
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    let slot = pick(work);
-    let backend = maps::backend(slot).filter(|backend| backend.generation != 0);
-    let backend = backend.ok_or(DropReason::NoBackend)?;
-    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
     let hidden = port.flags & port_flag::SNAT != 0;
+    let slot = pick(work);
+    let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
+        return refuse(ctx, work, port.service, slot);
+    };
+    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
@@ -73,12 +78,22 @@ pub fn refused(work: &Work, reason: DropReason) {
     }
 }
 
+/// Refuses a packet of a service to which [`pick`] gave no backend; a flow whose backend is gone ends with it.
+#[inline(never)]
+pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(), DropReason> {
+    if slot != GONE {
+        return reply::refuse(ctx, work, service, DropReason::NoBackend);
+    }
+    maps::forget_flow(&work.key);
+    reply::refuse(ctx, work, service, DropReason::BackendGone)
+}
+
 #[inline(always)]
 pub fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
 }
 
-/// The slot of the packet's backend; 0 for none.
+/// The slot of the packet's backend; 0 for none, or [`GONE`].
 #[inline(never)]
 fn pick(work: &mut Work) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
@@ -88,7 +103,7 @@ fn pick(work: &mut Work) -> u32 {
     }
 }
 
-/// The slot of the backend that the flow has, if it is still there; 0 for none.
+/// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`].
 #[inline(always)]
 pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
     let Some(flow) = flow::find(key) else { return 0 };
@@ -101,8 +116,15 @@ pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
             flow::follow(flow, transport);
             slot
         }
-        _ => 0,
+        _ => without_backend(transport),
     }
+}
+
+/// What a flow has whose backend is gone: no other can go on with a TCP connection, but what begins is chosen anew.
+#[inline(always)]
+pub fn without_backend(transport: &Transport) -> u32 {
+    let goes_on = transport.protocol == ip::protocol::TCP && transport.flags & tcp::SYN == 0;
+    if goes_on { GONE } else { 0 }
 }
 
 /// The slot of the backend that a new flow gets; 0 for none.

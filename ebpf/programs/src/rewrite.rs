@@ -116,6 +116,19 @@ pub fn count_hop(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason>
     frame::store(ctx, ethernet::LEN + 8, &[hops - 1])
 }
 
+/// Whether the packet's checksum at `at`, TCP's or UDP's, is yet to be taken, by the kernel or a device: of all from that
+/// header on to the end, with the pseudo-header's sum in its place until then. Nothing tells a program, but the kernel
+/// leaves such a checksum alone when it is to follow a change of what it covers.
+#[inline(never)]
+pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
+    let old: [u8; 2] = frame::load(ctx, at)?;
+    frame::store(ctx, at, &[0_u16])?;
+    replace_l4(ctx, &Checksum { at, flags: 0 }, 0, 1, 0)?;
+    let left = frame::load::<2>(ctx, at)? == [0, 0];
+    frame::store(ctx, at, &old)?;
+    Ok(left)
+}
+
 /// Has the kernel change the IPv4 header's checksum for a number of `size` bytes.
 #[inline(always)]
 fn replace_l3(ctx: &TcContext, old: u64, new: u64, size: u64) -> Result<(), DropReason> {

@@ -13,7 +13,7 @@ use overlay_packet::{ethernet, ip};
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, gateway, maps, serve};
+use crate::{encap, flow, gateway, maps, mesh, serve};
 
 /// Whether a network here has a virtual address at all.
 #[inline(always)]
@@ -41,8 +41,12 @@ fn forward(
     if !work::read(ctx, work) {
         return gateway::answer_echo(ctx, header, packet, DropReason::NotServed);
     }
-    let backend = backend(work, source.vni, vip).ok_or(DropReason::NoBackend)?;
-    maps::count_sent(work.flow.backend, frame::packets(ctx), frame::bytes(ctx));
+    let slot = pick(work, source.vni, vip);
+    let Some(backend) = of_service(slot, vip) else {
+        mesh::refuse(ctx, work, vip.service, slot)?;
+        return Ok(Verdict::Redirect);
+    };
+    maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     if backend.ifindex == frame::skb(ctx).ifindex {
         expect_own(work, source.vni);
         gateway::swap_addresses(ctx, header, packet.is_v4())?;
@@ -62,35 +66,38 @@ fn asked_for(vni: u32, packet: &ip::Header) -> Option<&'static Vip> {
     if are_there() { maps::vip(vni, packet.destination()) } else { None }
 }
 
-/// The backend of the packet's flow, if it has one, or else of a new flow.
+/// The slot of the backend of the packet's flow, if it has one, or else of a new flow; 0 for none, or [`mesh::GONE`].
 #[inline(never)]
-fn backend(work: &mut Work, vni: u32, vip: &Vip) -> Option<&'static Backend> {
+fn pick(work: &mut Work, vni: u32, vip: &Vip) -> u32 {
     work.key = FlowKey::new(scope::VIP, vni, work.transport.protocol, work.source(), work.destination());
-    if let Some(backend) = known(work, vip) {
-        return Some(backend);
+    let slot = known(work, vip);
+    if slot != 0 {
+        return slot;
     }
-    let slot = maps::choose(&vip.table, flow::hash(&work.key, maps::service(vip.service)?));
-    let backend = of_service(slot, vip)?;
+    let Some(service) = maps::service(vip.service) else { return 0 };
+    let slot = maps::choose(&vip.table, flow::hash(&work.key, service));
+    let Some(backend) = of_service(slot, vip) else { return 0 };
     work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
     maps::keep_flow(&work.key, &work.flow);
     maps::count_flow(slot);
-    Some(backend)
+    slot
 }
 
 /// That of a flow that goes on.
 #[inline(always)]
-fn known(work: &mut Work, vip: &Vip) -> Option<&'static Backend> {
-    let flow = flow::find(&work.key)?;
+fn known(work: &mut Work, vip: &Vip) -> u32 {
+    let Some(flow) = flow::find(&work.key) else { return 0 };
     if flow::is_over(flow, &work.transport) {
-        return None;
+        return 0;
     }
     (work.flow.backend, work.flow.generation) = (flow.backend, flow.generation);
-    let backend = of_service(work.flow.backend, vip)?;
-    if backend.generation != work.flow.generation {
-        return None;
+    match of_service(work.flow.backend, vip) {
+        Some(backend) if backend.generation == work.flow.generation => {
+            flow::follow(flow, &work.transport);
+            work.flow.backend
+        }
+        _ => mesh::without_backend(&work.transport),
     }
-    flow::follow(flow, &work.transport);
-    Some(backend)
 }
 
 /// The backend in a slot. A table may be written anew while it is read; then what is read is of another service.

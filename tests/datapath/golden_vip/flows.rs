@@ -9,7 +9,7 @@ use overlay::reconcile::tables::{Program, ServiceAction};
 use overlay_abi::DropReason;
 
 use super::{HERE, Kind, SERVED, ask, client, delivered, redirected};
-use crate::bench::{Case, Expect, mac};
+use crate::bench::{Case, mac};
 use crate::frames::{Ip, frame};
 use crate::lab::address;
 use crate::serving::{Serving, backend, vip};
@@ -73,7 +73,8 @@ fn flows_are_spread_and_go_on_where_they_began() {
         // Nobody takes new flows any more.
         serving.balance(SERVICE, &[]);
         assert_eq!(backends_of(&mut serving, kind, v6, PORTS), began, "{kind:?}");
-        let new = ask("a new flow", &question(kind, v6, 42_000), Expect::Drop(DropReason::NoBackend));
+        let new = question(kind, v6, 42_000);
+        let new = ask("a new flow", &new, kind.refused(DropReason::NoBackend, &new));
         serving.bench.check(Program::TcEndpoint, &[new]);
     }
 }
@@ -92,17 +93,38 @@ fn a_client_stays_with_its_backend_where_it_should() {
     }
 }
 
+/// Of connections that began with these backends, those of the second one are broken off, once; what opens them anew
+/// goes to the first.
+fn is_broken_off(serving: &mut Serving, v6: bool, began: &[IpAddr]) {
+    for (port, first) in PORTS.zip(began) {
+        let packet = question(Kind::Tcp, v6, port);
+        if *first == address(2, v6) {
+            let gone = Kind::Tcp.refused(DropReason::BackendGone, &packet);
+            serving.bench.check_case(Program::TcEndpoint, &ask("goes on", &packet, gone));
+        }
+        let opens =
+            Ip::segment(client(v6, port), (vip(SERVICE, v6), SERVED), b"", |header| header.syn = true);
+        for packet in [opens, packet] {
+            assert_eq!(backend_of(serving, &packet), address(1, v6));
+        }
+    }
+}
+
 #[test]
-fn flows_of_a_backend_that_is_gone_go_to_another_at_once() {
+fn flows_of_a_backend_that_is_gone_end_or_go_to_another_at_once() {
     // For good, or to another service.
     let ways: [fn(&mut Serving); 2] =
         [|serving| serving.apply(&ServiceAction::DeleteBackend(backend(2))), |serving| serving.back(HERE, 2)];
     for (kind, v6) in super::KINDS {
         for goes in ways {
             let mut serving = serving(Affinity::None);
-            backends_of(&mut serving, kind, v6, PORTS);
+            let began = backends_of(&mut serving, kind, v6, PORTS);
             serving.balance(SERVICE, &[1]);
             goes(&mut serving);
+            if kind == Kind::Tcp {
+                is_broken_off(&mut serving, v6, &began);
+                continue;
+            }
             assert_eq!(backends_of(&mut serving, kind, v6, PORTS), all_of(1, v6), "{kind:?}");
         }
     }
@@ -112,8 +134,10 @@ fn flows_of_a_backend_that_is_gone_go_to_another_at_once() {
 fn what_a_table_should_not_lead_to_is_not_reached() {
     let mut serving = serving(Affinity::None);
     serving.balance(SERVICE, &[2]);
-    let refused =
-        |what, port| ask(what, &question(Kind::Udp, false, port), Expect::Drop(DropReason::NoBackend));
+    let refused = |what, port| {
+        let packet = question(Kind::Udp, false, port);
+        ask(what, &packet, Kind::Udp.refused(DropReason::NoBackend, &packet))
+    };
     serving.back(HERE, 2);
     serving.bench.check(Program::TcEndpoint, &[refused("another service's backend", 40_000)]);
     serving.apply(&ServiceAction::DeleteBackend(backend(2)));

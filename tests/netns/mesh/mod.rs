@@ -1,8 +1,10 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
-//! own address.
+//! own address, or that of the node where they were asked for it.
 
 mod made_anew;
 mod moves;
+mod refusals;
+mod snat;
 mod spread;
 mod transfers;
 
@@ -14,7 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use overlay::model::Protocol;
-use overlay_harness::client::ask_often;
+use overlay_harness::client::{Sees, ask_often_as};
 use overlay_harness::{Attached, Lab, Node, Outside, Server, Topology, eventually};
 
 use crate::steps::{SOON, create_network};
@@ -71,8 +73,18 @@ pub(crate) fn cluster(lab: &Lab) -> Result<Outside> {
 
 /// Creates a service in that network, published by both protocols on `port`.
 pub(crate) fn create_service(at: &Node, name: &str, port: u16) -> Result<()> {
+    create_service_that(at, name, port, Sees::Client)
+}
+
+/// One whose backends see that.
+fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<()> {
     let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
-    at.ctl(&["service", "create", name, "--network", "blue", "--publish", &tcp, "--publish", &udp]).map(drop)
+    let source_ip = match sees {
+        Sees::Client => "preserve",
+        Sees::Asked => "snat",
+    };
+    let publish = ["--publish", &tcp, "--publish", &udp, "--source-ip", source_ip];
+    at.ctl(&[&["service", "create", name, "--network", "blue"], &publish[..]].concat()).map(drop)
 }
 
 /// A backend, and what runs there.
@@ -112,9 +124,19 @@ pub(crate) fn lead_to(
     targets: &[(Protocol, SocketAddr)],
     backends: &[&str],
 ) -> Result<()> {
+    lead_as(outside, Sees::Client, targets, backends)
+}
+
+/// The same, where the backends must see that.
+fn lead_as(
+    outside: &Outside,
+    sees: Sees,
+    targets: &[(Protocol, SocketAddr)],
+    backends: &[&str],
+) -> Result<()> {
     for (protocol, target) in targets {
         eventually(&format!("{protocol} to {target} comes to {backends:?}"), SOON, || {
-            let counts = ask_often(outside.client(), *protocol, *target, MANY)?;
+            let counts = ask_often_as(outside.client(), sees, *protocol, *target, MANY)?;
             ensure!(counts.keys().eq(backends), "it comes to {counts:?}");
             Ok(())
         })?;
