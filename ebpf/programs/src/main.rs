@@ -12,6 +12,8 @@ mod frame;
 mod gateway;
 mod hop;
 mod maps;
+#[cfg(feature = "bench")]
+mod measured;
 mod mesh;
 mod mss;
 mod nat;
