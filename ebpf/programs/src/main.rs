@@ -7,11 +7,15 @@ mod egress;
 mod encap;
 mod extension;
 mod flow;
+mod fragment;
 mod frame;
 mod gateway;
 mod hop;
 mod maps;
+#[cfg(feature = "bench")]
+mod measured;
 mod mesh;
+mod mss;
 mod nat;
 mod neighbour;
 mod receive;
