@@ -129,7 +129,7 @@ pub fn count_hop(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason>
 pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
     let old: [u8; 2] = frame::load(ctx, at)?;
     frame::store(ctx, at, &[0_u16])?;
-    replace_l4(ctx, &Checksum { at, flags: 0 }, 0, 1, 0)?;
+    replace_l4(ctx, &Checksum { at, flags: 0, addresses: true }, 0, 1, 0)?;
     let left = frame::load::<2>(ctx, at)? == [0, 0];
     frame::store(ctx, at, &old)?;
     Ok(left)

@@ -24,6 +24,8 @@ pub struct Work {
     pub flow: Flow,
     /// What the packet needs.
     pub change: Change,
+    /// Whether its backend sees this node in the client's place.
+    pub hidden: bool,
 }
 
 /// Reads the packet's headers. False if it is not TCP or UDP.
