@@ -46,6 +46,8 @@ pub mod program {
     pub const TC_OVERLAY: &str = "tc_overlay";
     /// Egress of the underlay device.
     pub const TC_GUARD: &str = "tc_guard";
+    /// Ingress of loopback.
+    pub const TC_LOCAL: &str = "tc_local";
     /// XDP on the underlay device.
     pub const XDP_UNDERLAY: &str = "xdp_underlay";
 }

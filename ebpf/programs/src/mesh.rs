@@ -13,13 +13,13 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, reply, serve, snat};
+use crate::{encap, flow, fragment, maps, reply, serve, snat};
 
 /// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
 /// the packet on to tc, which tells the client.
 pub const GONE: u32 = u32::MAX;
 
-/// A client's packet that came in by the underlay device, if it is one.
+/// A client's packet that came in by the underlay device, or from a process here, if it is one.
 #[inline(always)]
 pub fn ingress(ctx: &TcContext) -> Outcome {
     let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
@@ -33,26 +33,34 @@ pub fn ingress(ctx: &TcContext) -> Outcome {
 /// Whether the packet is for a published port of this host.
 #[inline(never)]
 fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
-    work::read(ctx, work) && published(&work.transport).is_some() && maps::is_own(work.packet().destination())
+    work::read(ctx, work, 0)
+        && published(&work.transport).is_some()
+        && maps::is_own(work.packet().destination())
 }
 
 /// Sends the packet to its backend.
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    let slot = pick(work, port);
+    fragment::keep(work, 0);
+    let slot = pick(work, port, frame::is_local(ctx));
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);
     };
+    let fits = backend.ifindex != 0 || encap::fits(ctx, work.packet(), u32::from(backend.mtu));
+    if !fits && !encap::may_cut(work.packet()) {
+        return reply::too_big_for_service(ctx, work, backend.mtu);
+    }
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
-        if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
-            return Err(DropReason::TooBig);
-        }
         if work.hidden {
             snat::hide(ctx, work, slot, backend)?;
+        }
+        if !fits {
+            frame::store(ctx, 0, &work.header.words())?;
+            return encap::send_cut(ctx, backend.vni, &backend.vtep);
         }
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
@@ -60,9 +68,10 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     if work.hidden {
         snat::hide(ctx, work, slot, backend)?;
         // What was read of the packet is no longer so.
-        if !work::read(ctx, work) {
+        if !work::read(ctx, work, 0) {
             return Err(DropReason::RewriteFailed);
         }
+        fragment::keep(work, 0);
     }
     serve::arrive(ctx, work, backend, port, &Address::NONE)?;
     frame::deliver_to(ctx, backend.ifindex);
@@ -92,17 +101,17 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
 }
 
-/// The slot of the packet's backend; 0 for none, or [`GONE`]. A flow stays hidden, or not, as it began.
+/// The slot of the packet's backend; 0 for none, or [`GONE`]. A flow stays hidden, or not, as it began; one from here is.
 #[inline(never)]
-fn pick(work: &mut Work, port: &Port) -> u32 {
+fn pick(work: &mut Work, port: &Port, local: bool) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
     let (slot, stands_for) = known(&work.key, &work.transport);
     if slot != 0 {
         work.hidden = stands_for != 0;
         return slot;
     }
-    work.hidden = is_hidden(port);
-    choose(&work.key, &work.transport)
+    work.hidden = is_hidden(port) || local;
+    choose(&work.key, &work.transport, work.hidden)
 }
 
 /// Whether the port's backends see this node in their clients' place.
@@ -136,9 +145,10 @@ pub fn without_backend(transport: &Transport) -> u32 {
     if goes_on { GONE } else { 0 }
 }
 
-/// The slot of the backend that a new flow gets; 0 for none.
+/// The slot of the backend that a new flow gets; 0 for none. It is kept, unless it is hidden: then that is done with the
+/// port that stands for its client.
 #[inline(never)]
-pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
+pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     let Some(port) = published(transport) else { return 0 };
     let Some(service) = maps::service(port.service) else { return 0 };
     let hash = flow::hash(key, service);
@@ -149,12 +159,9 @@ pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
     if backend.service != port.service {
         return 0;
     }
-    // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on. What is hidden is
-    // kept with the port that stands for it.
-    if is_hidden(port) {
-        return slot;
-    }
-    if key.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
+    // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
+    let opens = key.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0;
+    if !hidden && !opens {
         let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
         maps::keep_flow(key, &flow);
         maps::count_flow(slot);

@@ -1,7 +1,7 @@
 //! Services whose backends shall see the node that the client came to instead of the client, as where the underlay
 //! forbids what comes from foreign addresses. Such a packet comes, for its backend, from the address that the client had
 //! asked: by that it is told, at the backend's node, from a client's own. The answer goes back there, and from there to
-//! the client.
+//! the client. A client that is a process of the node itself can be answered in no other way.
 
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
@@ -10,7 +10,7 @@ use overlay_abi::{Address, DropReason};
 use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{flow, maps, serve};
+use crate::{flow, fragment, frame, maps, serve};
 
 /// Nothing on this host can clash with these: between a node's own address and itself, packets leave no overlay.
 const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
@@ -44,9 +44,10 @@ pub fn is_hidden(work: &Work) -> bool {
 #[inline(never)]
 pub fn give_back(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropReason> {
     let work = maps::work().ok_or(DropReason::NotAnswer)?;
-    if !work::read(ctx, work) || !is_answer(work) {
+    if !work::read(ctx, work, vni) || !is_answer(work) {
         return Err(DropReason::NotAnswer);
     }
+    fragment::keep(work, vni);
     let backend = maps::backend(work.flow.backend).ok_or(DropReason::NotAnswer)?;
     let of_backend = backend.generation == work.flow.generation
         && backend.vni == vni
@@ -55,17 +56,28 @@ pub fn give_back(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropRe
     if !of_backend {
         return Err(DropReason::NotAnswer);
     }
+    give(ctx, work)
+}
+
+/// To the client, whose address and port are filled in.
+#[inline(never)]
+fn give(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
-    serve::send_out(ctx, work.packet())
+    if maps::is_own(work.change.address) {
+        frame::deliver_to_host(ctx)
+    } else {
+        serve::send_out(ctx, work.packet())
+    }
 }
 
 /// The answer of a backend here, which seems to come from where the client had asked already, for the client.
 #[inline(never)]
 pub fn restore(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    if !work::read(ctx, work) || !is_answer(work) {
+    if !work::read(ctx, work, 0) || !is_answer(work) {
         return Err(DropReason::NotAnswer);
     }
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+    fragment::keep(work, 0);
+    give(ctx, work)
 }
 
 /// Whether a client waits for it; then the change for it is filled in, and the flow's backend.

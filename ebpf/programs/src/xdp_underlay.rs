@@ -133,7 +133,7 @@ fn choose(seen: &Seen) -> Option<Chosen> {
     let (slot, stands_for) = match mesh::known(&seen.key, &transport) {
         // A port that stands for a client is taken in tc.
         (0, _) if !seen.hidden && maps::is_own(seen.key.destination) => {
-            (mesh::choose(&seen.key, &transport), 0)
+            (mesh::choose(&seen.key, &transport, false), 0)
         }
         known => known,
     };
@@ -151,6 +151,7 @@ impl Seen {
             source_port: self.key.source_port,
             destination_port: self.key.destination_port,
             flags: self.flags,
+            ..Transport::default()
         }
     }
 }

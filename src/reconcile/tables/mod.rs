@@ -171,6 +171,8 @@ pub enum Program {
     TcOverlay,
     /// Egress of the underlay device: only our own data path sends to the data port.
     TcGuard,
+    /// Ingress of loopback: the mesh for processes of the host.
+    TcLocal,
     /// XDP on the underlay device: the mesh.
     XdpUnderlay,
 }
