@@ -4,6 +4,7 @@
 mod made_anew;
 mod moves;
 mod refusals;
+mod sizes;
 mod snat;
 mod spread;
 mod transfers;
