@@ -16,6 +16,7 @@ mod mss;
 mod nat;
 mod neighbour;
 mod receive;
+mod related;
 mod reply;
 mod rewrite;
 mod serve;

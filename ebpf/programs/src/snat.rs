@@ -20,7 +20,7 @@ const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
 pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> Result<(), DropReason> {
     let port = port(work, slot, backend.generation);
     if port == 0 {
-        return Err(DropReason::NoPort);
+        return Err(if work.is_error() { DropReason::UnknownError } else { DropReason::NoPort });
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
 }
@@ -30,6 +30,8 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
 fn port(work: &mut Work, slot: u32, generation: u32) -> u16 {
     let known = match flow::find(&work.key) {
         Some(flow) if is_going_on(flow, work, slot, generation) => flow.port,
+        // Nothing went to that client from here.
+        _ if work.is_error() => return 0,
         _ => 0,
     };
     let (client, asked) = (work.source(), work.destination());
@@ -55,7 +57,7 @@ fn is_going_on(flow: &Flow, work: &Work, slot: u32, generation: u32) -> bool {
 /// Whether the packet comes from the node that its client came to, in the client's place.
 #[inline(always)]
 pub fn is_hidden(work: &Work) -> bool {
-    work.packet().source() == work.packet().destination()
+    work.source().0 == work.destination().0
 }
 
 /// An answer that a peer sent back here, unpacked, to the client.
