@@ -18,8 +18,6 @@ const BACKEND: usize = 3;
 /// A service's port is its number more.
 const PORTS: u16 = 8000;
 const NOBODY: u8 = 2;
-/// The largest packet that reaches that peer, in bytes.
-const MTU: usize = 1280;
 /// IPv4's header and UDP's.
 const HEADERS: usize = 28;
 
@@ -51,11 +49,11 @@ fn arrive(serving: &mut Serving, packet: &Ip, merged: u32) {
 
 fn counted(serving: &Serving) -> Counter {
     let slot = backend(BACKEND);
-    serving.bench.data_path.counters([slot]).unwrap()[&slot]
+    serving.bench.data_path.observer().counters([slot]).unwrap()[&slot]
 }
 
 fn refused(serving: &Serving) -> Vec<(u8, DropReason, u64)> {
-    let refusals = serving.bench.data_path.refusals().unwrap();
+    let refusals = serving.bench.data_path.observer().refusals().unwrap();
     let known = [SERVICE, NOBODY].map(|service| (serving::slot(service), service));
     let number = |slot| known.iter().find(|(known, _)| *known == slot).unwrap().1;
     refusals.into_iter().map(|((slot, reason), count)| (number(slot), reason, count)).collect()

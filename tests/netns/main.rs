@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod cleanup;
+mod egress;
 mod errors;
+mod flows;
 mod forwarders;
 mod forwarding;
 mod guard;
@@ -20,6 +22,7 @@ mod restart;
 mod scripts;
 mod service_tables;
 mod services;
+mod stats;
 mod steps;
 mod underlay;
 mod vip;

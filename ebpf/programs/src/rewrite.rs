@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
-use overlay_packet::{ethernet, ip, transport};
+use overlay_packet::{ethernet, icmp, ip, transport};
 
 use crate::transport::{Part, Transport};
 use crate::{frame, related};
@@ -32,6 +32,8 @@ pub struct Change {
 struct Checksum {
     at: usize,
     flags: u64,
+    /// Whether it covers the addresses, too.
+    addresses: bool,
 }
 
 /// Changes a packet. The frame starts with its Ethernet header. A later fragment has an address alone to be changed,
@@ -49,18 +51,20 @@ pub fn apply(
         return related::apply(ctx, packet, transport, change);
     }
     let later = transport.part == Part::Later;
-    let checksum = match transport.protocol {
-        _ if later => Checksum { at: 0, flags: 0 },
-        ip::protocol::TCP => Checksum { at: transport.at + transport::tcp::CHECKSUM_AT, flags: 0 },
+    let (from, offset, flags) = match transport.protocol {
+        ip::protocol::TCP => (0, transport::tcp::CHECKSUM_AT, 0),
+        // An echo has one number, for both ends.
+        ip::protocol::ICMP | ip::protocol::ICMPV6 => (icmp::ID_AT, icmp::CHECKSUM_AT, 0),
         // A datagram without a checksum stays without one.
-        _ => Checksum {
-            at: transport.at + transport::udp::CHECKSUM_AT,
-            flags: u64::from(BPF_F_MARK_MANGLED_0),
-        },
+        _ => (0, transport::udp::CHECKSUM_AT, u64::from(BPF_F_MARK_MANGLED_0)),
     };
+    let addresses = transport.protocol != ip::protocol::ICMP;
+    let at = if later { 0 } else { transport.at + offset };
+    let checksum = Checksum { at, flags, addresses };
     let (old, at) = match change.end {
-        End::Source => (transport.source_port, transport.at),
-        End::Destination => (transport.destination_port, transport.at + 2),
+        End::Source => (transport.source_port, transport.at + from),
+        End::Destination if from == 0 => (transport.destination_port, transport.at + 2),
+        End::Destination => (transport.destination_port, transport.at + from),
     };
     if old != change.port && !later {
         let (old, new) = (u64::from(old.to_be()), u64::from(change.port.to_be()));
@@ -89,7 +93,9 @@ fn address4(
 ) -> Result<(), DropReason> {
     let (old, new) = (old.words()[3], new.words()[3]);
     replace_l3(ctx, u64::from(old), u64::from(new), 4)?;
-    replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    if checksum.addresses {
+        replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    }
     frame::store(ctx, at, &[new])
 }
 
@@ -130,7 +136,7 @@ pub fn count_hop(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason>
 pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
     let old: [u8; 2] = frame::load(ctx, at)?;
     frame::store(ctx, at, &[0_u16])?;
-    replace_l4(ctx, &Checksum { at, flags: 0 }, 0, 1, 0)?;
+    replace_l4(ctx, &Checksum { at, flags: 0, addresses: true }, 0, 1, 0)?;
     let left = frame::load::<2>(ctx, at)? == [0, 0];
     frame::store(ctx, at, &old)?;
     Ok(left)
@@ -140,7 +146,7 @@ pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
 /// or for a difference of sums if `size` is 0.
 #[inline(always)]
 pub fn replace_sum(ctx: &TcContext, at: usize, old: u64, new: u64, size: u64) -> Result<(), DropReason> {
-    replace_l4(ctx, &Checksum { at, flags: 0 }, old, new, size)
+    replace_l4(ctx, &Checksum { at, flags: 0, addresses: false }, old, new, size)
 }
 
 /// Has the kernel change the packet's own IPv4 header's checksum for a number of `size` bytes.

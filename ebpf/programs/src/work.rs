@@ -13,7 +13,7 @@ use crate::{frame, related};
 
 /// There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
-    /// What [`read`] found.
+    /// What [`read`] and [`read_packet`] found.
     pub header: ethernet::Header,
     packet: MaybeUninit<ip::Header>,
     /// Of the packet that an ICMP error is about.
@@ -43,6 +43,14 @@ pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
     }
 }
 
+/// Reads the packet's Ethernet and IP headers. False if it is not IP.
+#[inline(never)]
+pub fn read_packet(ctx: &TcContext, work: &mut Work) -> bool {
+    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
+    work.header = header;
+    frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet).is_ok()
+}
+
 impl Work {
     /// Why a packet of ours is dropped that [`read`] could not read: for that reason, unless it is a fragment.
     #[inline(always)]
@@ -50,9 +58,15 @@ impl Work {
         if self.transport.part == Part::Later { DropReason::UnknownFragment } else { otherwise }
     }
 
+    /// Why a packet is dropped that found no port.
+    #[inline(always)]
+    pub fn untranslated(&self) -> DropReason {
+        if self.is_error() { DropReason::UnknownError } else { DropReason::NoPort }
+    }
+
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
-        // SAFETY: read() has written all of it, or an earlier one has; any bytes are a valid value.
+        // SAFETY: one of the functions above has written all of it, or an earlier one has; any bytes are a valid value.
         unsafe { self.packet.assume_init_ref() }
     }
 
