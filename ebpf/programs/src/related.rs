@@ -72,7 +72,7 @@ pub fn turn(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason> {
 }
 
 /// Changes an error that [`read`] has read.
-#[inline(never)]
+#[inline(always)]
 pub fn apply(
     ctx: &TcContext,
     packet: &ip::Header,
@@ -121,8 +121,7 @@ fn apply6(ctx: &TcContext, quote: usize, checksum: usize, change: &Change) -> Re
         End::Source => (ethernet::LEN + 8, quote + 24),
         End::Destination => (ethernet::LEN + 24, quote + 8),
     };
-    let mut old = [0; 4];
-    load6(ctx, quoted_at, &mut old)?;
+    let mut old = words(ctx, quoted_at)?;
     // SAFETY: both are 16 bytes, a multiple of 4 as the helper asks, which it only reads.
     let difference = unsafe {
         let new = change.address.0.as_ptr().cast_mut().cast();
@@ -140,15 +139,11 @@ fn apply6(ctx: &TcContext, quote: usize, checksum: usize, change: &Change) -> Re
 /// Whether the address at an offset is that one. A function of its own, so that the stack has room.
 #[inline(never)]
 fn is6(ctx: &TcContext, offset: usize, address: &[u32; 4]) -> Result<bool, DropReason> {
-    let mut other = [0; 4];
-    load6(ctx, offset, &mut other)?;
-    let ([a, b, c, d], [e, f, g, h]) = (*address, other);
+    let ([a, b, c, d], [e, f, g, h]) = (*address, words(ctx, offset)?);
     Ok(a == e && b == f && c == g && d == h)
 }
 
 #[inline(always)]
-fn load6(ctx: &TcContext, offset: usize, words: &mut [u32; 4]) -> Result<(), DropReason> {
-    // SAFETY: 16 bytes, whatever they are.
-    let bytes = unsafe { &mut *words.as_mut_ptr().cast::<[u8; 16]>() };
-    frame::read(ctx, offset, bytes)
+fn words(ctx: &TcContext, offset: usize) -> Result<[u32; 4], DropReason> {
+    ctx.load(offset).map_err(|_| DropReason::Truncated)
 }
