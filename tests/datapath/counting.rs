@@ -18,8 +18,6 @@ const BACKEND: usize = 3;
 /// A service's port is its number more.
 const PORTS: u16 = 8000;
 const NOBODY: u8 = 2;
-/// The largest packet that reaches that peer, in bytes.
-const MTU: usize = 1280;
 /// IPv4's header and UDP's.
 const HEADERS: usize = 28;
 

@@ -8,7 +8,7 @@ use overlay_packet::ip;
 use overlay_packet::transport::{client_hash, flow_hash, tcp};
 
 use crate::maps;
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -49,9 +49,12 @@ pub fn is_over(flow: &Flow, transport: &Transport) -> bool {
     transport.flags & tcp::SYN != 0 && matches!(flow.state, state::FIN | state::RST)
 }
 
-/// Notes another packet of a flow.
+/// Notes another packet of a flow. An error about one tells nothing of how the flow is.
 #[inline(always)]
 pub fn follow(flow: &mut Flow, transport: &Transport) {
+    if transport.part == Part::Quoted {
+        return;
+    }
     flow.state = next(flow.state, transport);
     flow.seen = now();
 }

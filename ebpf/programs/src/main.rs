@@ -19,6 +19,7 @@ mod mss;
 mod nat;
 mod neighbour;
 mod receive;
+mod related;
 mod reply;
 mod rewrite;
 mod serve;

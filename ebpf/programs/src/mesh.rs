@@ -11,7 +11,7 @@ use overlay_packet::ip;
 use overlay_packet::transport::tcp;
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 use crate::work::{self, Work};
 use crate::{encap, flow, fragment, maps, reply, serve, snat};
 
@@ -54,10 +54,10 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
+    if work.hidden {
+        snat::hide(ctx, work, slot, backend)?;
+    }
     if backend.ifindex == 0 {
-        if work.hidden {
-            snat::hide(ctx, work, slot, backend)?;
-        }
         if !fits {
             frame::store(ctx, 0, &work.header.words())?;
             return encap::send_cut(ctx, backend.vni, &backend.vtep);
@@ -66,7 +66,6 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     }
     frame::store(ctx, 0, &work.header.words())?;
     if work.hidden {
-        snat::hide(ctx, work, slot, backend)?;
         // What was read of the packet is no longer so.
         if !work::read(ctx, work, 0) {
             return Err(DropReason::RewriteFailed);
@@ -89,6 +88,9 @@ pub fn refused(work: &Work, reason: DropReason) {
 /// Refuses a packet of a service to which [`pick`] gave no backend; a flow whose backend is gone ends with it.
 #[inline(never)]
 pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(), DropReason> {
+    if work.is_error() {
+        return Err(DropReason::UnknownError);
+    }
     if slot != GONE {
         return reply::refuse(ctx, work, service, DropReason::NoBackend);
     }
@@ -158,6 +160,9 @@ pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     // A table may be written anew while it is read; then what is read is of another service.
     if backend.service != port.service {
         return 0;
+    }
+    if transport.part == Part::Quoted {
+        return slot;
     }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
     let opens = key.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0;

@@ -57,6 +57,10 @@ pub enum Translated {
 #[inline(never)]
 pub fn translate(work: &mut Work, by: &Translation) -> Translated {
     let known = known_port(work, by);
+    // An error about a flow that is not known is about nothing that came by here.
+    if known == 0 && work.is_error() {
+        return false;
+    }
     expect_back(work, by);
     let port = take_port(work, known, by.ports);
     if port == 0 {
