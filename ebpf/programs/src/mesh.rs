@@ -97,7 +97,7 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
 #[inline(never)]
 fn pick(work: &mut Work) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
-    match known(&work.key, &work.transport) {
+    match known(&work.key, &work.transport, flow::now()) {
         0 => choose(&work.key, &work.transport),
         slot => slot,
     }
@@ -105,15 +105,15 @@ fn pick(work: &mut Work) -> u32 {
 
 /// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`].
 #[inline(always)]
-pub fn known(key: &FlowKey, transport: &Transport) -> u32 {
-    let Some(flow) = flow::find(key) else { return 0 };
+pub fn known(key: &FlowKey, transport: &Transport, now: u64) -> u32 {
+    let Some(flow) = flow::find_at(key, now) else { return 0 };
     if flow::is_over(flow, transport) {
         return 0;
     }
     let (slot, generation) = (flow.backend, flow.generation);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {
-            flow::follow(flow, transport);
+            flow::follow_at(flow, transport, now);
             slot
         }
         _ => without_backend(transport),
