@@ -94,8 +94,8 @@ fn see4(ctx: &XdpContext) -> Option<Seen> {
         return None;
     }
     let (protocol, ports, flags) = transport_at(ctx, at(ctx, IP_AT + 9)?, IP_AT + ip::V4_LEN)?;
-    let source = Address::from_word4(at(ctx, IP_AT + 12)?);
-    let destination = Address::from_word4(at(ctx, IP_AT + 16)?);
+    let source = Address::v4_quad(at(ctx, IP_AT + 12)?);
+    let destination = Address::v4_quad(at(ctx, IP_AT + 16)?);
     let total = IP_AT + usize::from(u16::from_be(at(ctx, IP_AT + 2)?));
     let key = key(protocol, source, destination, ports);
     Some(Seen { key, flags, ecn: class & 3, ethertype: ethernet::IPV4, total })
@@ -108,8 +108,8 @@ fn see6(ctx: &XdpContext) -> Option<Seen> {
         return None;
     }
     let (protocol, ports, flags) = transport_at(ctx, at(ctx, IP_AT + 6)?, IP_AT + ip::V6_LEN)?;
-    let source = Address::from_words(at(ctx, IP_AT + 8)?);
-    let destination = Address::from_words(at(ctx, IP_AT + 24)?);
+    let source = Address::from_quads(at(ctx, IP_AT + 8)?);
+    let destination = Address::from_quads(at(ctx, IP_AT + 24)?);
     let total = IP_AT + ip::V6_LEN + usize::from(u16::from_be(at(ctx, IP_AT + 4)?));
     let key = key(protocol, source, destination, ports);
     Some(Seen { key, flags, ecn: second >> 4 & 3, ethertype: ethernet::IPV6, total })
