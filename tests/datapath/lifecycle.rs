@@ -15,7 +15,15 @@ const PROGRAMS: [Program; 4] =
 
 fn node(v6: bool) -> NodeEntry {
     let idle = Idle::default();
-    NodeEntry { underlay_ifindex: 3, vxlan_ifindex: None, vtep: vtep(1, v6), data_port: 4789, mark: 1, idle }
+    NodeEntry {
+        underlay_ifindex: 3,
+        vxlan_ifindex: None,
+        vtep: vtep(1, v6),
+        data_port: 4789,
+        mark: 1,
+        idle,
+        egress: None,
+    }
 }
 
 fn device(netns: &Netns, name: &str) {

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cleanup;
+mod egress;
 mod errors;
 mod forwarders;
 mod forwarding;

@@ -218,7 +218,8 @@ shared! {
     Flow: 56 {
         /// When the last one was seen, in nanoseconds since the host's boot.
         seen: u64 = 0,
-        /// The backend's slot, or 0 where none is kept.
+        /// The backend's slot, or 0 where none is kept; in [`scope::EGRESS`] and [`scope::EGRESS_RETURN`] the host's end of
+        /// the endpoint's veth pair, by its index.
         backend: u32 = 8,
         /// The backend's generation.
         generation: u32 = 12,

@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_load_bytes};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::DropReason;
@@ -24,6 +24,15 @@ pub type Outcome = Result<Verdict, DropReason>;
 pub fn skb(ctx: &TcContext) -> &__sk_buff {
     // SAFETY: the kernel hands every program a valid context.
     unsafe { &*ctx.skb.skb }
+}
+
+/// Loopback's index, in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Whether a process of this host sent it to the host itself.
+#[inline(always)]
+pub fn is_local(ctx: &TcContext) -> bool {
+    skb(ctx).ifindex == LOOPBACK
 }
 
 /// Whether the kernel merged packets into this one, or has yet to cut it into segments.
@@ -109,6 +118,15 @@ pub fn deliver_to(ctx: &TcContext, ifindex: u32) -> Verdict {
     // SAFETY: takes plain numbers; a device that is gone makes the kernel drop the frame.
     unsafe { bpf_redirect_peer(ifindex, 0) };
     Verdict::Redirect
+}
+
+/// Hands the frame to the host's own stack, as loopback does.
+#[inline(never)]
+pub fn deliver_to_host(ctx: &TcContext) -> Result<(), DropReason> {
+    store(ctx, 0, &[0_u8; 12])?;
+    // SAFETY: takes plain numbers.
+    unsafe { bpf_redirect(LOOPBACK, u64::from(BPF_F_INGRESS)) };
+    Ok(())
 }
 
 /// The Ethernet header at `offset`.

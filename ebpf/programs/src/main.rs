@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 
+mod egress;
 mod encap;
 mod extension;
 mod flow;
@@ -22,6 +23,7 @@ mod serve;
 mod snat;
 mod tc_endpoint;
 mod tc_guard;
+mod tc_local;
 mod tc_overlay;
 mod tc_underlay;
 mod transport;
@@ -53,6 +55,11 @@ pub fn tc_overlay(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn tc_guard(ctx: TcContext) -> i32 {
     conclude(tc_guard::run(&ctx))
+}
+
+#[classifier]
+pub fn tc_local(ctx: TcContext) -> i32 {
+    conclude(tc_local::run(&ctx))
 }
 
 #[xdp(frags)]

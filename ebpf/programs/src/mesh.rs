@@ -19,7 +19,7 @@ use crate::{encap, flow, maps, reply, serve, snat};
 /// the packet on to tc, which tells the client.
 pub const GONE: u32 = u32::MAX;
 
-/// A client's packet that came in by the underlay device, if it is one.
+/// A client's packet that came in by the underlay device, or from a process here, if it is one.
 #[inline(always)]
 pub fn ingress(ctx: &TcContext) -> Outcome {
     let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
@@ -40,7 +40,7 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    let hidden = port.flags & port_flag::SNAT != 0;
+    let hidden = port.flags & port_flag::SNAT != 0 || frame::is_local(ctx);
     let slot = pick(work);
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
-use overlay_packet::{ethernet, ip, transport};
+use overlay_packet::{ethernet, icmp, ip, transport};
 
 use crate::frame;
 use crate::transport::Transport;
@@ -31,6 +31,8 @@ pub struct Change {
 struct Checksum {
     at: usize,
     flags: u64,
+    /// Whether it covers the addresses, too.
+    addresses: bool,
 }
 
 /// Changes a packet. The frame starts with its Ethernet header.
@@ -43,17 +45,19 @@ pub fn apply(
     transport: &Transport,
     change: &Change,
 ) -> Result<(), DropReason> {
-    let checksum = match transport.protocol {
-        ip::protocol::TCP => Checksum { at: transport.at + transport::tcp::CHECKSUM_AT, flags: 0 },
+    let (from, offset, flags) = match transport.protocol {
+        ip::protocol::TCP => (0, transport::tcp::CHECKSUM_AT, 0),
+        // An echo has one number, for both ends.
+        ip::protocol::ICMP | ip::protocol::ICMPV6 => (icmp::ID_AT, icmp::CHECKSUM_AT, 0),
         // A datagram without a checksum stays without one.
-        _ => Checksum {
-            at: transport.at + transport::udp::CHECKSUM_AT,
-            flags: u64::from(BPF_F_MARK_MANGLED_0),
-        },
+        _ => (0, transport::udp::CHECKSUM_AT, u64::from(BPF_F_MARK_MANGLED_0)),
     };
+    let addresses = transport.protocol != ip::protocol::ICMP;
+    let checksum = Checksum { at: transport.at + offset, flags, addresses };
     let (old, at) = match change.end {
-        End::Source => (transport.source_port, transport.at),
-        End::Destination => (transport.destination_port, transport.at + 2),
+        End::Source => (transport.source_port, transport.at + from),
+        End::Destination if from == 0 => (transport.destination_port, transport.at + 2),
+        End::Destination => (transport.destination_port, transport.at + from),
     };
     if old != change.port {
         let (old, new) = (u64::from(old.to_be()), u64::from(change.port.to_be()));
@@ -82,7 +86,9 @@ fn address4(
 ) -> Result<(), DropReason> {
     let (old, new) = (old.words()[3], new.words()[3]);
     replace_l3(ctx, u64::from(old), u64::from(new), 4)?;
-    replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    if checksum.addresses {
+        replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    }
     frame::store(ctx, at, &[new])
 }
 

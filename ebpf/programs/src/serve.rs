@@ -111,7 +111,7 @@ fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
         return encap::send(ctx, vni, &work.flow.via, &work.header, work.packet());
     }
     if work.change.address == work.packet().destination() {
-        snat::restore(ctx, work)?;
+        return snat::restore(ctx, work);
     }
     send_out(ctx, work.packet())
 }

@@ -13,7 +13,7 @@ use crate::transport::{self, Transport};
 
 /// There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
-    /// What [`read`] found.
+    /// What [`read`] and [`read_packet`] found.
     pub header: ethernet::Header,
     packet: MaybeUninit<ip::Header>,
     /// The same.
@@ -37,10 +37,18 @@ pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
     }
 }
 
+/// Reads the packet's Ethernet and IP headers. False if it is not IP.
+#[inline(never)]
+pub fn read_packet(ctx: &TcContext, work: &mut Work) -> bool {
+    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
+    work.header = header;
+    frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet).is_ok()
+}
+
 impl Work {
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
-        // SAFETY: read() has written all of it, or an earlier one has; any bytes are a valid value.
+        // SAFETY: one of the functions above has written all of it, or an earlier one has; any bytes are a valid value.
         unsafe { self.packet.assume_init_ref() }
     }
 

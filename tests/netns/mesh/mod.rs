@@ -1,6 +1,7 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address, or that of the node where they were asked for it.
 
+mod local;
 mod made_anew;
 mod moves;
 mod refusals;
@@ -81,7 +82,7 @@ fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<(
     let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
     let source_ip = match sees {
         Sees::Client => "preserve",
-        Sees::Asked => "snat",
+        Sees::Asked | Sees::Address(_) => "snat",
     };
     let publish = ["--publish", &tcp, "--publish", &udp, "--source-ip", source_ip];
     at.ctl(&[&["service", "create", name, "--network", "blue"], &publish[..]].concat()).map(drop)
