@@ -11,20 +11,24 @@
 //! | [`intent`] | what users asked for: commands, `apply()`, allocation |
 //! | [`attach`] | attaching an endpoint: every check, and the choice of what the user left out |
 //! | [`facts`] | what each node alone knows, its encoding and its merge rule |
+//! | [`flows`] | a node's flows: whose they are, and which of them are meant |
 //! | [`hex`] | hexadecimal digits |
 //! | [`lb`] | which backend takes a flow: Maglev tables, and where they and their backends are kept |
 //! | [`reconcile`] | desired state, the difference to what the kernel holds, and the port to it |
+//! | [`traffic`] | what nodes counted for services, and its sum |
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod attach;
 pub mod config;
 pub mod facts;
+pub mod flows;
 pub mod hex;
 pub mod intent;
 pub mod lb;
 pub mod model;
 pub mod reconcile;
+pub mod traffic;
 
 #[cfg(test)]
 mod fixtures;

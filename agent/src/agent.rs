@@ -37,12 +37,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let store = Store::open(&config.state_dir)?;
     bpf::ensure_bpffs(&config.bpf_dir)?;
     let data_path = DataPath::open(&config.bpf_dir).context("cannot load the data path")?;
+    let observer = data_path.observer();
     let reconciler = Reconciler::new(config.clone(), Netlink::open()?, data_path, guard_mark(&store)?);
 
     let attachments: Vec<Attachment> = store.get(Key::Attachments)?.unwrap_or_default();
     let attachments =
         attachments.into_iter().map(|attachment| (attachment.endpoint.id, attachment)).collect();
-    let member = Member::start(&config, &store, Vec::new()).await?;
+    let member = Member::start(&config, &store, Vec::new(), Arc::clone(&observer)).await?;
 
     let api = LocalApi::bind(&config.socket)?;
     let (requests, queue) = mpsc::channel(REQUESTS);
@@ -53,7 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
     let (end, ended) = oneshot::channel();
     let events = tokio::spawn(events.run(queue, Netlink::monitor()?, ended));
-    let mut api = tokio::spawn(api.serve(Arc::new(config), store, shared, requests, until));
+    let mut api = tokio::spawn(api.serve(Arc::new(config), store, shared, requests, observer, until));
     terminated().await?;
     info!("stopping; the data path stays");
     stop.send_replace(true);

@@ -145,7 +145,8 @@ impl EventLoop {
         if self.member.is_some() {
             return Err(crate::refusal::already_member());
         }
-        self.member = Member::start(&self.config, &self.store, seeds).await?;
+        let observer = self.reconciler.data_path().observer();
+        self.member = Member::start(&self.config, &self.store, seeds, observer).await?;
         self.reconcile().await;
         Ok(())
     }

@@ -17,8 +17,9 @@ use tracing::{info, warn};
 
 use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
 use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name};
+use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{IntentLog, Local, Peers, Remote, Server};
+use crate::manager::{Here, IntentLog, Local, Peers, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store};
@@ -46,7 +47,7 @@ pub struct Member {
 
 impl Member {
     /// Puts the stored membership into effect; `None` if the store holds none. `seeds` are managers to follow
-    /// besides those that the stored intent names.
+    /// besides those that the stored intent names. Other nodes are told of what `observer` reads.
     ///
     /// # Errors
     /// A port that is taken, a store that can't be read or written.
@@ -54,6 +55,7 @@ impl Member {
         config: &Config,
         store: &Store,
         seeds: Vec<SocketAddr>,
+        observer: Arc<Observer>,
     ) -> Result<Option<Self>, ApiError> {
         let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(None) };
         let authority = store.get::<Authority>(Key::ClusterCa)?;
@@ -63,8 +65,8 @@ impl Member {
         let manager = authority.is_some();
         let log = intent_log(store, &identity, manager, listen, seeds)?;
         let applied = watch::Sender::new(0);
-        let server =
-            Server::start(listen, Arc::clone(&log), &identity, authority, applied.subscribe()).await?;
+        let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
+        let server = Server::start(listen, Arc::clone(&log), &identity, authority, here).await?;
         let others = Arc::new(Peers::new(&identity)?);
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));

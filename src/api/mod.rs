@@ -22,12 +22,17 @@
 //! | `DELETE /v1/services/{name or id}` | | [`Service`](crate::model::Service) |
 //! | `POST /v1/backends/{service.endpoint}` | [`BackendUpdate`] | [`Changed`] |
 //! | `POST /v1/confirm` | [`Confirm`] | [`Confirmed`] |
+//! | `GET /v1/stats`, `GET /v1/stats/{service's name or id}` | | [`Stats`] |
+//! | `POST /v1/flows` | [`FlowQuery`] | [`FlowList`] |
+//! | `POST /v1/flows/flush` | [`FlowFlush`] | [`FlowsFlushed`] |
 //!
 //! A reference in a path is percent-encoded where it must be (`/` in `network/name` as `%2F`). Every error is an
 //! [`ApiError`] with a 4xx or 5xx status. Unknown fields in a body are errors.
 
 mod error;
+mod flow;
 mod service;
+mod stats;
 mod status;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,10 +43,12 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Availability, Endpoint, Labels, MacAddr, Name, Network, NodeId, Weight};
 
 pub use error::{ApiError, ErrorCode};
+pub use flow::{FlowFlush, FlowList, FlowQuery, FlowRow, FlowsFlushed};
 pub use service::{
     BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, NodeUpdate, ServiceChanged,
     ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
 };
+pub use stats::{BackendStats, ServiceStats, Stats};
 pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
 
 /// The version of these types, the first part of every path.

@@ -51,11 +51,11 @@ fn arrive(serving: &mut Serving, packet: &Ip, merged: u32) {
 
 fn counted(serving: &Serving) -> Counter {
     let slot = backend(BACKEND);
-    serving.bench.data_path.counters([slot]).unwrap()[&slot]
+    serving.bench.data_path.observer().counters([slot]).unwrap()[&slot]
 }
 
 fn refused(serving: &Serving) -> Vec<(u8, DropReason, u64)> {
-    let refusals = serving.bench.data_path.refusals().unwrap();
+    let refusals = serving.bench.data_path.observer().refusals().unwrap();
     let known = [SERVICE, NOBODY].map(|service| (serving::slot(service), service));
     let number = |slot| known.iter().find(|(known, _)| *known == slot).unwrap().1;
     refusals.into_iter().map(|((slot, reason), count)| (number(slot), reason, count)).collect()

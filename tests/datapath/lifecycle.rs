@@ -165,6 +165,6 @@ fn the_verifier_has_room() {
     for program in PROGRAMS.into_iter().chain([Program::XdpUnderlay]) {
         let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
         println!("{}: {count} instructions verified", bpf::name(program));
-        assert!(count < 100_000, "{program:?}: {count} of the verifier's million");
+        assert!(count < 250_000, "{program:?}: {count} of the verifier's million");
     }
 }

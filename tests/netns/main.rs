@@ -4,6 +4,7 @@
 mod cleanup;
 mod egress;
 mod errors;
+mod flows;
 mod forwarders;
 mod forwarding;
 mod guard;
@@ -21,6 +22,7 @@ mod restart;
 mod scripts;
 mod service_tables;
 mod services;
+mod stats;
 mod steps;
 mod underlay;
 mod vip;

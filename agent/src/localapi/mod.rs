@@ -3,9 +3,11 @@
 
 mod cluster;
 mod endpoints;
+mod flows;
 mod networks;
 mod ports;
 mod services;
+mod stats;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::eventloop::{Reply, Request};
+use crate::kernel::bpf::Observer;
 use crate::refusal::not_member;
 use crate::state::{MemberHandle, Shared};
 use crate::store::Store;
@@ -40,6 +43,7 @@ struct Context {
     store: Store,
     shared: watch::Receiver<Arc<Shared>>,
     requests: mpsc::Sender<Request>,
+    observer: Arc<Observer>,
 }
 
 /// An answer: a JSON value, or an error.
@@ -155,9 +159,10 @@ impl LocalApi {
         store: Store,
         shared: watch::Receiver<Arc<Shared>>,
         requests: mpsc::Sender<Request>,
+        observer: Arc<Observer>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let router = router().with_state(Context { config, store, shared, requests });
+        let router = router().with_state(Context { config, store, shared, requests, observer });
         axum::serve(self.listener, router)
             .with_graceful_shutdown(stop)
             .await
@@ -184,6 +189,10 @@ fn router() -> Router<Context> {
         )
         .route("/v1/backends/{reference}", post(services::drain))
         .route("/v1/confirm", post(services::confirm))
+        .route("/v1/stats", get(stats::all))
+        .route("/v1/stats/{reference}", get(stats::one))
+        .route("/v1/flows", post(flows::list))
+        .route("/v1/flows/flush", post(flows::flush))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -139,18 +139,14 @@ pub(super) async fn update_node(
 pub(super) async fn confirm(State(context): State<Context>, body: Body) -> Answer<Confirmed> {
     let Confirm { version, wait } = parse(&body)?;
     let member = context.member()?;
-    let alive = member.snapshot().alive.clone();
-    let (here, others): (Vec<Node>, Vec<Node>) =
-        member.intent().nodes.values().cloned().partition(|node| node.id == member.node);
-    let (asked, down): (Vec<Node>, Vec<Node>) = others.into_iter().partition(|node| alive.contains(&node.id));
+    let Others { asked, down } = others(&member);
     let mut applied = member.applied.clone();
     let (own, mut answers) = tokio::join!(
         when_applied(&mut applied, version, wait.duration()),
         member.peers.applied(asked, version, wait.duration()),
     );
-    answers.extend(here.into_iter().map(|node| (node, Ok(own))));
-    let mut outcome =
-        Confirmed { down: down.into_iter().map(|node| node.hostname).collect(), ..Confirmed::default() };
+    answers.extend(member.intent().nodes.get(&member.node).map(|node| (node.clone(), Ok(own))));
+    let mut outcome = Confirmed { down, ..Confirmed::default() };
     for (Node { hostname, .. }, answer) in answers {
         match answer {
             Ok(held) if held >= version => outcome.confirmed.push(hostname),
@@ -161,6 +157,22 @@ pub(super) async fn confirm(State(context): State<Context>, body: Body) -> Answe
         }
     }
     Ok(Json(outcome))
+}
+
+/// The other nodes of the cluster.
+pub(super) struct Others {
+    /// Those alive, which can be asked.
+    pub(super) asked: Vec<Node>,
+    /// The host names of those that are down.
+    pub(super) down: Vec<String>,
+}
+
+pub(super) fn others(member: &MemberHandle) -> Others {
+    let alive = member.snapshot().alive.clone();
+    let others =
+        member.intent().nodes.values().filter(|node| node.id != member.node).cloned().collect::<Vec<_>>();
+    let (asked, down): (Vec<Node>, Vec<Node>) = others.into_iter().partition(|node| alive.contains(&node.id));
+    Others { asked, down: down.into_iter().map(|node| node.hostname).collect() }
 }
 
 /// The service that `reference` names. One that was just made on another node is given a moment to arrive.
@@ -214,7 +226,7 @@ async fn version_with(member: &MemberHandle, is: impl Fn(&Intent) -> bool) -> An
 }
 
 /// The service's backends, by node and name.
-fn backends(intent: &Intent, rows: &[EndpointRow], service: &Service) -> Vec<BackendRow> {
+pub(super) fn backends(intent: &Intent, rows: &[EndpointRow], service: &Service) -> Vec<BackendRow> {
     let mut backends: Vec<BackendRow> = rows
         .iter()
         .filter(|row| service.is_backend(&row.endpoint))

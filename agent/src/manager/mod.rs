@@ -31,7 +31,7 @@ pub use init::{Founded, init_cluster};
 pub use insist::insist;
 pub use join::{Joined, join};
 pub use local::Local;
-pub use peers::{LONGEST_WAIT, Peers, held_here, when_applied};
+pub use peers::{Here, LONGEST_WAIT, Peers, held_here, when_applied};
 pub use remote::Remote;
 pub use server::Server;
 pub use wire::HeldPort;

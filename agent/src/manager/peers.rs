@@ -1,5 +1,5 @@
-//! What any node asks of any other, at once and for a bounded time: whether ports are free there, and whether its
-//! kernel holds an intent. Nothing is kept of it: who wants to know asks.
+//! What any node asks of any other, at once and for a bounded time: whether ports are free there, whether its
+//! kernel holds an intent, and what its data path counted. Nothing is kept of it: who wants to know asks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::{StreamExt as _, stream};
 use overlay::model::{Node, PortRange, Protocol};
+use overlay::traffic::Traffic;
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::routes::{Refusal, decode, encode};
-use super::wire::{APPLIED, HELD, HeldPort, MAX_QUESTION, WhenApplied};
+use super::wire::{APPLIED, HELD, HeldPort, MAX_QUESTION, TRAFFIC, WhenApplied};
 use super::{ManagerError, client};
 use crate::identity::Identity;
 use crate::kernel::ports::{self, Holder};
@@ -66,6 +68,11 @@ impl Peers {
         self.ask(nodes, APPLIED, &WhenApplied { version, wait }, wait + ANSWER_TIMEOUT).await
     }
 
+    /// What the data path of each of `nodes` counted for services, or why that is not known.
+    pub async fn traffic(&self, nodes: Vec<Node>) -> Vec<(Node, Result<Traffic, String>)> {
+        self.ask(nodes, TRAFFIC, &(), ANSWER_TIMEOUT).await
+    }
+
     /// Asks each of `nodes` the same; the answers are in the order of host names.
     async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
@@ -89,13 +96,23 @@ impl Peers {
     }
 }
 
-/// The routes that answer. `applied` is the version of the intent that this node's kernel holds.
-pub(super) fn router(applied: watch::Receiver<u64>) -> Router {
+/// What a node answers from.
+#[derive(Clone)]
+pub struct Here {
+    /// The version of the intent that its kernel holds.
+    pub applied: watch::Receiver<u64>,
+    /// What its data path counted for services. It may block.
+    pub traffic: Arc<dyn Fn() -> anyhow::Result<Traffic> + Send + Sync>,
+}
+
+/// The routes that answer.
+pub(super) fn router(here: Here) -> Router {
     Router::new()
         .route(HELD, post(answer_held))
         .route(APPLIED, post(answer_applied))
+        .route(TRAFFIC, post(answer_traffic))
         .layer(DefaultBodyLimit::max(MAX_QUESTION))
-        .with_state(applied)
+        .with_state(here)
 }
 
 async fn answer_held(body: Bytes) -> Result<Response, Refusal> {
@@ -117,12 +134,15 @@ pub fn held_here(ports: &[(Protocol, PortRange)]) -> Vec<HeldPort> {
     ports.iter().filter_map(held).collect()
 }
 
-async fn answer_applied(
-    State(mut applied): State<watch::Receiver<u64>>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
+async fn answer_applied(State(mut here): State<Here>, body: Bytes) -> Result<Response, Refusal> {
     let WhenApplied { version, wait } = decode(&body)?;
-    encode(&when_applied(&mut applied, version, wait).await)
+    encode(&when_applied(&mut here.applied, version, wait).await)
+}
+
+async fn answer_traffic(State(here): State<Here>) -> Result<Response, Refusal> {
+    let failed = |error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"));
+    let traffic = tokio::task::spawn_blocking(move || (here.traffic)()).await;
+    encode(&traffic.map_err(anyhow::Error::new).flatten().map_err(failed)?)
 }
 
 /// The version of the intent that this node's kernel holds, once it is `version`, or after `wait`.

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::routes::{Context, Peer, router};
-use super::{IntentLog, ManagerError, peers};
+use super::{Here, IntentLog, ManagerError, peers};
 use crate::identity::{Authority, ClientCertificate, Identity, node_of};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
@@ -46,8 +46,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `listen`, with this node's certificate: what every node answers, from `applied`, the version of the
-    /// intent that its kernel holds; and on a manager `log`, and signatures of `authority` for those who join.
+    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`; and on a manager `log`, and signatures of `authority` for those who join.
     ///
     /// # Errors
     /// [`ManagerError::Listen`] for a taken port, [`ManagerError::Identity`].
@@ -56,7 +55,7 @@ impl Server {
         log: Arc<dyn IntentLog>,
         identity: &Identity,
         authority: Option<Authority>,
-        applied: watch::Receiver<u64>,
+        here: Here,
     ) -> Result<Self, ManagerError> {
         let tls = identity.server_config(ClientCertificate::Optional)?;
         let not_listening = |source| ManagerError::Listen { addr: listen, source };
@@ -69,7 +68,7 @@ impl Server {
             lines: publish_lines(log.watch(), stopped.clone()),
             signed: Arc::default(),
         });
-        let router = router(&log, peers::router(applied), manager);
+        let router = router(&log, peers::router(here), manager);
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })

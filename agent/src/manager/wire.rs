@@ -7,8 +7,9 @@
 //! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
 //! | `POST /v1/held` | postcard `Vec<(Protocol, PortRange)>` | postcard `Vec<`[`HeldPort`]`>` |
 //! | `POST /v1/applied` | postcard [`WhenApplied`] | postcard `u64` |
+//! | `POST /v1/traffic` | postcard `()` | postcard `Traffic` |
 //!
-//! The last two are answered by every node, the others by managers alone. Only `/v1/join` is open to who shows no
+//! The last three are answered by every node, the others by managers alone. Only `/v1/join` is open to who shows no
 //! certificate. Any status but 200 comes with the cause as text.
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(super) const WATCH: &str = "/v1/watch";
 pub(super) const JOIN: &str = "/v1/join";
 pub(super) const HELD: &str = "/v1/held";
 pub(super) const APPLIED: &str = "/v1/applied";
+pub(super) const TRAFFIC: &str = "/v1/traffic";
 
 /// How often a follower hears from its manager at least.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);

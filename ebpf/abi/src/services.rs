@@ -103,7 +103,8 @@ pub mod scope {
     pub const EGRESS_RETURN: u8 = 6;
     /// At a node that a client came to: a backend's answer to the node, which the client waits for, in no network.
     pub const SNAT_RETURN: u8 = 7;
-    /// Of a datagram's later fragments: the ports are the two halves of its identification.
+    /// Of a packet's later fragments: the ports are the two halves of its identification. The flow has the packet's own
+    /// ports: the source's as its generation, the destination's as its port.
     pub const FRAGMENT: u8 = 8;
 }
 

@@ -13,7 +13,7 @@ use crate::nat::{self, Ports, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{flow, maps, serve};
+use crate::{flow, fragment, maps, serve};
 
 /// What an endpoint sends to its gateway for somebody else.
 #[inline(always)]
@@ -29,9 +29,10 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
     if maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?.internal != 0 {
         return Err(DropReason::Internal);
     }
-    if !read(ctx, work, true) || !leads_out(node, work) {
-        return Err(DropReason::NoEgress);
+    if !read(ctx, work, source.vni) || !leads_out(node, work) {
+        return Err(work.unread(DropReason::NoEgress));
     }
+    fragment::keep(work, source.vni);
     let translation = Translation {
         there: scope::EGRESS,
         back: scope::EGRESS_RETURN,
@@ -76,7 +77,7 @@ pub fn give_back(ctx: &TcContext, node: &Node) -> Outcome {
 /// The device of the endpoint that waits for it, or 0; where there is one, what must be changed is filled in.
 #[inline(never)]
 fn waiting(ctx: &TcContext, work: &mut Work, node: &Node) -> u32 {
-    if !read(ctx, work, false) {
+    if !read(ctx, work, 0) {
         return 0;
     }
     let (to, port) = work.destination();
@@ -92,6 +93,7 @@ fn waiting(ctx: &TcContext, work: &mut Work, node: &Node) -> u32 {
     work.header.destination = endpoint.mac;
     work.header.source = gateway_mac(vni);
     flow::follow(flow, &work.transport);
+    fragment::keep(work, 0);
     ifindex
 }
 
@@ -102,11 +104,11 @@ fn deliver(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
     frame::store(ctx, 0, &work.header.words())
 }
 
-/// Reads the packet's headers. False if it is neither TCP nor UDP nor an echo, which on its way out is a request and on
-/// its way back a reply.
+/// Reads the headers of a packet of a network, 0 outside of all. False if it is neither TCP nor UDP nor an echo, which on
+/// its way out is a request and on its way back a reply.
 #[inline(always)]
-fn read(ctx: &TcContext, work: &mut Work, out: bool) -> bool {
-    work::read(ctx, work) || (work::read_packet(ctx, work) && read_echo(ctx, work, out))
+fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
+    work::read(ctx, work, vni) || (work::read_packet(ctx, work) && read_echo(ctx, work, vni != 0))
 }
 
 #[inline(never)]
@@ -129,6 +131,7 @@ fn read_echo(ctx: &TcContext, work: &mut Work, out: bool) -> bool {
     }
     let id = u16::from_be_bytes([header[icmp::ID_AT], header[icmp::ID_AT + 1]]);
     let (source_port, destination_port) = if out { (id, 0) } else { (0, id) };
-    work.transport = Transport { protocol: packet.protocol(), at, source_port, destination_port, flags: 0 };
+    let protocol = packet.protocol();
+    work.transport = Transport { protocol, at, source_port, destination_port, ..Transport::default() };
     true
 }

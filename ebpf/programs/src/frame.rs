@@ -76,6 +76,16 @@ pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], D
     ctx.load::<[u8; N]>(offset).map_err(|_| DropReason::Truncated)
 }
 
+/// Reads at a byte offset from the start of the frame, into memory off the stack.
+#[inline(always)]
+pub fn read(ctx: &TcContext, offset: usize, space: &mut [u8]) -> Result<(), DropReason> {
+    // SAFETY: the context is valid, and the slice has room for its length.
+    let result = unsafe {
+        bpf_skb_load_bytes(ctx.skb.skb.cast(), offset as u32, space.as_mut_ptr().cast(), space.len() as u32)
+    };
+    if result == 0 { Ok(()) } else { Err(DropReason::Truncated) }
+}
+
 /// Overwrites at a byte offset from the start of the frame.
 #[inline(always)]
 pub fn store<T: Copy, const N: usize>(

@@ -7,6 +7,7 @@ mod egress;
 mod encap;
 mod extension;
 mod flow;
+mod fragment;
 mod frame;
 mod gateway;
 mod hop;
@@ -14,6 +15,7 @@ mod maps;
 #[cfg(feature = "bench")]
 mod measured;
 mod mesh;
+mod mss;
 mod nat;
 mod neighbour;
 mod receive;

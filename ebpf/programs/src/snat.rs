@@ -10,7 +10,7 @@ use overlay_abi::{Address, DropReason};
 use crate::nat::{self, Ports, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{flow, frame, maps, serve};
+use crate::{flow, fragment, frame, maps, serve};
 
 /// Nothing on this host can clash with these: between a node's own address and itself, packets leave no overlay.
 const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
@@ -42,9 +42,10 @@ pub fn is_hidden(work: &Work) -> bool {
 #[inline(never)]
 pub fn give_back(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropReason> {
     let work = maps::work().ok_or(DropReason::NotAnswer)?;
-    if !work::read(ctx, work) || !is_answer(work) {
+    if !work::read(ctx, work, vni) || !is_answer(work) {
         return Err(DropReason::NotAnswer);
     }
+    fragment::keep(work, vni);
     let backend = maps::backend(work.flow.backend).ok_or(DropReason::NotAnswer)?;
     let of_backend = backend.generation == work.flow.generation
         && backend.vni == vni
@@ -70,9 +71,10 @@ fn give(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
 /// The answer of a backend here, which seems to come from where the client had asked already, for the client.
 #[inline(never)]
 pub fn restore(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    if !work::read(ctx, work) || !is_answer(work) {
+    if !work::read(ctx, work, 0) || !is_answer(work) {
         return Err(DropReason::NotAnswer);
     }
+    fragment::keep(work, 0);
     give(ctx, work)
 }
 

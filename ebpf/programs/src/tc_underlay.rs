@@ -71,7 +71,7 @@ fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
     strip(ctx, at, &inner)?;
     match inner.kind {
         Kind::Inside => vip::restore(ctx, vni)?,
-        Kind::Question => serve::land(ctx, inner.ifindex, &outer.source)?,
+        Kind::Question => serve::land(ctx, vni, inner.ifindex, &outer.source)?,
         Kind::Answer => snat::give_back(ctx, vni, &outer.source)?,
     }
     if outer.ecn == ip::ecn::CE && inner.ecn != ip::ecn::CE {

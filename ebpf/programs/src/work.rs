@@ -3,13 +3,13 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::Address;
 use overlay_abi::services::{Flow, FlowKey};
+use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame;
 use crate::rewrite::Change;
-use crate::transport::{self, Transport};
+use crate::transport::{self, Part, Transport};
 
 /// There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
@@ -26,13 +26,14 @@ pub struct Work {
     pub change: Change,
 }
 
-/// Reads the packet's headers. False if it is not TCP or UDP.
+/// Reads the headers of a packet in a network, 0 outside of all. False if it is not TCP or UDP, or a fragment without its
+/// first one.
 #[inline(never)]
-pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
+pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
     work.header = header;
     match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
-        Ok(packet) => transport::read(ctx, 0, packet, &mut work.transport),
+        Ok(packet) => transport::read(ctx, 0, packet, vni, &mut work.transport),
         Err(_) => false,
     }
 }
@@ -46,6 +47,12 @@ pub fn read_packet(ctx: &TcContext, work: &mut Work) -> bool {
 }
 
 impl Work {
+    /// Why a packet of ours is dropped that [`read`] could not read: for that reason, unless it is a fragment.
+    #[inline(always)]
+    pub fn unread(&self, otherwise: DropReason) -> DropReason {
+        if self.transport.part == Part::Later { DropReason::UnknownFragment } else { otherwise }
+    }
+
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
         // SAFETY: one of the functions above has written all of it, or an earlier one has; any bytes are a valid value.

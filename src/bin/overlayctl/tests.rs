@@ -211,6 +211,46 @@ fn a_drain_that_is_not_confirmed_in_time_names_who_is_missing() {
 }
 
 #[test]
+fn service_stats_names_the_nodes_whose_share_is_missing() {
+    let stats = http(200, &format!(r#"{{"services":[],"missing":[{SILENT}],"down":["n4"]}}"#));
+    let outcome = run("service stats web -o json", vec![stats]);
+    assert_eq!(outcome.requests, ["GET /v1/stats/web HTTP/1.0"]);
+    assert_eq!(outcome.stdout, "[]\n");
+    assert_eq!(
+        outcome.progress,
+        "warning: what the node n3 counted is missing: no answer\nwarning: the node n4 is down and was not asked\n"
+    );
+}
+
+#[test]
+fn service_stats_are_watched_until_the_agent_goes_away() {
+    let stats = || http(200, r#"{"services":[],"missing":[],"down":[]}"#);
+    let outcome = run("service stats --watch --interval 0", vec![stats(), stats(), stats(), String::new()]);
+    assert!(matches!(outcome.result, Err(Error::CutOff { .. })), "{:?}", outcome.result);
+    assert_eq!(outcome.stdout.matches("PACKETS/S").count(), 2, "{}", outcome.stdout);
+}
+
+#[test]
+fn flow_ls_says_when_there_are_more() {
+    let line = "flow ls --service web --protocol udp --limit 1";
+    let outcome = run(line, vec![http(200, r#"{"flows":[],"total":7}"#)]);
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert_eq!(outcome.requests, ["POST /v1/flows HTTP/1.0"]);
+    assert_eq!(outcome.body, r#"{"service":"web","backend":null,"protocol":"udp","limit":1}"#);
+    assert!(outcome.progress.starts_with("0 of 7 flows, "), "{}", outcome.progress);
+    let outcome = run("flow ls", vec![http(200, r#"{"flows":[],"total":0}"#)]);
+    assert_eq!(outcome.progress, "");
+}
+
+#[test]
+fn flow_flush_prints_how_many_ended() {
+    let outcome = run("flow flush --backend web.web1", vec![http(200, r#"{"flows":3}"#)]);
+    assert_eq!(outcome.requests, ["POST /v1/flows/flush HTTP/1.0"]);
+    assert_eq!(outcome.body, r#"{"all":false,"service":null,"backend":"web.web1"}"#);
+    assert_eq!(outcome.stdout, "3\n");
+}
+
+#[test]
 fn waiting_tells_every_change_once() {
     let waiting = || status(false, r#""the manager","facts""#);
     let unavailable = http(503, r#"{"code":"unavailable","error":"starting"}"#);

@@ -69,6 +69,11 @@ impl Conversation {
         Ok(Self { own, socket })
     }
 
+    /// Where it is asked from.
+    pub(crate) fn port(&self) -> u16 {
+        self.own.port()
+    }
+
     /// Asks; the answer must hold the question, and the server must have seen this client's own address. Hands back
     /// the server's name.
     ///

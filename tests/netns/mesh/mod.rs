@@ -94,7 +94,7 @@ pub(crate) struct Backend {
     _server: Server,
 }
 
-/// Attaches a backend of a service, with a server of the same name.
+/// Attaches a backend of a service, with a server of the same name that listens before anybody may come.
 pub(crate) fn attach_backend(
     lab: &Lab,
     node: &Node,
@@ -102,9 +102,10 @@ pub(crate) fn attach_backend(
     name: &str,
     weight: &str,
 ) -> Result<Backend> {
-    let endpoint = lab.attach(node, "blue", name, &["--service", service, "--weight", weight])?;
-    let server = Server::start(&endpoint.netns, name, TARGET)?;
-    Ok(Backend { endpoint, _server: server })
+    let netns = lab.namespace(&format!("blue-{name}"))?;
+    let server = Server::start(&netns, name, TARGET)?;
+    let row = node.attach(&netns, "blue", name, &["--service", service, "--weight", weight])?;
+    Ok(Backend { endpoint: Attached { netns, row }, _server: server })
 }
 
 /// The port on every node, by both protocols and families.

@@ -5,27 +5,29 @@
 //! It decides nothing: what should be in the tables and where programs should be attached is the core's to say.
 //! It works in the network namespace of the thread that calls it.
 
+mod batch;
 mod bpffs;
 mod encode;
 mod links;
 mod mapped;
+mod observer;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapInfo, PerCpuArray};
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use overlay::lb::{BackendSlot, ServiceSlot};
 use overlay::reconcile::tables::{Program, ServiceAction, ServiceTables, TableAction, Tables};
-use overlay_abi::services::Counter;
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
 
 pub use bpffs::{ensure_bpffs, remove};
+pub use observer::Observer;
 
 /// The object with all programs, built by `build.rs`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
@@ -59,6 +61,7 @@ pub const fn name(program: Program) -> &'static str {
 /// attached nowhere, which go.
 pub struct DataPath {
     ebpf: Ebpf,
+    observer: Arc<Observer>,
     dir: PathBuf,
     maps: PathBuf,
     links: PathBuf,
@@ -85,7 +88,8 @@ impl DataPath {
                 format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program))
             })?;
         }
-        Ok(Self { ebpf, dir: dir.to_owned(), maps, links })
+        let observer = Arc::new(Observer::of(&ebpf)?);
+        Ok(Self { ebpf, observer, dir: dir.to_owned(), maps, links })
     }
 
     /// Everything that the tables hold.
@@ -120,6 +124,11 @@ impl DataPath {
         tables::apply_service(&mut self.ebpf, action)
     }
 
+    /// What reads flows and counters while others go on with the rest.
+    pub fn observer(&self) -> Arc<Observer> {
+        Arc::clone(&self.observer)
+    }
+
     /// How many packets were dropped for which reason since the maps were made, all CPUs together.
     ///
     /// # Errors
@@ -134,26 +143,6 @@ impl DataPath {
             }
         }
         Ok(drops)
-    }
-
-    /// What clients sent to these backends by this node since each got its slot, all CPUs together.
-    ///
-    /// # Errors
-    /// When the map can't be read.
-    pub fn counters(
-        &self,
-        slots: impl IntoIterator<Item = BackendSlot>,
-    ) -> Result<BTreeMap<BackendSlot, Counter>> {
-        tables::counters(&self.ebpf, slots)
-    }
-
-    /// How many packets of which service were dropped here for which reason since it got its slot, all CPUs together.
-    /// [`DataPath::drops`] has them as well.
-    ///
-    /// # Errors
-    /// When the map can't be read, or holds what no program of this version writes.
-    pub fn refusals(&self) -> Result<BTreeMap<(ServiceSlot, DropReason), u64>> {
-        tables::refusals(&self.ebpf)
     }
 
     /// Pins the maps again whose pin is gone or leads to another map, and names them.

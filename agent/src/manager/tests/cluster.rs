@@ -185,9 +185,9 @@ async fn a_taken_port_is_named() {
     let manager = Manager::start().await;
     let log = Arc::clone(&manager.log) as Arc<dyn IntentLog>;
     let founded = &manager.founded;
-    let applied = watch::channel(0).1;
+    let here = here(watch::channel(0).1);
     let authority = Some(founded.authority.clone());
-    let outcome = Server::start(manager.addr(), log, &founded.identity, authority, applied).await;
+    let outcome = Server::start(manager.addr(), log, &founded.identity, authority, here).await;
     let Err(error) = outcome else { panic!("listens twice") };
     assert!(matches!(error, ManagerError::Listen { .. }));
     assert!(error.to_string().contains(&manager.addr().to_string()), "{error}");

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use overlay::intent::{Command, CreateNetwork, Intent};
 use overlay::model::{Availability, Labels, NetworkId, Node, NodeId};
+use overlay::traffic::Traffic;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Founded, IntentLog, Joined, Local, Remote, Server, init_cluster, join};
+use super::{Founded, Here, IntentLog, Joined, Local, Remote, Server, init_cluster, join};
 use crate::store::Store;
 
 /// A number that no other test of this process has.
@@ -109,8 +110,13 @@ impl Manager {
 
 async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
     let log = Arc::clone(log) as Arc<dyn IntentLog>;
-    let applied = watch::channel(0).1;
-    Server::start(listen, log, &founded.identity, Some(founded.authority.clone()), applied).await.unwrap()
+    let here = here(watch::channel(0).1);
+    Server::start(listen, log, &founded.identity, Some(founded.authority.clone()), here).await.unwrap()
+}
+
+/// What a node answers from, whose data path has counted nothing.
+fn here(applied: watch::Receiver<u64>) -> Here {
+    Here { applied, traffic: Arc::new(|| Ok(Traffic::default())) }
 }
 
 /// A node that joined, and follows.

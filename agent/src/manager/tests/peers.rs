@@ -1,6 +1,6 @@
 use std::net::TcpListener;
 
-use overlay::model::{PortRange, Protocol};
+use overlay::model::{PortRange, Protocol, ServiceId};
 
 use super::*;
 use crate::manager::{JoinError, Peers};
@@ -11,9 +11,15 @@ async fn serving(worker: Worker, applied: &watch::Sender<u64>) -> (Node, Server)
     let id = joined.identity.node;
     let known = log.watch().borrow().nodes[&id].clone();
     let listen = SocketAddr::new(known.addr, 0);
-    let server =
-        Server::start(listen, Arc::new(log), &joined.identity, None, applied.subscribe()).await.unwrap();
+    let here = Here { applied: applied.subscribe(), traffic: Arc::new(|| Ok(counted())) };
+    let server = Server::start(listen, Arc::new(log), &joined.identity, None, here).await.unwrap();
     (Node { api_port: server.local_addr().port(), ..known }, server)
+}
+
+/// What its data path counted.
+fn counted() -> Traffic {
+    let drops = [((ServiceId::from_bytes([1; 16]), "too_big".to_owned()), 7)].into();
+    Traffic { drops, ..Traffic::default() }
 }
 
 #[tokio::test]
@@ -44,7 +50,8 @@ async fn any_node_tells_any_other_what_it_holds() {
     let reached = peers.applied(vec![node.clone()], 4, wait);
     let (answer, _) = tokio::join!(reached, async { applied.send_replace(4) });
     assert_eq!(answer, [(node.clone(), Ok(4))]);
-    assert_eq!(peers.applied(vec![node.clone()], 5, Duration::ZERO).await, [(node, Ok(4))]);
+    assert_eq!(peers.applied(vec![node.clone()], 5, Duration::ZERO).await, [(node.clone(), Ok(4))]);
+    assert_eq!(peers.traffic(vec![node.clone()]).await, [(node, Ok(counted()))]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod endpoint;
+mod flow;
 mod network;
 mod node;
 mod parse;
@@ -18,11 +19,13 @@ use overlay::config::Config;
 
 pub(crate) use cluster::{ClusterCommand, InitArgs, JoinArgs};
 pub(crate) use endpoint::{AttachArgs, DetachArgs, EndpointCommand, EndpointInspectArgs, EndpointLsArgs};
+pub(crate) use flow::{FlowCommand, FlowFlushArgs, FlowLsArgs};
 pub(crate) use network::{CreateArgs, NetworkCommand, NetworkInspectArgs, RmArgs};
 pub(crate) use node::{NodeCommand, NodeUpdateArgs};
 pub(crate) use parse::NetworkOption;
 pub(crate) use service::{
-    DrainArgs, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, ServicesArgs, WaitArgs,
+    DrainArgs, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, ServicesArgs, StatsArgs,
+    WaitArgs,
 };
 pub(crate) use status::{StatusArgs, StatusFormat};
 
@@ -74,6 +77,9 @@ pub(crate) enum Command {
     /// Create, show, change and remove services, and drain their backends
     #[command(subcommand, disable_help_subcommand = true)]
     Service(ServiceCommand),
+    /// Show and end the flows on this node
+    #[command(subcommand, disable_help_subcommand = true)]
+    Flow(FlowCommand),
     /// Show how this node is, and what is wrong
     Status(StatusArgs),
     /// Print a completion script for your shell

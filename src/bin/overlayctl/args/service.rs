@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use overlay::api::Unpublish;
 use overlay::model::{Affinity, EndpointMode, Name, Publish, Seconds, SourceIp, Unavailable};
 
-use super::{ListArgs, NewArgs, parse, publish};
+use super::{ListArgs, ListFormat, NewArgs, parse, publish};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
@@ -25,6 +25,12 @@ pub(crate) enum ServiceCommand {
     /// List a service's backends
     #[command(after_help = PS_EXAMPLES)]
     Ps(PsArgs),
+    /// Show what clients sent to services, and what of it was dropped, on all nodes together
+    ///
+    /// Flows, packets and bytes are counted by the node that chose the backend: the one that the client came to, or the
+    /// endpoint's own. A node counts from when a backend is in its tables.
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats(StatsArgs),
     /// Show everything about services, as a JSON array
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(ServicesArgs),
@@ -102,6 +108,28 @@ const PS_EXAMPLES: &str = "\
 Examples:
   overlayctl service ps web
   overlayctl service ps web --format json";
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// The service: a name, an id, or the beginning of an id; all if left out
+    #[arg(value_name = "SERVICE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) service: Option<String>,
+    /// Show what is counted a second, again and again
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// The time between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse::seconds, requires = "watch")]
+    pub(crate) interval: Duration,
+    /// How to print it
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t, conflicts_with = "watch")]
+    pub(crate) format: ListFormat,
+}
+
+const STATS_EXAMPLES: &str = "\
+Examples:
+  overlayctl service stats
+  overlayctl service stats web --watch
+  overlayctl service stats -o json | jq '.[] | {name, drops}'";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServicesArgs {

@@ -4,15 +4,17 @@ mod cluster;
 mod completion;
 mod confirm;
 mod endpoint;
+mod flow;
 mod network;
 mod node;
 mod service;
+mod stats;
 mod status;
 
 use std::io::Write;
 
 use crate::args::{
-    Cli, ClusterCommand, Command, EndpointCommand, NetworkCommand, NodeCommand, ServiceCommand,
+    Cli, ClusterCommand, Command, EndpointCommand, FlowCommand, NetworkCommand, NodeCommand, ServiceCommand,
 };
 use crate::client::Client;
 use crate::error::Error;
@@ -31,6 +33,7 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> R
         Command::Service(ServiceCommand::Create(args)) => service::create(&client, args, out, progress),
         Command::Service(ServiceCommand::Ls(args)) => service::ls(&client, *args, out),
         Command::Service(ServiceCommand::Ps(args)) => service::ps(&client, args, out),
+        Command::Service(ServiceCommand::Stats(args)) => stats::stats(&client, args, out, progress),
         Command::Service(ServiceCommand::Inspect(args)) => service::inspect(&client, args, out),
         Command::Service(ServiceCommand::Update(args)) => service::update(&client, args, out, progress),
         Command::Service(ServiceCommand::Rm(args)) => service::rm(&client, args, out),
@@ -43,6 +46,8 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> R
         Command::Endpoint(EndpointCommand::Detach(args)) => endpoint::detach(&client, args, out),
         Command::Endpoint(EndpointCommand::Ls(args)) => endpoint::ls(&client, args, out),
         Command::Endpoint(EndpointCommand::Inspect(args)) => endpoint::inspect(&client, args, out),
+        Command::Flow(FlowCommand::Ls(args)) => flow::ls(&client, args, out, progress),
+        Command::Flow(FlowCommand::Flush(args)) => flow::flush(&client, args, out),
         Command::Status(args) => status::status(&client, args, out, progress),
         Command::Completion(args) => completion::completion(args, out),
     }

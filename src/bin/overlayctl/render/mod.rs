@@ -1,7 +1,9 @@
 //! From answers to text. Nothing here asks the agent or prints.
 
+mod flows;
 mod lists;
 mod services;
+mod stats;
 mod status;
 mod table;
 #[cfg(test)]
@@ -14,8 +16,10 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+pub(crate) use flows::flows;
 pub(crate) use lists::{endpoints, networks, nodes};
 pub(crate) use services::{backends, services};
+pub(crate) use stats::{rates, stats};
 pub(crate) use status::status;
 
 /// Indented JSON and a newline.

@@ -5,14 +5,17 @@ use std::io;
 use std::time::Duration;
 
 use overlay::api::{
-    ApiError, BackendRow, BackendState, DropCount, EndpointLocal, EndpointRow, ErrorCode, Failure,
-    GossipStatus, ManagerStatus, MeshStatus, NetworkDetail, NetworkService, NodeRow, NodeStatus,
-    ServiceDetail, ServiceRow, Status, UnderlayStatus,
+    ApiError, BackendRow, BackendState, BackendStats, DropCount, EndpointLocal, EndpointRow, ErrorCode,
+    Failure, FlowRow, GossipStatus, ManagerStatus, MeshStatus, NetworkDetail, NetworkService, NodeRow,
+    NodeStatus, ServiceDetail, ServiceRow, ServiceStats, Stats, Status, UnderlayStatus,
 };
+use overlay::flows::{FlowProtocol, FlowScope, FlowState};
 use overlay::model::{
     Affinity, Availability, Endpoint, EndpointId, EndpointMode, Network, NetworkId, NodeId, Protocol,
     Publish, PublishMode, Service, ServiceId, SourceIp, Subnet, Unavailable, Vip, Vni, Weight,
 };
+
+use overlay::traffic::Counts;
 
 use super::*;
 use crate::args::{ListArgs, ListFormat};
@@ -141,6 +144,74 @@ fn backend_rows() -> Vec<BackendRow> {
     ]
 }
 
+fn flow_rows() -> Vec<FlowRow> {
+    let client = "203.0.113.9:40000".parse().unwrap();
+    let web = || FlowRow {
+        scope: FlowScope::Mesh,
+        protocol: FlowProtocol::Tcp,
+        network_name: None,
+        from: client,
+        to: "192.0.2.1:8080".parse().unwrap(),
+        translated: None,
+        service: Some("web".to_owned()),
+        backend: Some("web1".to_owned()),
+        backend_gone: false,
+        state: FlowState::Established,
+        idle_seconds: 0,
+    };
+    let network_name = || "mynet".parse().ok();
+    vec![
+        web(),
+        FlowRow {
+            scope: FlowScope::Return,
+            network_name: network_name(),
+            from: "10.1.0.94:80".parse().unwrap(),
+            to: client,
+            translated: "192.0.2.1:8080".parse().ok(),
+            ..web()
+        },
+        FlowRow { service: None, backend: None, backend_gone: true, idle_seconds: 432_000, ..web() },
+        FlowRow {
+            scope: FlowScope::EgressReturn,
+            protocol: FlowProtocol::Icmp,
+            network_name: network_name(),
+            from: "[2001:db8::1]:7".parse().unwrap(),
+            to: "[2001:db8:1::1]:61000".parse().unwrap(),
+            service: None,
+            backend: None,
+            state: FlowState::New,
+            idle_seconds: 29,
+            ..web()
+        },
+    ]
+}
+
+fn stats_of(flows: u64, dropped: u64) -> Stats {
+    let backend = |byte, name: &str, hostname: &str, flows| BackendStats {
+        id: EndpointId::from_bytes([byte; 16]),
+        name: name.parse().unwrap(),
+        hostname: hostname.to_owned(),
+        counts: Counts { flows, packets: 10 * flows, bytes: 1000 * flows },
+    };
+    let meaning = "A client came to a service that has no backend.".to_owned();
+    let service = |byte, name: &str, backends| ServiceStats {
+        id: ServiceId::from_bytes([byte; 16]),
+        name: name.parse().unwrap(),
+        backends,
+        drops: BTreeMap::new(),
+    };
+    Stats {
+        services: vec![
+            service(0x8c, "web", vec![backend(1, "web1", "n1", flows), backend(2, "web2", "n2", 7)]),
+            ServiceStats {
+                drops: [("no_backend".to_owned(), DropCount { packets: dropped, meaning })].into(),
+                ..service(0x9d, "api", vec![])
+            },
+        ],
+        ..Stats::default()
+    }
+}
+
 fn ready() -> Status {
     Status {
         version: "0.1.0".into(),
@@ -221,6 +292,25 @@ fn tables_of_services() {
     insta::assert_snapshot!("service_ps_json", backends(&backend_rows()[..1], JSON).unwrap());
     assert_eq!(services(&service_rows()[..1], QUIET).unwrap(), "8c8c8c8c8c8c\n");
     assert_eq!(backends(&backend_rows()[..1], QUIET_NO_TRUNC).unwrap(), "5e".repeat(16) + "\n");
+}
+
+#[test]
+fn counts_and_rates() {
+    let (before, now) = (stats_of(100, 3), stats_of(400, 9));
+    insta::assert_snapshot!("service_stats", stats(&now));
+    insta::assert_snapshot!("service_stats_json", json(&now.services).unwrap());
+    insta::assert_snapshot!("service_stats_watch", rates(&before, &now, Duration::from_millis(1500)));
+    let quiet = rates(&now, &now, Duration::from_secs(2));
+    assert!(!quiet.contains("DROPPED"), "{quiet}");
+    // Counted from 0 again.
+    let again = rates(&now, &stats_of(40, 9), Duration::from_secs(2));
+    assert!(again.contains("n1     20        200         20000\n"), "{again}");
+}
+
+#[test]
+fn listings_of_flows() {
+    insta::assert_snapshot!("flow_ls", flows(&flow_rows(), ListFormat::Table).unwrap());
+    insta::assert_snapshot!("flow_ls_json", flows(&flow_rows()[1..2], ListFormat::Json).unwrap());
 }
 
 #[test]

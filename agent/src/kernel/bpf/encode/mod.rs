@@ -1,7 +1,9 @@
 //! The core's types and the programs' types, each as the other: the only place that knows both.
 
+mod flows;
 mod services;
 
+pub(super) use flows::decode_flow;
 pub(super) use services::decode_slot;
 
 use std::net::IpAddr;

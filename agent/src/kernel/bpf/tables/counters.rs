@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::maps::{MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::{Map, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::util::nr_cpus;
 use overlay::lb::{BackendSlot, ServiceSlot, Slot as _};
 use overlay_abi::DropReason;
@@ -13,13 +13,12 @@ use overlay_abi::map::{COUNTERS, REFUSALS};
 use overlay_abi::services::{Counter, RefusalKey};
 
 use super::super::encode::decode_slot;
-use super::map;
 
 pub(in crate::kernel::bpf) fn counters(
-    ebpf: &Ebpf,
+    map: &Map,
     slots: impl IntoIterator<Item = BackendSlot>,
 ) -> Result<BTreeMap<BackendSlot, Counter>> {
-    let array: PerCpuArray<_, Counter> = PerCpuArray::try_from(map(ebpf, COUNTERS)?)?;
+    let array: PerCpuArray<_, Counter> = PerCpuArray::try_from(map)?;
     let of = |slot: BackendSlot| Ok((slot, sum(&array.get(&slot.get(), 0)?)));
     slots.into_iter().map(of).collect::<Result<_>>().context("reading the BPF map COUNTERS")
 }
@@ -32,8 +31,8 @@ fn sum(values: &PerCpuValues<Counter>) -> Counter {
     })
 }
 
-pub(in crate::kernel::bpf) fn refusals(ebpf: &Ebpf) -> Result<BTreeMap<(ServiceSlot, DropReason), u64>> {
-    let map: PerCpuHashMap<_, RefusalKey, u64> = PerCpuHashMap::try_from(map(ebpf, REFUSALS)?)?;
+pub(in crate::kernel::bpf) fn refusals(map: &Map) -> Result<BTreeMap<(ServiceSlot, DropReason), u64>> {
+    let map: PerCpuHashMap<_, RefusalKey, u64> = PerCpuHashMap::try_from(map)?;
     map.iter()
         .map(|entry| {
             let (key, counts) = entry?;

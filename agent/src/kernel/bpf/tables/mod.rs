@@ -4,7 +4,9 @@ mod counters;
 mod services;
 
 pub(super) use counters::{counters, refusals};
-pub(super) use services::{apply as apply_service, observe as observe_services};
+pub(super) use services::{
+    apply as apply_service, elements, is_backend, is_present, observe as observe_services,
+};
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -29,7 +31,7 @@ pub(super) fn id(map: &Map) -> Result<u32> {
     Ok(data(map)?.info()?.id())
 }
 
-fn data(map: &Map) -> Result<&MapData> {
+pub(super) fn data(map: &Map) -> Result<&MapData> {
     match map {
         Map::Array(data)
         | Map::HashMap(data)

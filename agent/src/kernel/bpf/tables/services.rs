@@ -1,7 +1,7 @@
 //! What is about services.
 
 use anyhow::{Context as _, Result};
-use aya::maps::Array;
+use aya::maps::{Array, MapData};
 use aya::{Ebpf, Pod};
 use overlay::lb::{BackendSlot, Region, Slot};
 use overlay::model::Protocol;
@@ -18,10 +18,16 @@ pub(in crate::kernel::bpf) fn observe(ebpf: &Ebpf) -> Result<ServiceTables> {
     let node: Array<_, Node> = Array::try_from(map(ebpf, NODE)?)?;
     let addresses = entries(ebpf, ADDRESSES, |key: &VtepKey| Encode::decode(&key.address), |_: &u32| Ok(()))?;
     Ok(ServiceTables {
-        ports: elements(ebpf, PORTS, |port: &Port| port.service != 0, port_of, Encode::decode)?,
+        ports: elements(
+            data(map(ebpf, PORTS)?)?,
+            PORTS,
+            |port: &Port| port.service != 0,
+            port_of,
+            Encode::decode,
+        )?,
         vips: entries(ebpf, VIPS, Encode::decode, Encode::decode)?,
-        services: elements(ebpf, SERVICES, is_present, decode_slot, Encode::decode)?,
-        backends: elements(ebpf, BACKENDS, |it: &Backend| it.generation != 0, decode_slot, Encode::decode)?,
+        services: elements(data(map(ebpf, SERVICES)?)?, SERVICES, is_present, decode_slot, Encode::decode)?,
+        backends: elements(data(map(ebpf, BACKENDS)?)?, BACKENDS, is_backend, decode_slot, Encode::decode)?,
         locals: entries(ebpf, LOCALS, |ifindex: &u32| Ok(*ifindex), |slot: &u32| decode_slot(*slot))?,
         addresses: addresses.into_keys().collect(),
         lookups: Lookups::decode(&node.get(&0, 0)?.flags)?,
@@ -71,7 +77,11 @@ fn put_service(ebpf: &mut Ebpf, slot: u32, service: &Service) -> Result<()> {
     set(ebpf, SERVICES, slot, *service)
 }
 
-const fn is_present(service: &Service) -> bool {
+pub(in crate::kernel::bpf) const fn is_backend(backend: &Backend) -> bool {
+    backend.generation != 0
+}
+
+pub(in crate::kernel::bpf) const fn is_present(service: &Service) -> bool {
     service.flags & service_flag::PRESENT != 0
 }
 
@@ -110,15 +120,15 @@ fn set<V: Pod>(ebpf: &mut Ebpf, name: &str, index: u32, value: V) -> Result<()> 
 }
 
 /// The elements of an array that count, by what their index stands for.
-fn elements<I: Pod, K: Ord, V>(
-    ebpf: &Ebpf,
+pub(in crate::kernel::bpf) fn elements<I: Pod, K: Ord, V>(
+    array: &MapData,
     name: &str,
     counts: impl Fn(&I) -> bool,
     key: impl Fn(u32) -> Result<K>,
     value: impl Fn(&I) -> Result<V>,
 ) -> Result<std::collections::BTreeMap<K, V>> {
     let read = || -> Result<_> {
-        let images: Vec<I> = mapped::read(data(map(ebpf, name)?)?)?;
+        let images: Vec<I> = mapped::read(array)?;
         let counting = (0..).zip(&images).filter(|(_, image)| counts(image));
         counting.map(|(index, image)| Ok((key(index)?, value(image)?))).collect()
     };
