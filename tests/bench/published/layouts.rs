@@ -72,7 +72,7 @@ impl Site {
             }
             lab.form_cluster()?;
             asked.ctl(&["network", "create", "bench"])?;
-            let layouts = (PUBLISHED..).zip(["preserve"]).map(|(port, source)| {
+            let layouts = (PUBLISHED..).zip(["preserve", "snat"]).map(|(port, source)| {
                 let [tcp, udp] = ["tcp", "udp"].map(|protocol| format!("{port}:{TARGET}/{protocol}"));
                 let service = ["service", "create", source, "--network", "bench", "--source-ip", source];
                 asked.ctl(&[&service[..], &["--publish", &tcp, "--publish", &udp]].concat())?;

@@ -1,8 +1,7 @@
 //! Hostile packets, sent for real: each is dropped under its own reason, and none is delivered, while an honest one
 //! that takes the same way arrives.
 
-mod flood;
-mod frames;
+pub(crate) mod frames;
 mod services;
 
 use std::net::IpAddr;

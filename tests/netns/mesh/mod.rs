@@ -1,9 +1,11 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address, or that of the node where they were asked for it.
 
+mod arrivals;
 mod local;
 mod made_anew;
 mod moves;
+mod ranges;
 mod refusals;
 mod snat;
 mod spread;

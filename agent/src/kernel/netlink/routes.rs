@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use overlay::model::Attachment;
 use overlay::reconcile::links::Underlay;
 use rtnetlink::RouteMessageBuilder;
@@ -74,11 +74,23 @@ impl Netlink {
         )
     }
 
-    async fn source_to(&self, target: IpAddr) -> Result<IpAddr> {
+    /// Whether what is for that address ends here.
+    ///
+    /// # Errors
+    /// There is no route.
+    pub(super) async fn is_local(&self, address: IpAddr) -> Result<bool> {
+        Ok(self.route_to(address).await?.is_some_and(|route| route.header.kind == RouteType::Local))
+    }
+
+    async fn route_to(&self, target: IpAddr) -> Result<Option<RouteMessage>> {
         let length = if target.is_ipv4() { 32 } else { 128 };
         let query = RouteMessageBuilder::<IpAddr>::new().destination_prefix(target, length)?.build();
-        let route = self.handle.route().get(query).execute().try_next().await.map_err(said)?;
-        route
+        Ok(self.handle.route().get(query).execute().try_next().await.map_err(said)?)
+    }
+
+    async fn source_to(&self, target: IpAddr) -> Result<IpAddr> {
+        self.route_to(target)
+            .await?
             .into_iter()
             .flat_map(|route| route.attributes)
             .find_map(|attribute| match attribute {
