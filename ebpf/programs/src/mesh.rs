@@ -107,7 +107,7 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
 #[inline(never)]
 fn pick(work: &mut Work, port: &Port, local: bool) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
-    let (slot, stands_for) = known(&work.key, &work.transport);
+    let (slot, stands_for) = known(&work.key, &work.transport, flow::now());
     if slot != 0 {
         work.hidden = stands_for != 0;
         return slot;
@@ -125,15 +125,15 @@ pub fn is_hidden(port: &Port) -> bool {
 /// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`]. With it the port that stands
 /// for the client, or 0.
 #[inline(always)]
-pub fn known(key: &FlowKey, transport: &Transport) -> (u32, u16) {
-    let Some(flow) = flow::find(key) else { return (0, 0) };
+pub fn known(key: &FlowKey, transport: &Transport, now: u64) -> (u32, u16) {
+    let Some(flow) = flow::find_at(key, now) else { return (0, 0) };
     if flow::is_over(flow, transport) {
         return (0, 0);
     }
     let (slot, generation, port) = (flow.backend, flow.generation, flow.port);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {
-            flow::follow(flow, transport);
+            flow::follow_at(flow, transport, now);
             (slot, port)
         }
         _ => (without_backend(transport), 0),
