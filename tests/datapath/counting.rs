@@ -82,8 +82,6 @@ fn what_is_dropped_is_counted_for_its_service() {
     for _ in 0..2 {
         arrive(&mut serving, &question(40_000, NOBODY, 100), 0);
     }
-    // The client is told of this one, and sends it again.
-    arrive(&mut serving, &question(40_000, SERVICE, MTU + 1), 0);
     let nobody = (NOBODY, DropReason::NoBackend, 2);
     assert_eq!(refused(&serving), [nobody]);
     let icmp = Ip::new(address(0, false), vip(NOBODY, false), 132, &[0; 20]);
