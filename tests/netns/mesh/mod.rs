@@ -1,6 +1,7 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address.
 
+mod host_mode;
 mod moves;
 mod refusals;
 mod spread;
