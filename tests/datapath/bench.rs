@@ -225,19 +225,19 @@ impl Bench {
         context.set(Context::MARK, case.mark);
         context.set(Context::GSO_SIZE, case.gso_size);
         context.set(Context::GSO_SEGS, case.gso_segs);
-        let (mut out, mut context_out) = (vec![0; 4096], Context::new());
-        let result = self
-            .netns
-            .enter(|| {
-                self.data_path.classifier(program).unwrap().test_run(TestRunOptions {
-                    data_in: Some(packet),
-                    data_out: Some(&mut out),
-                    ctx_in: Some(&context.0),
-                    ctx_out: Some(&mut context_out.0),
-                    ..TestRunOptions::default()
-                })
-            })
-            .unwrap_or_else(|error| panic!("{}, {} bytes: {error:?}", case.what, packet.len()));
+        let (mut out, mut context_out) = (vec![0; 16_384], Context::new());
+        let plain =
+            TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = self.netns.enter(|| match program {
+            Program::XdpUnderlay => self.data_path.xdp(program).unwrap().test_run(plain),
+            _ => self.data_path.classifier(program).unwrap().test_run(TestRunOptions {
+                ctx_in: Some(&context.0),
+                ctx_out: Some(&mut context_out.0),
+                ..plain
+            }),
+        });
+        let result =
+            result.unwrap_or_else(|error| panic!("{}, {} bytes: {error:?}", case.what, packet.len()));
         out.truncate(result.data_size_out as usize);
         let mut dropped = self.data_path.drops().unwrap();
         for (reason, count) in before {
@@ -245,11 +245,22 @@ impl Bench {
         }
         dropped.retain(|_, count| *count > 0);
         Ran {
-            verdict: result.return_value.cast_signed(),
+            verdict: verdict(program, result.return_value),
             packet: out,
             mark: context_out.get(Context::MARK),
             dropped,
         }
+    }
+}
+
+/// As tc's numbers, which the cases name.
+fn verdict(program: Program, number: u32) -> i32 {
+    match (program, number) {
+        (Program::XdpUnderlay, XDP_DROP) => DROP,
+        (Program::XdpUnderlay, XDP_PASS) => PASS,
+        (Program::XdpUnderlay, XDP_REDIRECT) => REDIRECT,
+        (Program::XdpUnderlay, other) => panic!("XDP's verdict {other}"),
+        (_, number) => number.cast_signed(),
     }
 }
 
@@ -265,6 +276,10 @@ pub(crate) const DROP: i32 = 2;
 /// TC_ACT_REDIRECT.
 pub(crate) const REDIRECT: i32 = 7;
 
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
 /// The fewest bytes of a frame that the kernel accepts for a run: IP frames need a whole fixed IP header.
 fn shortest(packet: &[u8]) -> usize {
     match packet[12..14] {
@@ -278,12 +293,12 @@ fn shortest(packet: &[u8]) -> usize {
 fn without_flow_port(packet: &[u8], program: Program) -> Vec<u8> {
     let mut packet = packet.to_vec();
     let port = match (program, packet.get(12..14)) {
-        (Program::TcEndpoint | Program::TcUnderlay, Some([0x08, 0x00]))
+        (Program::TcEndpoint | Program::TcUnderlay | Program::XdpUnderlay, Some([0x08, 0x00]))
             if packet[23] == 17 && packet[36..38] == DATA_PORT.to_be_bytes() =>
         {
             34
         }
-        (Program::TcEndpoint | Program::TcUnderlay, Some([0x86, 0xdd]))
+        (Program::TcEndpoint | Program::TcUnderlay | Program::XdpUnderlay, Some([0x86, 0xdd]))
             if packet[20] == 17 && packet[56..58] == DATA_PORT.to_be_bytes() =>
         {
             54

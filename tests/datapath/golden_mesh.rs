@@ -15,15 +15,15 @@ use crate::golden_endpoint::encapsulated;
 use crate::lab::{DATA_PORT, address, ip};
 use crate::serving::{Serving, backend};
 
-const VNI: u32 = 100;
+pub(crate) const VNI: u32 = 100;
 pub(crate) const US: Mac = [2, 0xaa, 0, 0, 0, 1];
 pub(crate) const ROUTER: Mac = [2, 0xaa, 0, 0, 0, 2];
 /// What backends serve on.
-const TARGET: u16 = 80;
+pub(crate) const TARGET: u16 = 80;
 /// A port's service has the endpoint as its only backend that is added to this; 8004's has none.
-const PORTS: u16 = 8000;
-const NOBODY: u16 = 8004;
-const UNPUBLISHED: u16 = 8009;
+pub(crate) const PORTS: u16 = 8000;
+pub(crate) const NOBODY: u16 = 8004;
+pub(crate) const UNPUBLISHED: u16 = 8009;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
@@ -60,7 +60,7 @@ pub(crate) fn node(number: u8, v6: bool) -> IpAddr {
 }
 
 /// Node 1, with the services of all ports.
-fn serving(underlay6: bool) -> Serving {
+pub(crate) fn serving(underlay6: bool) -> Serving {
     let mut serving = Serving::new(underlay6);
     for (service, endpoints) in [(1, &[0][..]), (2, &[1]), (3, &[2]), (4, &[3]), (5, &[])] {
         serving.serve(service, endpoints, Affinity::None);

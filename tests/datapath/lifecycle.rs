@@ -94,22 +94,24 @@ fn running(program: Program, ifname: &str) -> usize {
 
 #[test]
 fn a_device_made_anew_is_attached_anew() {
-    let (netns, bpffs) = (Netns::new(), Bpffs::new());
-    device(&netns, "dev0");
-    let mut data_path = netns.enter(|| {
-        let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
-        data_path.attach(Program::TcEndpoint, "dev0").unwrap();
-        data_path
-    });
-    netns.ip("link del dev0");
-    assert!(!netns.enter(|| data_path.attached(Program::TcEndpoint, "dev0").unwrap()));
-    assert_eq!(data_path.links().unwrap(), [(Program::TcEndpoint, "dev0".to_owned())]);
-    device(&netns, "dev0");
-    netns.enter(|| {
-        assert!(!data_path.attached(Program::TcEndpoint, "dev0").unwrap());
-        data_path.attach(Program::TcEndpoint, "dev0").unwrap();
-        assert!(data_path.attached(Program::TcEndpoint, "dev0").unwrap());
-    });
+    for program in [Program::TcEndpoint, Program::XdpUnderlay] {
+        let (netns, bpffs) = (Netns::new(), Bpffs::new());
+        device(&netns, "dev0");
+        let mut data_path = netns.enter(|| {
+            let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+            data_path.attach(program, "dev0").unwrap();
+            data_path
+        });
+        netns.ip("link del dev0");
+        assert!(!netns.enter(|| data_path.attached(program, "dev0").unwrap()));
+        assert_eq!(data_path.links().unwrap(), [(program, "dev0".to_owned())]);
+        device(&netns, "dev0");
+        netns.enter(|| {
+            assert!(!data_path.attached(program, "dev0").unwrap());
+            data_path.attach(program, "dev0").unwrap();
+            assert!(data_path.attached(program, "dev0").unwrap());
+        });
+    }
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn what_is_written_is_observed_and_can_be_removed() {
 fn the_verifier_has_room() {
     let bpffs = Bpffs::new();
     let data_path = DataPath::open(&bpffs.dir()).unwrap();
-    for program in PROGRAMS {
+    for program in PROGRAMS.into_iter().chain([Program::XdpUnderlay]) {
         let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
         println!("{}: {count} instructions verified", bpf::name(program));
         assert!(count < 100_000, "{program:?}: {count} of the verifier's million");

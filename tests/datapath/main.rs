@@ -12,6 +12,7 @@ mod golden_mesh;
 mod golden_snat;
 mod golden_underlay;
 mod golden_vip;
+mod golden_xdp;
 mod lab;
 mod lifecycle;
 mod netns;

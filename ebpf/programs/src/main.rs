@@ -8,6 +8,7 @@ mod extension;
 mod flow;
 mod frame;
 mod gateway;
+mod hop;
 mod maps;
 mod mesh;
 mod nat;

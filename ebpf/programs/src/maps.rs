@@ -1,5 +1,6 @@
-//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory, HOPS,
-//! WORK and REPLY. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not preallocated: an entry is then replaced as a whole and freed by RCU, so
+//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory: HOPS,
+//! WANTED, WORK and REPLY. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not
+//! preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
@@ -18,6 +19,7 @@ use overlay_abi::{
     Vtep, VtepKey,
 };
 
+use crate::hop::{HOPS_SIZE, Hop};
 use crate::reply::Scratch;
 use crate::work::Work;
 
@@ -52,6 +54,8 @@ static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(FLOWS_SIZE, 0);
 #[map]
 static HOPS: Array<Hop> = Array::with_max_entries(HOPS_SIZE, 0);
 #[map]
+static WANTED: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static REPLY: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -61,19 +65,6 @@ static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(BACKENDS_SIZE, 0);
 #[map]
 static REFUSALS: PerCpuHashMap<RefusalKey, u64> = PerCpuHashMap::pinned(REFUSALS_SIZE, BPF_F_NO_PREALLOC);
-
-const HOPS_SIZE: u32 = 4096;
-
-/// The way to a VTEP, as XDP keeps it.
-#[repr(C)]
-pub struct Hop {
-    /// Until when it counts, in nanoseconds since the host's boot.
-    pub until: u64,
-    pub vtep: Address,
-    pub ifindex: u32,
-    /// The next hop's and the device's MAC addresses, in words.
-    pub words: [u16; 7],
-}
 
 macro_rules! lookup {
     ($map:ident, $key:expr) => {
@@ -211,6 +202,13 @@ pub fn hop(vtep: &Address) -> Option<&'static mut Hop> {
     let place = (a ^ b ^ c ^ d).wrapping_mul(0x9e37_79b1) >> (32 - HOPS_SIZE.trailing_zeros());
     // SAFETY: any bytes are a valid value; one that is torn by another CPU's write sends a packet astray at worst.
     HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
+}
+
+/// When XDP last wanted a hop that it did not have, in nanoseconds since the host's boot; 0 for never.
+#[inline(always)]
+pub fn wanted() -> Option<&'static mut u64> {
+    // SAFETY: any bytes are a valid value, and it does not matter whose are written last.
+    WANTED.get_ptr_mut(0).map(|wanted| unsafe { &mut *wanted })
 }
 
 /// This CPU's scratch memory, with what its last user left in it.

@@ -1,5 +1,6 @@
 //! What leaves by the underlay device: only our own data path, told by its mark, sends to the data port. It
-//! sees every packet of the host, so it stops at the first thing that does not match.
+//! sees every packet of the host, so it stops at the first thing that does not match. From our own, XDP's next hops are
+//! learnt.
 
 use core::mem::MaybeUninit;
 
@@ -8,12 +9,13 @@ use overlay_abi::{DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{extension, maps};
+use crate::{extension, hop, maps};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
     let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
     if frame::skb(ctx).mark == node.mark {
+        hop::learn(ctx, node);
         // Whatever else looks at marks must not mistake ours.
         ctx.set_mark(0);
         return Ok(Verdict::Pass);

@@ -2,25 +2,16 @@
 //! sent on at once. All else passes, and with it what is rare: [`crate::mesh`] does it at the next hook, where local
 //! backends are reached too.
 
-use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup, xdp_action};
-use aya_ebpf::helpers::{
-    bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
-};
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use overlay_abi::services::{Backend, FlowKey, port_flag, scope};
 use overlay_abi::{Address, DropReason, Node, gateway_mac};
 use overlay_packet::{ethernet, ip, transport, vxlan};
 
-use crate::maps::{self, Hop};
+use crate::hop::{self, Hop};
 use crate::transport::Transport;
-use crate::{flow, mesh};
-
-/// For how long a next hop is used before the kernel is asked again, in nanoseconds: so routes and neighbours that change
-/// are followed within half a second.
-const HOP_LIFE: u64 = 500_000_000;
-
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+use crate::{maps, mesh};
 
 /// What is read of a packet.
 struct Seen {
@@ -29,6 +20,8 @@ struct Seen {
     /// The inner packet's ECN field.
     ecn: u8,
     ethertype: u16,
+    /// The packet's length with its Ethernet header, as it says itself.
+    total: usize,
 }
 
 #[inline(always)]
@@ -37,11 +30,11 @@ pub fn run(ctx: &XdpContext) -> xdp_action::Type {
     let Some((slot, backend)) = backend(&seen) else { return xdp_action::XDP_PASS };
     // SAFETY: the context is valid.
     let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
-    if backend.ifindex != 0 || length - ethernet::LEN > usize::from(backend.mtu) {
+    if backend.ifindex != 0 || length - ethernet::LEN > usize::from(backend.mtu) || seen.total > length {
         return xdp_action::XDP_PASS;
     }
     let Some(node) = maps::node() else { return xdp_action::XDP_PASS };
-    let Some(hop) = hop(ctx, node, backend) else { return xdp_action::XDP_PASS };
+    let Some(hop) = hop::to(&backend.vtep) else { return xdp_action::XDP_PASS };
     if !wrap(ctx, node, backend, &seen, length, hop) {
         maps::count(DropReason::EncapFailed);
         return xdp_action::XDP_DROP;
@@ -49,7 +42,7 @@ pub fn run(ctx: &XdpContext) -> xdp_action::Type {
     maps::count_sent(slot, 1, (length - ethernet::LEN) as u64);
     // Not XDP_TX, even back by the same device: a veth's peer takes what comes so only with a program of its own.
     // SAFETY: takes plain numbers.
-    unsafe { bpf_redirect(hop.ifindex, 0) as xdp_action::Type }
+    unsafe { bpf_redirect(node.underlay_ifindex, 0) as xdp_action::Type }
 }
 
 /// A number of the packet, if it is there. BPF reads at any address on the hosts that this runs on, whatever Rust says
@@ -81,7 +74,8 @@ fn see(ctx: &XdpContext) -> Option<Seen> {
             let source = Address::from_word4(at(ctx, AT + 12)?);
             let destination = Address::from_word4(at(ctx, AT + 16)?);
             let key = key(protocol, source, destination, ports);
-            Some(Seen { key, flags, ecn: class & 3, ethertype })
+            let total = AT + usize::from(u16::from_be(at(ctx, AT + 2)?));
+            Some(Seen { key, flags, ecn: class & 3, ethertype, total })
         }
         ethernet::IPV6 => {
             let [first, second]: [u8; 2] = at(ctx, AT)?;
@@ -92,7 +86,8 @@ fn see(ctx: &XdpContext) -> Option<Seen> {
             let source = Address::from_words(at(ctx, AT + 8)?);
             let destination = Address::from_words(at(ctx, AT + 24)?);
             let key = key(protocol, source, destination, ports);
-            Some(Seen { key, flags, ecn: second >> 4 & 3, ethertype })
+            let total = AT + ip::V6_LEN + usize::from(u16::from_be(at(ctx, AT + 4)?));
+            Some(Seen { key, flags, ecn: second >> 4 & 3, ethertype, total })
         }
         _ => None,
     }
@@ -135,46 +130,6 @@ fn backend(seen: &Seen) -> Option<(u32, &'static Backend)> {
     maps::backend(slot).filter(|backend| backend.generation != 0).map(|backend| (slot, backend))
 }
 
-/// The next hop to the backend's node, if the kernel knows its MAC address.
-#[inline(always)]
-fn hop(ctx: &XdpContext, node: &Node, backend: &Backend) -> Option<&'static mut Hop> {
-    let hop = maps::hop(&backend.vtep)?;
-    let now = flow::now();
-    if (hop.vtep != backend.vtep || now >= hop.until) && !ask(ctx, node, &backend.vtep, hop) {
-        return None;
-    }
-    Some(hop)
-}
-
-#[inline(never)]
-fn ask(ctx: &XdpContext, node: &Node, vtep: &Address, hop: &mut Hop) -> bool {
-    // SAFETY: all zero is a valid question.
-    let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    question.ifindex = node.underlay_ifindex;
-    question.l4_protocol = ip::protocol::UDP;
-    if node.vtep.is_v4() {
-        question.family = AF_INET;
-        question.__bindgen_anon_3.ipv4_src = node.vtep.words()[3];
-        question.__bindgen_anon_4.ipv4_dst = vtep.words()[3];
-    } else {
-        question.family = AF_INET6;
-        question.__bindgen_anon_3.ipv6_src = node.vtep.words();
-        question.__bindgen_anon_4.ipv6_dst = vtep.words();
-    }
-    let size = size_of::<bpf_fib_lookup>() as i32;
-    // SAFETY: the context is valid, and the question has the size that is told.
-    let answer = unsafe { fib_lookup(ctx.ctx.cast(), &raw mut question, size, BPF_FIB_LOOKUP_OUTPUT) };
-    if answer != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
-        return false;
-    }
-    let to = ethernet::Header { destination: question.dmac, source: question.smac, ethertype: 0 };
-    hop.words = to.words();
-    hop.ifindex = question.ifindex;
-    hop.vtep = *vtep;
-    hop.until = flow::now() + HOP_LIFE;
-    true
-}
-
 /// Writes all headers in front of the packet, the inner Ethernet header anew.
 #[inline(always)]
 fn wrap(ctx: &XdpContext, node: &Node, backend: &Backend, seen: &Seen, length: usize, hop: &Hop) -> bool {
@@ -204,7 +159,7 @@ fn wrap(ctx: &XdpContext, node: &Node, backend: &Backend, seen: &Seen, length: u
 
 #[inline(always)]
 fn write<const N: usize>(ctx: &XdpContext, room: usize, mut words: [u16; N], hop: &Hop) -> bool {
-    words[..6].copy_from_slice(&hop.words[..6]);
+    words[..6].copy_from_slice(&hop.macs);
     // SAFETY: the context is valid.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(room as i32)) } != 0 {
         return false;

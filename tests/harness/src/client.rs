@@ -21,6 +21,15 @@ pub struct Conversation {
     socket: Socket,
 }
 
+/// Whom a server must see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// The client, with its own address and port.
+    Client,
+    /// The address that the client asked.
+    Asked,
+}
+
 /// What a server says with each answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -111,7 +120,7 @@ pub(crate) fn question(number: usize, most: usize) -> Vec<u8> {
 }
 
 /// Has that many conversations with a target, many at once, each of two questions. Hands back how many each server
-/// answered.
+/// answered, which must have seen the client's own address.
 ///
 /// # Errors
 /// The first conversation that failed, and why.
@@ -121,11 +130,25 @@ pub fn ask_often(
     target: SocketAddr,
     count: usize,
 ) -> Result<BTreeMap<String, usize>> {
+    ask_often_as(from, Sees::Client, protocol, target, count)
+}
+
+/// As [`ask_often`], but the servers must have seen that.
+///
+/// # Errors
+/// As there.
+pub fn ask_often_as(
+    from: &Netns,
+    sees: Sees,
+    protocol: Protocol,
+    target: SocketAddr,
+    count: usize,
+) -> Result<BTreeMap<String, usize>> {
     let some = |first: usize| -> Result<Vec<String>> {
         (first..count)
             .step_by(AT_ONCE)
             .map(|number| {
-                converse(protocol, target, number)
+                converse(sees, protocol, target, number)
                     .with_context(|| format!("conversation {number} over {protocol} with {target}"))
             })
             .collect()
@@ -147,13 +170,18 @@ pub fn ask_often(
     Ok(counts)
 }
 
-/// One conversation, in which the server must not change.
-fn converse(protocol: Protocol, target: SocketAddr, number: usize) -> Result<String> {
+/// One conversation, in which neither the server nor whom it sees may change.
+fn converse(sees: Sees, protocol: Protocol, target: SocketAddr, number: usize) -> Result<String> {
     /// Fits a packet of the overlay with what the server adds, as the underlay carries 1,500 bytes.
     const MOST: usize = 1200;
     let mut conversation = Conversation::open(protocol, target, PATIENCE)?;
-    let server = conversation.ask(&question(number, MOST))?;
-    let again = conversation.ask(&question(number + 1, MOST))?;
-    ensure!(server == again, "{server} answered first, and then {again}");
+    let first = conversation.exchange(&question(number, MOST))?;
+    let again = conversation.exchange(&question(number + 1, MOST))?;
+    ensure!(first == again, "{first:?} came first, and then {again:?}");
+    let Answer { server, seen } = first;
+    match sees {
+        Sees::Client => ensure!(seen == conversation.own, "{server} saw {seen} and not {}", conversation.own),
+        Sees::Asked => ensure!(seen.ip() == target.ip(), "{server} saw {seen} and not {}", target.ip()),
+    }
     Ok(server)
 }

@@ -1,9 +1,11 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
-//! own address.
+//! own address, or that of the node where they were asked for it.
 
 mod host_mode;
+mod made_anew;
 mod moves;
 mod refusals;
+mod snat;
 mod spread;
 mod transfers;
 
@@ -15,7 +17,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use overlay::model::Protocol;
-use overlay_harness::client::ask_often;
+use overlay_harness::client::{Sees, ask_often_as};
 use overlay_harness::{Attached, Lab, Node, Outside, Server, Topology, eventually};
 
 use crate::steps::{SOON, create_network};
@@ -64,10 +66,6 @@ impl Hook {
 /// A client, and a cluster with a network of both families.
 pub(crate) fn cluster(lab: &Lab) -> Result<Outside> {
     let outside = Outside::of(lab)?;
-    for node in lab.all_nodes() {
-        // XDP asks the kernel for next hops, which it tells only hosts that forward.
-        node.netns().sysctl("net.ipv4.ip_forward", "1")?;
-    }
     lab.form_cluster()?;
     let nodes: Vec<_> = lab.all_nodes().iter().collect();
     create_network(nodes[0], "blue", &[], &nodes)?;
@@ -76,8 +74,18 @@ pub(crate) fn cluster(lab: &Lab) -> Result<Outside> {
 
 /// Creates a service in that network, published by both protocols on `port`.
 pub(crate) fn create_service(at: &Node, name: &str, port: u16) -> Result<()> {
+    create_service_that(at, name, port, Sees::Client)
+}
+
+/// One whose backends see that.
+fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<()> {
     let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
-    at.ctl(&["service", "create", name, "--network", "blue", "--publish", &tcp, "--publish", &udp]).map(drop)
+    let source_ip = match sees {
+        Sees::Client => "preserve",
+        Sees::Asked => "snat",
+    };
+    let publish = ["--publish", &tcp, "--publish", &udp, "--source-ip", source_ip];
+    at.ctl(&[&["service", "create", name, "--network", "blue"], &publish[..]].concat()).map(drop)
 }
 
 /// A backend, and what runs there.
@@ -117,9 +125,19 @@ pub(crate) fn lead_to(
     targets: &[(Protocol, SocketAddr)],
     backends: &[&str],
 ) -> Result<()> {
+    lead_as(outside, Sees::Client, targets, backends)
+}
+
+/// The same, where the backends must see that.
+fn lead_as(
+    outside: &Outside,
+    sees: Sees,
+    targets: &[(Protocol, SocketAddr)],
+    backends: &[&str],
+) -> Result<()> {
     for (protocol, target) in targets {
         eventually(&format!("{protocol} to {target} comes to {backends:?}"), SOON, || {
-            let counts = ask_often(outside.client(), *protocol, *target, MANY)?;
+            let counts = ask_often_as(outside.client(), sees, *protocol, *target, MANY)?;
             ensure!(counts.keys().eq(backends), "it comes to {counts:?}");
             Ok(())
         })?;

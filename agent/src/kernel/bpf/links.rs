@@ -21,9 +21,14 @@ impl DataPath {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn attached(&self, program: Program, ifname: &str) -> Result<bool> {
+    pub fn attached(&mut self, program: Program, ifname: &str) -> Result<bool> {
         let id = self.info(program)?.id();
-        Ok(self.running(program, ifname)?.contains(&id))
+        if !self.running(program, ifname)?.contains(&id) {
+            return Ok(false);
+        }
+        // An XDP link names its program even when its device is gone, but only then it takes none any more. To put the same
+        // one into it again changes nothing.
+        if direction(program).is_some() { Ok(true) } else { self.replace(program, ifname) }
     }
 
     /// Whether the program of an earlier agent runs at that hook, whatever its version.

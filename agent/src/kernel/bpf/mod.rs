@@ -15,12 +15,13 @@ mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapInfo, PerCpuArray};
-use aya::programs::{ProgramInfo, SchedClassifier, Xdp};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use overlay::reconcile::tables::{Program, ServiceAction, ServiceTables, TableAction, Tables};
 use overlay_abi::{ABI_VERSION, DropReason, map, program};
@@ -34,6 +35,9 @@ static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 /// All programs.
 const ALL: [Program; 5] =
     [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard, Program::XdpUnderlay];
+
+/// How often the kernel is asked to verify a program; libbpf does as much.
+const LOAD_TRIES: usize = 5;
 
 /// The name of a program in the object, in `bpftool` and in pins.
 pub const fn name(program: Program) -> &'static str {
@@ -200,10 +204,22 @@ fn program_mut(ebpf: &mut Ebpf, program: Program) -> Result<&mut aya::programs::
     ebpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))
 }
 
+/// The kernel gives up verifying when the thread gets a signal (`EAGAIN`, kernel/bpf/verifier.c), which says nothing of
+/// the program.
 fn load(ebpf: &mut Ebpf, program: Program) -> Result<()> {
-    match program {
-        Program::XdpUnderlay => <&mut Xdp>::try_from(program_mut(ebpf, program)?)?.load()?,
-        _ => <&mut SchedClassifier>::try_from(program_mut(ebpf, program)?)?.load()?,
+    for _ in 1..LOAD_TRIES {
+        match try_load(ebpf, program)? {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
+            result => return Ok(result?),
+        }
     }
-    Ok(())
+    Ok(try_load(ebpf, program)??)
+}
+
+fn try_load(ebpf: &mut Ebpf, program: Program) -> Result<Result<(), ProgramError>> {
+    let loaded = program_mut(ebpf, program)?;
+    Ok(match program {
+        Program::XdpUnderlay => <&mut Xdp>::try_from(loaded)?.load(),
+        _ => <&mut SchedClassifier>::try_from(loaded)?.load(),
+    })
 }
