@@ -178,7 +178,7 @@ fn another_next_hop_is_followed_and_none_is_used_for_long() {
 fn what_xdp_sends_on_is_counted_for_its_backend() {
     let mut serving = serving(false);
     run(&mut serving.bench, &question(), false);
-    let counted = serving.bench.data_path.counters([backend(2)]).unwrap()[&backend(2)];
+    let counted = serving.bench.data_path.observer().counters([backend(2)]).unwrap()[&backend(2)];
     let bytes = question().packet.len() as u64 - 14;
     assert_eq!(counted, Counter { flows: 1, packets: 1, bytes });
 }
