@@ -1,7 +1,8 @@
 //! Puts the core's plans into effect. Nothing else in the agent writes the kernel.
 //!
 //! One pass goes devices, tables, services, hooks: the tables name devices by their index, and a program runs on a device
-//! only once the tables are complete. A step that fails is remembered and tried again with the next pass.
+//! only once the tables are complete. A new endpoint's program precedes the services, which lead clients to it. A step that
+//! fails is remembered and tried again with the next pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -127,8 +128,9 @@ impl Reconciler {
 
     async fn steps(&mut self, wanted: &Wanted<'_>, pass: &mut Pass) -> anyhow::Result<bool> {
         let observed = self.links(wanted, pass).await?;
-        self.veths = observed.links.veths.keys().cloned().collect();
         let mut complete = self.tables(wanted, &observed.ifindexes, pass)?;
+        self.hook_up_new(wanted, &observed.links, pass);
+        self.veths = observed.links.veths.keys().cloned().collect();
         complete &= self.services(wanted, &observed.ifindexes, pass).await.unwrap_or_else(|error| {
             pass.failed("read what the kernel holds of services", &error);
             false
@@ -181,6 +183,24 @@ impl Reconciler {
         }
         self.tables = Some(now);
         Ok(complete)
+    }
+
+    /// An endpoint that has just come can answer before clients are led to it.
+    fn hook_up_new(&mut self, wanted: &Wanted<'_>, links: &Links, pass: &mut Pass) {
+        let desired = desired::hooks(&wanted.host(&self.config, self.mark), links, &self.mesh);
+        for (program, ifname) in desired {
+            if program != Program::TcEndpoint || self.veths.contains(&ifname) {
+                continue;
+            }
+            // After the agent's start, all seem new; what an earlier one attached waits for the rest of the tables.
+            if self.data_path.attached(program, &ifname).unwrap_or(true)
+                || self.data_path.attached_earlier(program, &ifname).unwrap_or(true)
+            {
+                continue;
+            }
+            info!(%program, ifname, "attach");
+            pass.record(&format!("attach {program} to {ifname}"), self.data_path.attach(program, &ifname));
+        }
     }
 
     /// A step leads to what those before it wrote, so those after one that failed are left for another pass.

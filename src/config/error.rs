@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Config;
+use crate::model::PortRange;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum ConfigError {
     /// Two ports of one protocol.
     #[error("{first} and {second} are both {port}, and both {protocol}")]
     SamePort { first: &'static str, second: &'static str, port: u16, protocol: &'static str },
+    /// Ports for endpoints that are taken.
+    #[error("egress_ports are {ports}, and {key} is {port}, one of them")]
+    EgressPorts { ports: PortRange, key: &'static str, port: u16 },
     /// A device's name that the kernel does not take.
     #[error("{key}: {what}")]
     InterfaceName { key: &'static str, what: String },
@@ -46,6 +50,7 @@ impl ConfigError {
         match self {
             Self::UnknownKey { .. } => Some(format!("the keys are {}", Config::KEYS.join(", "))),
             Self::SamePort { second, .. } => Some(format!("give {second} another port")),
+            Self::EgressPorts { .. } => Some("choose egress_ports that nothing on this host uses".to_owned()),
             Self::VethPrefix { .. } => {
                 Some("choose 1 to 4 letters that no other software uses, like \"ovl\"".to_owned())
             }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use idle::Idle;
 
+use crate::model::PortRange;
+
 /// The agent's configuration. Everything has a default; every port, path and interface name can be changed,
 /// because all of them clash with something somewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,9 @@ pub struct Config {
     pub mesh_hook: MeshHook,
     /// What is logged, as `tracing-subscriber`'s filter: `info`, `overlayd=debug`, …
     pub log: String,
+    /// The ports that endpoints seem to come from outside, TCP and UDP. Not to overlap with those of the host's own sockets
+    /// (`net.ipv4.ip_local_port_range`).
+    pub egress_ports: PortRange,
     /// How long flows are kept without a packet.
     pub idle: Idle,
 }
@@ -65,6 +70,7 @@ impl Default for Config {
             restart_hold: 120,
             mesh_hook: MeshHook::Auto,
             log: "info".into(),
+            egress_ports: PortRange::ABOVE_EPHEMERAL,
             idle: Idle::default(),
         }
     }
@@ -72,11 +78,12 @@ impl Default for Config {
 
 impl Config {
     /// Every key of the file, sorted; those of a table behind its name and a dot.
-    pub const KEYS: [&'static str; 19] = [
+    pub const KEYS: [&'static str; 20] = [
         "advertise_addr",
         "api_port",
         "bpf_dir",
         "data_port",
+        "egress_ports",
         "gossip_port",
         "hostname",
         "idle.tcp_established",

@@ -29,7 +29,7 @@ fn the_known_keys_are_the_structs() {
 fn an_unknown_key_names_the_nearest() {
     insta::assert_snapshot!(refused("dataport = 1"), @r#"
     unknown key `dataport`; did you mean `data_port`?
-    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, gossip_port, hostname, idle.tcp_established, idle.tcp_fin, idle.tcp_rst, idle.tcp_syn, idle.udp, idle.udp_stream, log, mesh_hook, restart_hold, socket, state_dir, veth_prefix, vxlan_device
+    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, egress_ports, gossip_port, hostname, idle.tcp_established, idle.tcp_fin, idle.tcp_rst, idle.tcp_syn, idle.udp, idle.udp_stream, log, mesh_hook, restart_hold, socket, state_dir, veth_prefix, vxlan_device
     "#);
     assert!(refused("hello = 1").starts_with("unknown key `hello`\nhint: "));
     assert!(refused("veth-prefix = 1").contains("did you mean `veth_prefix`?"));
@@ -86,6 +86,7 @@ fn values_that_cannot_serve() {
         "veth_prefix = \"a b\"",
         "veth_prefix = \"veth\"",
         "advertise_addr = \"0.0.0.0\"",
+        "egress_ports = \"4000-5000\"",
         "state_dir = \"\"",
         "[idle]\nudp_stream = 0",
         &long,
@@ -109,6 +110,8 @@ fn values_that_cannot_serve() {
     hint: choose 1 to 4 letters that no other software uses, like "ovl"
     advertise_addr is 0.0.0.0, where no other node reaches this one
     hint: give an address of an interface of this machine that the other nodes reach
+    egress_ports are 4000-5000, and data_port is 4789, one of them
+    hint: choose egress_ports that nothing on this host uses
     state_dir is empty
     idle.udp_stream is 0: a flow would end before its answer comes
     the path of the socket, /…, has 108 bytes: the kernel takes at most 107

@@ -16,6 +16,7 @@ impl Config {
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.check_ports()?;
+        self.check_egress_ports()?;
         check_ifname(&self.vxlan_device).map_err(|invalid| ConfigError::InterfaceName {
             key: "vxlan_device",
             what: invalid.to_string(),
@@ -49,6 +50,17 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// An answer to our own port would be taken for one to an endpoint.
+    fn check_egress_ports(&self) -> Result<(), ConfigError> {
+        let ports = self.egress_ports;
+        let own =
+            [("data_port", self.data_port), ("gossip_port", self.gossip_port), ("api_port", self.api_port)];
+        match own.into_iter().find(|(_, port)| ports.contains(*port)) {
+            Some((key, port)) => Err(ConfigError::EgressPorts { ports, key, port }),
+            None => Ok(()),
+        }
     }
 
     fn check_veth_prefix(&self) -> Result<(), ConfigError> {

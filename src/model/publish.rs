@@ -49,6 +49,9 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// What Linux leaves free above the range of its own sockets, 32768 to 60999 (`net.ipv4.ip_local_port_range`).
+    pub const ABOVE_EPHEMERAL: Self = Self { first: 61_000, last: u16::MAX };
+
     /// From the first and the last port.
     ///
     /// # Errors

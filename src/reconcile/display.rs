@@ -157,6 +157,7 @@ impl fmt::Display for Program {
             Self::TcUnderlay => "tc_underlay",
             Self::TcOverlay => "tc_overlay",
             Self::TcGuard => "tc_guard",
+            Self::TcLocal => "tc_local",
             Self::XdpUnderlay => "xdp_underlay",
         })
     }
@@ -166,7 +167,7 @@ impl Program {
     /// Its hook on a device in words, as in "tc_guard on the egress of eth0".
     pub fn on(self, ifname: &str) -> String {
         let direction = match self {
-            Self::TcEndpoint | Self::TcUnderlay | Self::TcOverlay => "ingress",
+            Self::TcEndpoint | Self::TcUnderlay | Self::TcOverlay | Self::TcLocal => "ingress",
             Self::TcGuard => "egress",
             Self::XdpUnderlay => "XDP",
         };

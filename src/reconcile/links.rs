@@ -1,7 +1,7 @@
 //! The network devices that a node should have.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -83,4 +83,8 @@ pub struct Underlay {
     pub vtep: IpAddr,
     /// The device's MTU in bytes.
     pub mtu: u16,
+    /// Its IPv4 address that endpoints seem to come from outside.
+    pub egress4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub egress6: Option<Ipv6Addr>,
 }

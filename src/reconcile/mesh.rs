@@ -63,6 +63,8 @@ mod tests {
             kind: kind.map(str::to_owned),
             vtep: [192, 0, 2, 1].into(),
             mtu: 1500,
+            egress4: None,
+            egress6: None,
         };
         Mesh::decide(asked, true, Some(&underlay), refused)
     }

@@ -3,11 +3,12 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `published`, `agent`, `reconcile` and `services` are such names too. The last
+//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile` and `services` are such names too. The last
 //! two time the core itself, so they want an optimized build, but neither root nor a lab.
 
 mod agent;
 mod measure;
+mod packets;
 mod paths;
 mod programs;
 mod published;
@@ -115,6 +116,7 @@ fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
     match chosen.as_str() {
+        "packets" => return packets::print(effort.rounds),
         "published" => return published::print(&effort),
         "agent" => return agent::print(&effort),
         "reconcile" => return reconcile::print(),
@@ -135,6 +137,7 @@ fn main() -> Result<()> {
         }
     }
     if chosen.is_empty() {
+        packets::print(effort.rounds)?;
         published::print(&effort)?;
         agent::print(&effort)?;
     }

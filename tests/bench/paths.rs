@@ -21,8 +21,8 @@ pub(crate) const UNDERLAY: &str = "eth0";
 /// The classic layout's bridge, on every node.
 pub(crate) const BRIDGE: &str = "cbr0";
 
-/// The floor's programs, built by `build.rs`.
-static FLOOR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-floor"));
+/// The floor's programs and the switch's, built by `build.rs`.
+pub(crate) static FLOOR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-floor"));
 
 /// Two namespaces, and what lies between them.
 pub(crate) struct Path {

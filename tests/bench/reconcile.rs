@@ -97,8 +97,15 @@ impl World {
             view.endpoints_of(node(0)).map(|it| (it.id, attachment(it.clone()))).collect();
         let names = attachments.values().map(|it| it.host_ifname(&config.veth_prefix));
         let ifindexes = [config.vxlan_device.clone()].into_iter().chain(names).zip(10..).collect();
-        let underlay =
-            Underlay { device: "eth0".to_owned(), ifindex: 2, kind: None, vtep: vtep(0), mtu: 1500 };
+        let underlay = Underlay {
+            device: "eth0".to_owned(),
+            ifindex: 2,
+            kind: None,
+            vtep: vtep(0),
+            mtu: 1500,
+            egress4: None,
+            egress6: None,
+        };
         Ok(Self { intent, view, attachments, ifindexes, config, underlay })
     }
 

@@ -124,6 +124,8 @@ impl Cluster {
             kind: None,
             vtep: IpAddr::from([192, 0, 2, 1]),
             mtu: 1500,
+            egress4: None,
+            egress6: None,
         };
         let host =
             Host { me: NodeId::from_bytes(bytes(1)), config: &config, underlay: Some(&underlay), mark: 1 };

@@ -123,6 +123,7 @@ impl Bench {
                 data_port: DATA_PORT,
                 mark: MARK,
                 idle: Idle::default(),
+                egress: None,
             }),
             TableAction::PutNetwork(
                 vni,
@@ -130,9 +131,13 @@ impl Bench {
                     mtu: 1450,
                     gateway4: "10.1.0.1".parse().ok(),
                     gateway6: "fd00:1::1".parse().ok(),
+                    internal: false,
                 },
             ),
-            TableAction::PutNetwork(bare(), NetworkEntry { mtu: 1450, gateway4: None, gateway6: None }),
+            TableAction::PutNetwork(
+                bare(),
+                NetworkEntry { mtu: 1450, gateway4: None, gateway6: None, internal: false },
+            ),
             TableAction::PutNeighbour(vni, ip("10.1.0.1"), MacAddr::gateway(vni)),
             TableAction::PutNeighbour(vni, ip("fd00:1::1"), MacAddr::gateway(vni)),
             TableAction::PutVtep(vtep(2, v6), VtepEntry { mtu: 1450 }),

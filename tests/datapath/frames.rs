@@ -21,6 +21,8 @@ pub(crate) struct Ip {
     pub(crate) more_fragments: bool,
     /// In units of 8 bytes.
     pub(crate) fragment_offset: u16,
+    /// IPv4's.
+    pub(crate) identification: u16,
     /// IPv4's, a multiple of 4 bytes.
     pub(crate) options: Vec<u8>,
     pub(crate) payload: Vec<u8>,
@@ -37,6 +39,7 @@ impl Ip {
             dont_fragment: true,
             more_fragments: false,
             fragment_offset: 0,
+            identification: 0,
             options: Vec::new(),
             payload: payload.to_vec(),
         }
@@ -95,6 +98,25 @@ impl Ip {
         self
     }
 
+    /// It in two fragments, of which the first has so many units of 8 bytes.
+    pub(crate) fn fragments(&self, identification: u16, units: u16) -> [Self; 2] {
+        let (first, rest) = self.payload.split_at(usize::from(units) * 8);
+        [(first, true, 0), (rest, false, units)].map(|(part, more, offset)| {
+            let mut fragment = self.clone();
+            if self.source.is_ipv4() {
+                fragment.dont_fragment = false;
+                (fragment.identification, fragment.more_fragments) = (identification, more);
+                (fragment.fragment_offset, fragment.payload) = (offset, part.to_vec());
+            } else {
+                let [[high, low], [a, b]] =
+                    [offset << 3 | u16::from(more), identification].map(u16::to_be_bytes);
+                fragment.payload = [&[self.protocol, 0, high, low, 0xab, 0xcd, a, b], part].concat();
+                fragment.protocol = 44;
+            }
+            fragment
+        })
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let ecn = IpEcn::try_new(self.ecn).unwrap();
         let length = self.payload.len() as u16;
@@ -107,6 +129,7 @@ impl Ip {
                 header.options = self.options[..].try_into().unwrap();
                 header.set_payload_len(self.payload.len()).unwrap();
                 header.ecn = ecn;
+                header.identification = self.identification;
                 header.dont_fragment = self.dont_fragment;
                 header.more_fragments = self.more_fragments;
                 header.fragment_offset = IpFragOffset::try_new(self.fragment_offset).unwrap();
@@ -196,6 +219,13 @@ pub(crate) fn port_unreachable(packet: &Ip) -> Ip {
     let (head, quoted) = if packet.source.is_ipv4() { ([3, 3, 0, 0], 28) } else { ([1, 4, 0, 0], 48) };
     let message = [&head[..], &[0; 4], &packet.bytes()[..quoted + packet.options.len()]].concat();
     icmp(packet.destination, packet.source, &message)
+}
+
+/// What tells a packet's sender, from that address, which size fits.
+pub(crate) fn too_big(packet: &Ip, from: IpAddr, mtu: u16) -> Ip {
+    let head = if packet.source.is_ipv4() { [3, 4, 0, 0, 0, 0] } else { [2, 0, 0, 0, 0, 0] };
+    let message = [&head[..], &mtu.to_be_bytes(), &packet.bytes()[..512]].concat();
+    icmp(from, packet.source, &message)
 }
 
 /// What breaks a connection off, from its other end (RFC 9293, section 3.10.7.1).

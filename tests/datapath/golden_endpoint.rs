@@ -296,8 +296,13 @@ fn packets_for_here_are_handed_over_as_they_are() {
 
 /// The packet as it leaves for VTEP 2; the next hop's MAC addresses are the kernel's to fill in.
 pub(crate) fn encapsulated(inner: &[u8], ecn: u8, v6: bool) -> Expect {
+    encapsulated_for(2, inner, ecn, v6)
+}
+
+/// The same for another VTEP.
+pub(crate) fn encapsulated_for(number: u8, inner: &[u8], ecn: u8, v6: bool) -> Expect {
     let udp = frames::udp(0xc000, DATA_PORT, &vxlan(8, VNI, inner));
-    let outer = Ip::new(vtep(1, v6), vtep(2, v6), 17, &udp).with(|ip| ip.ecn = ecn);
+    let outer = Ip::new(vtep(1, v6), vtep(number, v6), 17, &udp).with(|ip| ip.ecn = ecn);
     Expect::Redirect(frame(NONE, NONE, &outer), MARK)
 }
 

@@ -157,17 +157,6 @@ fn a_virtual_address_answers_pings_alone() {
             let options = [&[17, 0, 0, 0, 0, 0, 0, 0][..], &frames::udp(1, 2, b"x")].concat();
             if v6 {
                 cases.push(refused("behind options", &Ip::new(address(0, v6), vip, 60, &options)));
-            } else {
-                let whole = Kind::Udp.packet(client(v6, 40_000), (vip, SERVED), &[0; 64]);
-                let part = |more, offset| {
-                    whole.clone().with(|ip| {
-                        ip.dont_fragment = false;
-                        ip.more_fragments = more;
-                        ip.fragment_offset = offset;
-                    })
-                };
-                cases.push(refused("a first fragment", &part(true, 0)));
-                cases.push(refused("a last fragment", &part(false, 10)));
             }
         }
     }

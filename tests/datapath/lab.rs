@@ -126,10 +126,16 @@ impl Node {
             data_port: DATA_PORT,
             mark: MARK,
             idle: Idle::default(),
+            egress: None,
         }));
         self.apply(TableAction::PutNetwork(
             vni(),
-            NetworkEntry { mtu, gateway4: "10.1.0.1".parse().ok(), gateway6: "fd00:1::1".parse().ok() },
+            NetworkEntry {
+                mtu,
+                gateway4: "10.1.0.1".parse().ok(),
+                gateway6: "fd00:1::1".parse().ok(),
+                internal: false,
+            },
         ));
         for gateway in ["10.1.0.1", "fd00:1::1"] {
             self.apply(TableAction::PutNeighbour(vni(), ip(gateway), MacAddr::gateway(vni())));

@@ -109,6 +109,7 @@ fn what_is_written_is_what_the_next_agent_observes_and_can_remove() {
         data_port: 4789,
         mark: 1,
         idle: Idle::default(),
+        egress: None,
     };
     data_path.apply(&TableAction::PutNode(node)).unwrap();
     assert_eq!(data_path.observe_services().unwrap(), wanted);

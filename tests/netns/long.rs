@@ -2,6 +2,7 @@
 
 mod churn;
 mod disturbed;
+mod flood;
 mod partition;
 mod transfers;
 mod upgrade;

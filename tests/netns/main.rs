@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cleanup;
+mod egress;
 mod errors;
 mod flows;
 mod forwarders;

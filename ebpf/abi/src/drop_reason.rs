@@ -67,7 +67,7 @@ reasons! {
     UnknownNeighbour = 19, "unknown_neighbour",
         "An endpoint asked for an address that nobody in its network has; check the address it connects to.";
     NoEgress = 20, "no_egress",
-        "A packet for outside of its network, which the gateway does not carry; attach the endpoint to a network that leads there.";
+        "A packet for outside of its network that does not leave it: neither TCP, UDP nor a ping, of a family that this node's underlay has no address of, or for the node itself; check `overlayctl status`, or ask another address.";
     UnknownDestination = 21, "unknown_destination",
         "A frame for a MAC address that nobody in its network has; a sender's stale neighbour entry if it passes.";
     UnknownNetwork = 22, "unknown_network",

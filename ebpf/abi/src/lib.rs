@@ -46,6 +46,8 @@ pub mod program {
     pub const TC_OVERLAY: &str = "tc_overlay";
     /// Egress of the underlay device.
     pub const TC_GUARD: &str = "tc_guard";
+    /// Ingress of loopback.
+    pub const TC_LOCAL: &str = "tc_local";
     /// XDP on the underlay device.
     pub const XDP_UNDERLAY: &str = "xdp_underlay";
 }
@@ -134,7 +136,7 @@ shared! {
         idle: Idle = 64,
         /// The first port that an endpoint seems to come from outside.
         first_port: u16 = 88,
-        /// The last one.
+        /// The last one; 0 while no endpoint may leave its network.
         last_port: u16 = 90,
     }
 
@@ -146,8 +148,10 @@ shared! {
         gateway6: Address = 16,
         /// The endpoints' MTU in bytes.
         mtu: u16 = 32,
+        /// Not 0 when nothing leads out of it.
+        internal: u8 = 34,
         /// Zero.
-        padding: [u8; 2] = 34,
+        padding: [u8; 1] = 35,
     }
 
     /// An endpoint's place in a network.

@@ -107,7 +107,8 @@ pub mod scope {
     pub const EGRESS_RETURN: u8 = 6;
     /// At a node that a client came to: a backend's answer to the node, which the client waits for, in no network.
     pub const SNAT_RETURN: u8 = 7;
-    /// Of a datagram's later fragments: the ports are the two halves of its identification.
+    /// Of a packet's later fragments: the ports are the two halves of its identification. The flow has the packet's own
+    /// ports: the source's as its generation, the destination's as its port.
     pub const FRAGMENT: u8 = 8;
 }
 
@@ -222,7 +223,8 @@ shared! {
     Flow: 56 {
         /// When the last one was seen, in nanoseconds since the host's boot.
         seen: u64 = 0,
-        /// The backend's slot, or 0 where none is kept.
+        /// The backend's slot, or 0 where none is kept; in [`scope::EGRESS`] and [`scope::EGRESS_RETURN`] the host's end of
+        /// the endpoint's veth pair, by its index.
         backend: u32 = 8,
         /// The backend's generation.
         generation: u32 = 12,

@@ -110,6 +110,17 @@ impl Address {
         self.0[0] == 0xfe && self.0[1] & 0xc0 == 0x80
     }
 
+    /// Whether no router may pass on what is for it: unspecified, loopback, or IPv6 link-local (RFC 1122, section 3.2.1.3;
+    /// RFC 4291, section 2.5).
+    #[inline(always)]
+    pub fn is_confined(&self) -> bool {
+        if self.is_v4() {
+            return matches!(self.0[12], 0 | 127);
+        }
+        let [a, b, c, d] = *self.quads();
+        self.is_link_local6() || (a == 0 && b == 0 && c == 0 && u32::from_be(d) <= 1)
+    }
+
     /// Whether it is a group's: IPv6 multicast, IPv4 multicast, or IPv4's class E with its broadcast address.
     #[inline(always)]
     pub fn is_group(&self) -> bool {
@@ -166,5 +177,16 @@ mod tests {
         assert_eq!(is("ff02::1"), (true, false));
         assert_eq!(is("febf::1"), (false, true));
         assert_eq!(is("fec0::1"), (false, false));
+    }
+
+    #[test]
+    fn what_no_router_passes_on_is_told() {
+        let is = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_confined();
+        for confined in ["0.1.2.3", "127.0.0.1", "127.9.9.9", "::", "::1", "fe80::1"] {
+            assert!(is(confined), "{confined}");
+        }
+        for routed in ["1.0.0.1", "128.0.0.1", "169.254.169.254", "::2", "1::1", "fd00::1"] {
+            assert!(!is(routed), "{routed}");
+        }
     }
 }

@@ -2,6 +2,10 @@
 
 /// The length of both families' ICMP header.
 pub const LEN: usize = 8;
+/// Where the checksum is, in bytes from the start of the header.
+pub const CHECKSUM_AT: usize = 2;
+/// Where an echo's identifier is.
+pub const ID_AT: usize = 4;
 
 /// ICMP's types (RFC 792).
 pub mod v4 {

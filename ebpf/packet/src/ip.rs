@@ -132,6 +132,12 @@ impl Header {
         self.is_v4() && be16(&self.0, 6) & 0x1fff != 0
     }
 
+    /// What the parts of one packet have in common, host byte order. IPv6 says so behind the header, so never here.
+    #[inline(always)]
+    pub fn identification(&self) -> u32 {
+        if self.is_v4() { u32::from(be16(&self.0, 4)) } else { 0 }
+    }
+
     /// Whether nobody may fragment it on its way; always so for IPv6.
     #[inline(always)]
     pub const fn dont_fragment(&self) -> bool {

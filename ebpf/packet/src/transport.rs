@@ -13,6 +13,14 @@ pub mod tcp {
     pub const FLAGS_AT: usize = 13;
     /// Where the checksum is.
     pub const CHECKSUM_AT: usize = 16;
+    /// The option that ends the others.
+    pub const END: u8 = 0;
+    /// The option of one byte that says nothing.
+    pub const NOTHING: u8 = 1;
+    /// The option with the maximum segment size.
+    pub const MSS: u8 = 2;
+    /// The length of that one.
+    pub const MSS_LEN: usize = 4;
     /// No more data comes.
     pub const FIN: u8 = 0x01;
     /// The first packet.

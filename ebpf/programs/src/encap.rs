@@ -1,6 +1,6 @@
 //! Sending to a peer's node. The outer headers are written here, so the VXLAN device has no part in it but for
 //! packets that the kernel lets no program wrap: those that it holds for a tunnel's already, as it does for what
-//! an endpoint received and forwards, and segments other than TCP's and UDP's.
+//! an endpoint received and forwards, and segments other than TCP's and UDP's; and for those that must be cut.
 
 use aya_ebpf::bindings::{
     BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
@@ -48,7 +48,7 @@ pub fn send(
         (vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
     };
     if grow(ctx, room, family as u64).is_err() {
-        return hand_to_device(ctx, node, vni, peer);
+        return hand_to_device(ctx, node, vni, peer, u64::from(BPF_F_DONT_FRAGMENT));
     }
     if v4 {
         store4(ctx, &outer, header)?;
@@ -87,9 +87,29 @@ fn grow(ctx: &TcContext, by: usize, family: u64) -> Result<(), DropReason> {
     frame::adjust_room(ctx, by as i32, FLAGS | family, DropReason::EncapFailed)
 }
 
-/// Has the VXLAN device send the frame as it is. The device copies the inner ECN field by itself.
+/// Whether a packet that does not fit may be sent in several outer ones. The kernel cuts what it forwards over IPv4 alone.
+#[inline(always)]
+pub fn may_cut(packet: &ip::Header) -> bool {
+    !packet.dont_fragment() && maps::node().is_some_and(|node| node.vtep.is_v4())
+}
+
+/// Redirects the frame to a peer, wrapped, in as many outer packets as it takes.
 #[inline(never)]
-fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Result<(), DropReason> {
+pub fn send_cut(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropReason> {
+    let node = maps::node().ok_or(DropReason::NoNode)?;
+    hand_to_device(ctx, node, vni, peer, 0)
+}
+
+/// Has the VXLAN device send the frame as it is, with these flags for the tunnel. The device copies the inner ECN field by
+/// itself.
+#[inline(never)]
+fn hand_to_device(
+    ctx: &TcContext,
+    node: &Node,
+    vni: u32,
+    peer: &Address,
+    flags: u64,
+) -> Result<(), DropReason> {
     if node.vxlan_ifindex == 0 {
         return Err(DropReason::EncapFailed);
     }
@@ -97,7 +117,7 @@ fn hand_to_device(ctx: &TcContext, node: &Node, vni: u32, peer: &Address) -> Res
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
     key.tunnel_id = vni;
     key.tunnel_ttl = ip::HOPS;
-    let mut flags = u64::from(BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
+    let mut flags = flags | u64::from(BPF_F_ZERO_CSUM_TX);
     // The kernel takes IPv4 addresses as numbers in host byte order, but IPv6 ones as they are on the wire.
     if node.vtep.is_v4() {
         key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(peer.last4());

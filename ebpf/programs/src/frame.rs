@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_load_bytes};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::DropReason;
@@ -24,6 +24,15 @@ pub type Outcome = Result<Verdict, DropReason>;
 pub fn skb(ctx: &TcContext) -> &__sk_buff {
     // SAFETY: the kernel hands every program a valid context.
     unsafe { &*ctx.skb.skb }
+}
+
+/// Loopback's index, in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Whether a process of this host sent it to the host itself.
+#[inline(always)]
+pub fn is_local(ctx: &TcContext) -> bool {
+    skb(ctx).ifindex == LOOPBACK
 }
 
 /// Whether the kernel merged packets into this one, or has yet to cut it into segments.
@@ -65,6 +74,16 @@ pub fn is_seen(ctx: &TcContext) -> bool {
 #[inline(always)]
 pub fn load<const N: usize>(ctx: &TcContext, offset: usize) -> Result<[u8; N], DropReason> {
     ctx.load::<[u8; N]>(offset).map_err(|_| DropReason::Truncated)
+}
+
+/// Reads at a byte offset from the start of the frame, into memory off the stack.
+#[inline(always)]
+pub fn read(ctx: &TcContext, offset: usize, space: &mut [u8]) -> Result<(), DropReason> {
+    // SAFETY: the context is valid, and the slice has room for its length.
+    let result = unsafe {
+        bpf_skb_load_bytes(ctx.skb.skb.cast(), offset as u32, space.as_mut_ptr().cast(), space.len() as u32)
+    };
+    if result == 0 { Ok(()) } else { Err(DropReason::Truncated) }
 }
 
 /// Overwrites at a byte offset from the start of the frame.
@@ -109,6 +128,15 @@ pub fn deliver_to(ctx: &TcContext, ifindex: u32) -> Verdict {
     // SAFETY: takes plain numbers; a device that is gone makes the kernel drop the frame.
     unsafe { bpf_redirect_peer(ifindex, 0) };
     Verdict::Redirect
+}
+
+/// Hands the frame to the host's own stack, as loopback does.
+#[inline(never)]
+pub fn deliver_to_host(ctx: &TcContext) -> Result<(), DropReason> {
+    store(ctx, 0, &[0_u8; 12])?;
+    // SAFETY: takes plain numbers.
+    unsafe { bpf_redirect(LOOPBACK, u64::from(BPF_F_INGRESS)) };
+    Ok(())
 }
 
 /// The Ethernet header at `offset`.

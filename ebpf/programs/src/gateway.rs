@@ -8,15 +8,12 @@ use overlay_packet::{checksum, ethernet, icmp, ip};
 use crate::frame::{self, Outcome, Verdict};
 use crate::{maps, reply};
 
-/// Answers an echo request for the gateway's own address; anything else for the gateway has nowhere to go.
-#[inline(always)]
-pub fn answer(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
-    let network = maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?;
+/// Whether the packet is for the network's gateway itself.
+#[inline(never)]
+pub fn is_own(vni: u32, packet: &ip::Header) -> bool {
+    let Some(network) = maps::network(vni) else { return false };
     let own = if packet.is_v4() { network.gateway4 } else { network.gateway6 };
-    if packet.destination() != own {
-        return Err(DropReason::NoEgress);
-    }
-    answer_echo(ctx, header, packet, DropReason::NoEgress)
+    packet.destination() == own
 }
 
 /// Answers an echo request; anything else is dropped for the reason `otherwise`.

@@ -4,14 +4,19 @@
 #![no_main]
 
 mod affinity;
+mod egress;
 mod encap;
 mod extension;
 mod flow;
+mod fragment;
 mod frame;
 mod gateway;
 mod hop;
 mod maps;
+#[cfg(feature = "bench")]
+mod measured;
 mod mesh;
+mod mss;
 mod nat;
 mod neighbour;
 mod receive;
@@ -21,6 +26,7 @@ mod serve;
 mod snat;
 mod tc_endpoint;
 mod tc_guard;
+mod tc_local;
 mod tc_overlay;
 mod tc_underlay;
 mod transport;
@@ -52,6 +58,11 @@ pub fn tc_overlay(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn tc_guard(ctx: TcContext) -> i32 {
     conclude(tc_guard::run(&ctx))
+}
+
+#[classifier]
+pub fn tc_local(ctx: TcContext) -> i32 {
+    conclude(tc_local::run(&ctx))
 }
 
 #[xdp(frags)]

@@ -13,13 +13,13 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{affinity, encap, flow, maps, reply, serve, snat};
+use crate::{affinity, encap, flow, fragment, maps, reply, serve, snat};
 
 /// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
 /// the packet on to tc, which tells the client.
 pub const GONE: u32 = u32::MAX;
 
-/// A client's packet that came in by the underlay device, if it is one.
+/// A client's packet that came in by the underlay device, or from a process here, if it is one.
 #[inline(always)]
 pub fn ingress(ctx: &TcContext) -> Outcome {
     let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
@@ -33,27 +33,35 @@ pub fn ingress(ctx: &TcContext) -> Outcome {
 /// Whether the packet is for a published port of this host.
 #[inline(never)]
 fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
-    work::read(ctx, work) && published(&work.transport).is_some() && maps::is_own(work.packet().destination())
+    work::read(ctx, work, 0)
+        && published(&work.transport).is_some()
+        && maps::is_own(work.packet().destination())
 }
 
 /// Sends the packet to its backend.
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    let hidden = port.flags & port_flag::SNAT != 0;
+    let hidden = port.flags & port_flag::SNAT != 0 || frame::is_local(ctx);
+    fragment::keep(work, 0);
     let slot = pick(work);
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);
     };
+    let fits = backend.ifindex != 0 || encap::fits(ctx, work.packet(), u32::from(backend.mtu));
+    if !fits && !encap::may_cut(work.packet()) {
+        return reply::too_big_for_service(ctx, work, backend.mtu);
+    }
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
-        if !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
-            return Err(DropReason::TooBig);
-        }
         if hidden {
             snat::hide(ctx, work, slot, backend)?;
+        }
+        if !fits {
+            frame::store(ctx, 0, &work.header.words())?;
+            return encap::send_cut(ctx, backend.vni, &backend.vtep);
         }
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
@@ -61,9 +69,10 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     if hidden {
         snat::hide(ctx, work, slot, backend)?;
         // What was read of the packet is no longer so.
-        if !work::read(ctx, work) {
+        if !work::read(ctx, work, 0) {
             return Err(DropReason::RewriteFailed);
         }
+        fragment::keep(work, 0);
     }
     serve::arrive(ctx, work, backend, port, &Address::NONE)?;
     frame::deliver_to(ctx, backend.ifindex);

@@ -1,11 +1,14 @@
-//! Finding a port for a flow that is translated: the entry for what comes back is what takes the port.
+//! Translating where a flow comes from: it gets a port of this node's, and the entry for what comes back is what takes the
+//! port.
 //!
 //! Nothing else says which ports are taken, so nothing can disagree with the entries. One that the LRU has dropped, or
 //! whose flow was silent for too long, is free.
 
-use overlay_abi::services::{Flow, state};
+use overlay_abi::Address;
+use overlay_abi::services::{Flow, FlowKey, state};
 use overlay_packet::transport::flow_hash;
 
+use crate::rewrite::{Change, End};
 use crate::transport::Transport;
 use crate::work::Work;
 use crate::{flow, maps};
@@ -20,10 +23,74 @@ pub struct Ports {
     pub last: u16,
 }
 
+/// How a flow is translated.
+pub struct Translation {
+    /// The scope of the packets that are translated.
+    pub there: u8,
+    /// That of those that come back.
+    pub back: u8,
+    /// The network that they come from and go back to, or 0.
+    pub vni: u32,
+    /// What is kept with both: a backend's slot and generation, or see [`Flow::backend`].
+    pub backend: (u32, u32),
+    /// The address that they seem to come from.
+    pub address: Address,
+    pub ports: Ports,
+}
+
+/// Finds what the packet's source becomes, and fills that in. False where all ports that were tried are taken.
+///
+/// In steps of their own, since the stack has no room for all that they need at once.
+#[inline(never)]
+pub fn translate(work: &mut Work, by: &Translation) -> bool {
+    let known = known_port(work, by);
+    expect_back(work, by);
+    let port = take_port(work, known, by.ports);
+    if port == 0 {
+        return false;
+    }
+    if port != known {
+        keep(work, by, port);
+    }
+    work.change = Change { end: End::Source, address: by.address, port };
+    true
+}
+
+/// The port that the packet's flow has, unless that has ended or was translated otherwise; else 0.
+#[inline(never)]
+fn known_port(work: &mut Work, by: &Translation) -> u16 {
+    work.key = FlowKey::new(by.there, by.vni, work.transport.protocol, work.source(), work.destination());
+    let Some(flow) = flow::find(&work.key) else { return 0 };
+    let same = (flow.backend, flow.generation) == by.backend && flow.address == by.address;
+    if !same || flow::is_over(flow, &work.transport) {
+        return 0;
+    }
+    let port = flow.port;
+    flow::follow(flow, &work.transport);
+    port
+}
+
+/// Fills in the entry for what comes back, but for its port.
+#[inline(never)]
+fn expect_back(work: &mut Work, by: &Translation) {
+    let to = work.destination();
+    work.key = FlowKey::new(by.back, 0, work.transport.protocol, to, (by.address, 0));
+    work.flow = flow::begun(&work.transport, by.backend, work.source());
+    work.flow.vni = by.vni;
+}
+
+/// Keeps the packet's flow. Unlike one whose source stays as it is, from the first packet on: the port must stay the same.
+#[inline(never)]
+fn keep(work: &mut Work, by: &Translation, port: u16) {
+    work.key = FlowKey::new(by.there, by.vni, work.transport.protocol, work.source(), work.destination());
+    work.flow = flow::begun(&work.transport, by.backend, (by.address, port));
+    maps::keep_flow(&work.key, &work.flow);
+}
+
 /// Takes a port for the packet's flow, which had `hint` before, or 0. `work.key` is the key of what comes back but for the
 /// port that it goes to, and `work.flow` what becomes of that; the key is whole afterwards. 0 where there is none.
 #[inline(never)]
-pub fn take_port(work: &mut Work, hint: u16, ports: Ports) -> u16 {
+fn take_port(work: &mut Work, hint: u16, ports: Ports) -> u16 {
     if hint != 0 && take(work, hint, false) {
         return hint;
     }

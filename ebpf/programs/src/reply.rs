@@ -3,7 +3,7 @@
 //!
 //! Nothing answers a reset, a group, or a fragment but the first, and ICMP errors are few (RFC 4443, section 2.4).
 
-use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_load_bytes};
+use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::DropReason;
 use overlay_abi::services::service_flag;
@@ -13,7 +13,7 @@ use overlay_packet::answer::{
 use overlay_packet::transport::{tcp, udp};
 use overlay_packet::{checksum, ethernet, ip};
 
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 use crate::work::Work;
 use crate::{flow, frame, maps, rewrite};
 
@@ -41,17 +41,12 @@ pub struct Scratch {
 #[inline(never)]
 pub fn refuse(ctx: &TcContext, work: &Work, service_slot: u32, reason: DropReason) -> Result<(), DropReason> {
     let service = maps::service(service_slot).ok_or(reason)?;
-    if service.flags & service_flag::DROP != 0 {
+    if service.flags & service_flag::DROP != 0 || work.transport.part == Part::Later {
         return Err(reason);
     }
     let scratch = maps::reply().ok_or(reason)?;
     let packet = work.packet();
-    scratch.answer = Answer {
-        from_mac: work.header.destination,
-        from: packet.destination(),
-        to_mac: work.header.source,
-        to: packet.source(),
-    };
+    scratch.answer = back(work);
     if work.transport.protocol == ip::protocol::TCP {
         reset(ctx, scratch, packet, &work.transport).map_err(|_| reason)?;
     } else {
@@ -60,6 +55,25 @@ pub fn refuse(ctx: &TcContext, work: &Work, service_slot: u32, reason: DropReaso
     maps::count(reason);
     maps::count_refusal(service_slot, reason);
     Ok(())
+}
+
+/// From where the packet was for, to where it came from.
+#[inline(always)]
+fn back(work: &Work) -> Answer {
+    Answer {
+        from_mac: work.header.destination,
+        from: work.packet().destination(),
+        to_mac: work.header.source,
+        to: work.packet().source(),
+    }
+}
+
+/// Tells the sender of a service's packet that does not fit which size does, in bytes; as [`refuse`] does.
+#[inline(never)]
+pub fn too_big_for_service(ctx: &TcContext, work: &Work, mtu: u16) -> Result<(), DropReason> {
+    let scratch = maps::reply().ok_or(DropReason::TooBig)?;
+    scratch.answer = back(work);
+    error(ctx, scratch, work.packet(), Error::TooBig(mtu)).map_err(|_| DropReason::TooBig)
 }
 
 /// Tells the sender of a packet that does not fit which size does, in bytes. One that may be cut is dropped.
@@ -102,7 +116,7 @@ fn reset(
     if packet.is_v4() && packet.length() != ip::V4_LEN {
         return Err(Untold);
     }
-    scratch.header = frame::load(ctx, transport.at)?;
+    frame::read(ctx, transport.at, &mut scratch.header)?;
     let present = (ctx.len() as usize).saturating_sub(ethernet::LEN);
     let total = if packet.total() == 0 { present } else { packet.total() };
     let headers = packet.length() + usize::from(scratch.header[12] >> 4) * 4;
@@ -198,14 +212,9 @@ fn sum(ctx: &TcContext, scratch: &mut Scratch, length: usize) -> Result<u32, Unt
     if length == 0 || length > MOST_QUOTED {
         return Err(Untold);
     }
+    frame::read(ctx, ethernet::LEN, &mut scratch.quoted[..length])?;
     let quoted = scratch.quoted.as_mut_ptr();
-    // SAFETY: the context is valid, and the length within the memory's.
-    let result =
-        unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), ethernet::LEN as u32, quoted.cast(), length as u32) };
-    if result != 0 {
-        return Err(Untold);
-    }
-    // SAFETY: the same.
+    // SAFETY: the memory is at least that long.
     let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, quoted.cast(), length as u32, 0) };
     // The helper sums words as the CPU reads them; a sum's bytes can be swapped afterwards (RFC 1071, section 2).
     Ok(u32::from(u16::from_be(checksum::fold(sum as u32))))

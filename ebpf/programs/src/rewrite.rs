@@ -4,10 +4,10 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
-use overlay_packet::{ethernet, ip, transport};
+use overlay_packet::{ethernet, icmp, ip, transport};
 
 use crate::frame;
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 
 /// Which end of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,16 @@ pub struct Change {
     pub port: u16,
 }
 
-/// Where the transport's checksum is, in bytes from the start of the frame, and the helper's flags for it.
+/// Where the transport's checksum is, in bytes from the start of the frame, and the helper's flags for it; nowhere, where
+/// `at` is 0.
 struct Checksum {
     at: usize,
     flags: u64,
+    /// Whether it covers the addresses, too.
+    addresses: bool,
 }
 
-/// Changes a packet. The frame starts with its Ethernet header.
+/// Changes a packet. The frame starts with its Ethernet header. A later fragment has an address alone to be changed.
 ///
 /// Offloaded checksums stay offloaded: the kernel's helpers know of them.
 #[inline(never)]
@@ -43,19 +46,23 @@ pub fn apply(
     transport: &Transport,
     change: &Change,
 ) -> Result<(), DropReason> {
-    let checksum = match transport.protocol {
-        ip::protocol::TCP => Checksum { at: transport.at + transport::tcp::CHECKSUM_AT, flags: 0 },
+    let later = transport.part == Part::Later;
+    let (from, offset, flags) = match transport.protocol {
+        ip::protocol::TCP => (0, transport::tcp::CHECKSUM_AT, 0),
+        // An echo has one number, for both ends.
+        ip::protocol::ICMP | ip::protocol::ICMPV6 => (icmp::ID_AT, icmp::CHECKSUM_AT, 0),
         // A datagram without a checksum stays without one.
-        _ => Checksum {
-            at: transport.at + transport::udp::CHECKSUM_AT,
-            flags: u64::from(BPF_F_MARK_MANGLED_0),
-        },
+        _ => (0, transport::udp::CHECKSUM_AT, u64::from(BPF_F_MARK_MANGLED_0)),
     };
+    let addresses = transport.protocol != ip::protocol::ICMP;
+    let at = if later { 0 } else { transport.at + offset };
+    let checksum = Checksum { at, flags, addresses };
     let (old, at) = match change.end {
-        End::Source => (transport.source_port, transport.at),
-        End::Destination => (transport.destination_port, transport.at + 2),
+        End::Source => (transport.source_port, transport.at + from),
+        End::Destination if from == 0 => (transport.destination_port, transport.at + 2),
+        End::Destination => (transport.destination_port, transport.at + from),
     };
-    if old != change.port {
+    if old != change.port && !later {
         let (old, new) = (u64::from(old.to_be()), u64::from(change.port.to_be()));
         replace_l4(ctx, &checksum, old, new, 2)?;
         frame::store(ctx, at, &[change.port.to_be()])?;
@@ -82,7 +89,9 @@ fn address4(
 ) -> Result<(), DropReason> {
     let (old, new) = (old.words()[3], new.words()[3]);
     replace_l3(ctx, u64::from(old), u64::from(new), 4)?;
-    replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    if checksum.addresses {
+        replace_l4(ctx, checksum, u64::from(old), u64::from(new), u64::from(BPF_F_PSEUDO_HDR) | 4)?;
+    }
     frame::store(ctx, at, &[new])
 }
 
@@ -123,10 +132,17 @@ pub fn count_hop(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason>
 pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
     let old: [u8; 2] = frame::load(ctx, at)?;
     frame::store(ctx, at, &[0_u16])?;
-    replace_l4(ctx, &Checksum { at, flags: 0 }, 0, 1, 0)?;
+    replace_l4(ctx, &Checksum { at, flags: 0, addresses: true }, 0, 1, 0)?;
     let left = frame::load::<2>(ctx, at)? == [0, 0];
     frame::store(ctx, at, &old)?;
     Ok(left)
+}
+
+/// Has the kernel change the checksum of the TCP header at `at` for a word that it covers, as the CPU reads it.
+#[inline(always)]
+pub fn replace_tcp(ctx: &TcContext, at: usize, old: u16, new: u16) -> Result<(), DropReason> {
+    let checksum = Checksum { at: at + transport::tcp::CHECKSUM_AT, flags: 0, addresses: true };
+    replace_l4(ctx, &checksum, u64::from(old), u64::from(new), 2)
 }
 
 /// Has the kernel change the IPv4 header's checksum for a number of `size` bytes.
@@ -136,7 +152,7 @@ fn replace_l3(ctx: &TcContext, old: u64, new: u64, size: u64) -> Result<(), Drop
     checked(unsafe { bpf_l3_csum_replace(ctx.skb.skb, (ethernet::LEN + V4_CHECKSUM) as u32, old, new, size) })
 }
 
-/// The same for TCP's or UDP's checksum.
+/// The same for TCP's or UDP's checksum, where it is.
 #[inline(always)]
 fn replace_l4(
     ctx: &TcContext,
@@ -145,6 +161,9 @@ fn replace_l4(
     new: u64,
     flags: u64,
 ) -> Result<(), DropReason> {
+    if checksum.at == 0 {
+        return Ok(());
+    }
     // SAFETY: the context is valid, the rest plain numbers.
     checked(unsafe { bpf_l4_csum_replace(ctx.skb.skb, checksum.at as u32, old, new, checksum.flags | flags) })
 }

@@ -6,11 +6,12 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Port, scope};
 use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::ip;
+use overlay_packet::transport::tcp;
 
 use crate::frame::{Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, maps, mesh, snat};
+use crate::{encap, flow, fragment, maps, mesh, mss, snat};
 
 /// Gives a client's packet to a backend here: the backend's address and port take the place of those that the client
 /// asked for, which are kept for the answer, with the VTEP that the answer goes back through, if any. The frame starts
@@ -58,10 +59,10 @@ pub fn remember(
 
 /// What a peer sent on from a client, unpacked, to the backend behind a device here.
 #[inline(never)]
-pub fn land(ctx: &TcContext, ifindex: u32, peer: &Address) -> Result<(), DropReason> {
+pub fn land(ctx: &TcContext, vni: u32, ifindex: u32, peer: &Address) -> Result<(), DropReason> {
     let work = maps::work().ok_or(DropReason::NotPublished)?;
-    if !work::read(ctx, work) {
-        return Err(DropReason::NotPublished);
+    if !work::read(ctx, work, vni) {
+        return Err(work.unread(DropReason::NotPublished));
     }
     let slot = maps::local_backend(ifindex).ok_or(DropReason::NotPublished)?;
     let backend = maps::backend(slot).ok_or(DropReason::NotPublished)?;
@@ -69,6 +70,7 @@ pub fn land(ctx: &TcContext, ifindex: u32, peer: &Address) -> Result<(), DropRea
     if port.service != backend.service {
         return Err(DropReason::NotPublished);
     }
+    fragment::keep(work, vni);
     let via = if snat::is_hidden(work) { peer } else { &Address::NONE };
     arrive(ctx, work, backend, port, via).inspect_err(|reason| mesh::refused(work, *reason))
 }
@@ -88,13 +90,14 @@ pub fn answer(ctx: &TcContext, source: &Source) -> Outcome {
 /// Whether a client waits for it; then what must be changed is filled in.
 #[inline(never)]
 fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
-    if !work::read(ctx, work) {
+    if !work::read(ctx, work, source.vni) {
         return false;
     }
     work.key =
         FlowKey::new(scope::RETURN, source.vni, work.transport.protocol, work.source(), work.destination());
     let Some(flow) = flow::find(&work.key) else { return false };
     flow::follow(flow, &work.transport);
+    fragment::keep(work, source.vni);
     work.change = Change { end: End::Source, address: flow.address, port: flow.port };
     work.flow.via = flow.via;
     true
@@ -102,6 +105,11 @@ fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
 
 #[inline(never)]
 fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
+    if work.transport.flags & tcp::SYN != 0 {
+        // What the client sends then is wrapped, at whichever node it comes to.
+        let network = maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
+        mss::clamp(ctx, work.packet(), network.mtu)?;
+    }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     if !work.flow.via.is_none() {
         let peer = maps::vtep(work.flow.via).ok_or(DropReason::UnknownVtep)?;
@@ -111,7 +119,7 @@ fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
         return encap::send(ctx, vni, &work.flow.via, &work.header, work.packet());
     }
     if work.change.address == work.packet().destination() {
-        snat::restore(ctx, work)?;
+        return snat::restore(ctx, work);
     }
     send_out(ctx, work.packet())
 }

@@ -8,7 +8,7 @@ use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{encap, extension, gateway, maps, neighbour, serve, vip};
+use crate::{egress, encap, extension, gateway, maps, mss, neighbour, serve, vip};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
@@ -52,7 +52,8 @@ pub fn run(ctx: &TcContext) -> Outcome {
             return Ok(redirected);
         }
         return match serve::answer(ctx, source)? {
-            Verdict::Pass => gateway::answer(ctx, source, &header, packet),
+            Verdict::Pass if !gateway::is_own(source.vni, packet) => egress::leave(ctx, source),
+            Verdict::Pass => gateway::answer_echo(ctx, &header, packet, DropReason::NoEgress),
             verdict => Ok(verdict),
         };
     }
@@ -64,6 +65,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
         0 => {
             let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
             if encap::fits(ctx, packet, u32::from(mtu)) {
+                mss::clamp(ctx, packet, mtu)?;
                 encap::send(ctx, source.vni, &destination.vtep, &header, packet)?;
                 Ok(Verdict::Redirect)
             } else {

@@ -35,7 +35,7 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
     match inner.kind {
         Kind::Inside => vip::restore(ctx, tunnel.vni)?,
-        Kind::Question => serve::land(ctx, inner.ifindex, &tunnel.remote)?,
+        Kind::Question => serve::land(ctx, tunnel.vni, inner.ifindex, &tunnel.remote)?,
         Kind::Answer => snat::give_back(ctx, tunnel.vni, &tunnel.remote)?,
     }
     // The VXLAN device has already carried congestion marks over.

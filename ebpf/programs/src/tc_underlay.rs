@@ -17,7 +17,7 @@ use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::receive::{self, Kind};
-use crate::{maps, mesh, serve, snat, vip};
+use crate::{egress, maps, mesh, serve, snat, vip};
 
 /// What the outer headers say.
 struct Outer {
@@ -36,9 +36,20 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Ok(Verdict::Pass);
     }
     let Ok(outer) = outer(ctx, node) else {
-        return if node.flags & node_flag::MESH == 0 { Ok(Verdict::Pass) } else { mesh::ingress(ctx) };
+        return plain(ctx, node);
     };
     unpack(ctx, &outer)
+}
+
+/// What is not VXLAN: an answer to an endpoint here, or a client's.
+#[inline(always)]
+fn plain(ctx: &TcContext, node: &Node) -> Outcome {
+    if node.last_port != 0
+        && let redirected @ Verdict::Redirect = egress::give_back(ctx, node)?
+    {
+        return Ok(redirected);
+    }
+    if node.flags & node_flag::MESH == 0 { Ok(Verdict::Pass) } else { mesh::ingress(ctx) }
 }
 
 /// A function of its own, so that the mesh has the stack to itself.
@@ -60,7 +71,7 @@ fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
     strip(ctx, at, &inner)?;
     match inner.kind {
         Kind::Inside => vip::restore(ctx, vni)?,
-        Kind::Question => serve::land(ctx, inner.ifindex, &outer.source)?,
+        Kind::Question => serve::land(ctx, vni, inner.ifindex, &outer.source)?,
         Kind::Answer => snat::give_back(ctx, vni, &outer.source)?,
     }
     if outer.ecn == ip::ecn::CE && inner.ecn != ip::ecn::CE {

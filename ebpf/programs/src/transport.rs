@@ -3,7 +3,7 @@
 use aya_ebpf::programs::TcContext;
 use overlay_packet::{ethernet, ip, transport};
 
-use crate::frame;
+use crate::{fragment, frame};
 
 /// Where a packet's transport header is, and whose it is.
 #[derive(Clone, Copy, Default)]
@@ -18,27 +18,71 @@ pub struct Transport {
     pub destination_port: u16,
     /// TCP's flags; 0 for UDP.
     pub flags: u8,
+    /// How much of it is there.
+    pub part: Part,
+    /// What a fragment has in common with the others.
+    pub identification: u32,
 }
 
+/// Which part of a packet is at hand.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its first fragment, with the transport header.
+    First,
+    /// Another one, with nothing of that.
+    Later,
+}
+
+/// The length of IPv6's fragment header (RFC 8200, section 4.5).
+const FRAGMENT_LEN: usize = 8;
+
 /// The transport header of a TCP or UDP packet whose IP header is behind an Ethernet header at `offset`. False for any
-/// other packet, and for fragments, which tell too little.
+/// other packet, and for later fragments whose first one is not known in the network, 0 outside of all.
 #[inline(never)]
-pub fn read(ctx: &TcContext, offset: usize, packet: &ip::Header, space: &mut Transport) -> bool {
-    let protocol = packet.protocol();
-    if !matches!(protocol, ip::protocol::TCP | ip::protocol::UDP) || packet.is_fragment() {
+pub fn read(ctx: &TcContext, offset: usize, packet: &ip::Header, vni: u32, space: &mut Transport) -> bool {
+    *space = Transport::default();
+    if !find(ctx, offset, packet, space) {
         return false;
     }
-    let at = offset + ethernet::LEN + packet.length();
-    let Ok(ports) = frame::load(ctx, at) else { return false };
-    let (source_port, destination_port) = transport::ports(&ports);
-    let flags = if protocol == ip::protocol::TCP {
-        match frame::load::<1>(ctx, at + transport::tcp::FLAGS_AT) {
-            Ok([flags]) => flags,
-            Err(_) => return false,
-        }
+    if !matches!(space.protocol, ip::protocol::TCP | ip::protocol::UDP) {
+        return false;
+    }
+    if space.part == Part::Later {
+        return fragment::find_ports(packet, space, vni);
+    }
+    let Ok(ports) = frame::load(ctx, space.at) else { return false };
+    (space.source_port, space.destination_port) = transport::ports(&ports);
+    if space.protocol == ip::protocol::TCP {
+        let Ok([flags]) = frame::load::<1>(ctx, space.at + transport::tcp::FLAGS_AT) else { return false };
+        space.flags = flags;
+    }
+    true
+}
+
+/// What is behind the IP header, or behind IPv6's fragment header if that is the first of its extension headers, as it is
+/// where a host fragments its own packets.
+#[inline(always)]
+fn find(ctx: &TcContext, offset: usize, packet: &ip::Header, space: &mut Transport) -> bool {
+    space.protocol = packet.protocol();
+    space.at = offset + ethernet::LEN + packet.length();
+    let (is_fragment, is_later) = if space.protocol == ip::protocol::FRAGMENT && !packet.is_v4() {
+        let Ok([next, _, high, low, a, b, c, d]) = frame::load(ctx, space.at) else { return false };
+        space.protocol = next;
+        space.at += FRAGMENT_LEN;
+        space.identification = u32::from_be_bytes([a, b, c, d]);
+        let place = u16::from_be_bytes([high, low]);
+        (place & 0xfff9 != 0, place & 0xfff8 != 0)
     } else {
-        0
+        space.identification = packet.identification();
+        (packet.is_fragment(), packet.is_later_fragment())
     };
-    *space = Transport { protocol, at, source_port, destination_port, flags };
+    space.part = match (is_fragment, is_later) {
+        (_, true) => Part::Later,
+        (true, false) => Part::First,
+        _ => Part::Whole,
+    };
     true
 }

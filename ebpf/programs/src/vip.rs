@@ -13,7 +13,7 @@ use overlay_packet::{ethernet, ip};
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{affinity, encap, flow, gateway, maps, mesh, serve};
+use crate::{affinity, encap, flow, fragment, gateway, maps, mesh, mss, serve};
 
 /// Whether a network here has a virtual address at all.
 #[inline(always)]
@@ -38,9 +38,10 @@ fn forward(
     vip: &Vip,
 ) -> Outcome {
     let work = maps::work().ok_or(DropReason::NoBackend)?;
-    if !work::read(ctx, work) {
-        return gateway::answer_echo(ctx, header, packet, DropReason::NotServed);
+    if !work::read(ctx, work, source.vni) {
+        return gateway::answer_echo(ctx, header, packet, work.unread(DropReason::NotServed));
     }
+    fragment::keep(work, source.vni);
     let slot = pick(work, source.vni, vip);
     let Some(backend) = of_service(slot, vip) else {
         mesh::refuse(ctx, work, vip.service, slot)?;
@@ -119,6 +120,7 @@ fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), D
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     work.header.destination = backend.mac;
     if backend.ifindex == 0 {
+        mss::clamp(ctx, work.packet(), backend.mtu)?;
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &backend.mac)?;
@@ -154,7 +156,7 @@ pub fn restore(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
 #[inline(never)]
 fn restore_answer(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
     let Some(work) = maps::work() else { return Ok(()) };
-    if !work::read(ctx, work) || !is_answer(work, vni) {
+    if !work::read(ctx, work, vni) || !is_answer(work, vni) {
         return Ok(());
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
@@ -172,6 +174,7 @@ fn is_answer(work: &mut Work, vni: u32) -> bool {
         return false;
     }
     flow::follow(flow, &work.transport);
+    fragment::keep(work, vni);
     work.change = Change { end: End::Source, address: flow.address, port: flow.port };
     true
 }

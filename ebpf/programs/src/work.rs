@@ -3,17 +3,17 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::Address;
 use overlay_abi::services::{Flow, FlowKey};
+use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame;
 use crate::rewrite::Change;
-use crate::transport::{self, Transport};
+use crate::transport::{self, Part, Transport};
 
 /// There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
-    /// What [`read`] found.
+    /// What [`read`] and [`read_packet`] found.
     pub header: ethernet::Header,
     packet: MaybeUninit<ip::Header>,
     /// The same.
@@ -26,21 +26,36 @@ pub struct Work {
     pub change: Change,
 }
 
-/// Reads the packet's headers. False if it is not TCP or UDP.
+/// Reads the headers of a packet in a network, 0 outside of all. False if it is not TCP or UDP, or a fragment without its
+/// first one.
 #[inline(never)]
-pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
+pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
     work.header = header;
     match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
-        Ok(packet) => transport::read(ctx, 0, packet, &mut work.transport),
+        Ok(packet) => transport::read(ctx, 0, packet, vni, &mut work.transport),
         Err(_) => false,
     }
 }
 
+/// Reads the packet's Ethernet and IP headers. False if it is not IP.
+#[inline(never)]
+pub fn read_packet(ctx: &TcContext, work: &mut Work) -> bool {
+    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
+    work.header = header;
+    frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet).is_ok()
+}
+
 impl Work {
+    /// Why a packet of ours is dropped that [`read`] could not read: for that reason, unless it is a fragment.
+    #[inline(always)]
+    pub fn unread(&self, otherwise: DropReason) -> DropReason {
+        if self.transport.part == Part::Later { DropReason::UnknownFragment } else { otherwise }
+    }
+
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
-        // SAFETY: read() has written all of it, or an earlier one has; any bytes are a valid value.
+        // SAFETY: one of the functions above has written all of it, or an earlier one has; any bytes are a valid value.
         unsafe { self.packet.assume_init_ref() }
     }
 

@@ -122,6 +122,7 @@ fn backend(seen: &Seen) -> Option<(u32, &'static Backend)> {
         source_port: seen.key.source_port,
         destination_port: seen.key.destination_port,
         flags: seen.flags,
+        ..Transport::default()
     };
     let slot = match mesh::known(&seen.key, &transport) {
         0 if maps::is_own(seen.key.destination) => mesh::choose(&seen.key, &transport),

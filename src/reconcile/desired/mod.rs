@@ -34,6 +34,9 @@ pub struct Host<'a> {
     pub mark: u32,
 }
 
+/// The device by which a host's processes reach its own addresses.
+const LOOPBACK: &str = "lo";
+
 /// The MTU of a network's endpoints, in bytes: what the user fixed, but no more than the smallest underlay among
 /// the living nodes carries, and no less than a network can have.
 pub fn effective_mtu(network: &Network, view: &View, own: Option<&Underlay>) -> u16 {
@@ -61,5 +64,6 @@ pub fn hooks(host: &Host<'_>, observed: &Links, mesh: &Mesh) -> BTreeSet<(Progra
         let programs = [Program::TcUnderlay, Program::TcGuard].into_iter().chain(xdp);
         programs.map(|program| (program, underlay.device.clone()))
     });
-    endpoints.chain(overlay).chain(underlay).collect()
+    let local = (*mesh != Mesh::Idle).then(|| (Program::TcLocal, LOOPBACK.to_owned()));
+    endpoints.chain(overlay).chain(underlay).chain(local).collect()
 }

@@ -16,7 +16,7 @@ use crate::intent::Intent;
 use crate::model::{
     Attachment, Endpoint, EndpointId, MacAddr, Network, NetworkId, NodeId, UnderlayFamily, Vni,
 };
-use crate::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, Tables, VtepEntry};
+use crate::reconcile::tables::{Destination, Egress, NetworkEntry, NodeEntry, Source, Tables, VtepEntry};
 
 /// The tables that a node should have, and what they were made of.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +94,8 @@ impl DesiredTables {
 
         self.fdb.settle(&mut self.tables.fdb);
         self.neighbours.settle(&mut self.tables.neighbours);
-        self.tables.node = node(host, ifindexes);
+        let leads_out = networks.values().any(|network| !network.internal);
+        self.tables.node = node(host, ifindexes, leads_out);
         self.tables.networks = networks
             .values()
             .map(|network| (network.vni, network_entry(network, effective_mtu(network, view, host.underlay))))
@@ -214,7 +215,7 @@ impl Statement {
     }
 }
 
-fn node(host: &Host<'_>, ifindexes: &BTreeMap<String, u32>) -> Option<NodeEntry> {
+fn node(host: &Host<'_>, ifindexes: &BTreeMap<String, u32>, leads_out: bool) -> Option<NodeEntry> {
     host.underlay.map(|underlay| NodeEntry {
         underlay_ifindex: underlay.ifindex,
         vxlan_ifindex: ifindexes.get(&host.config.vxlan_device).copied().and_then(NonZeroU32::new),
@@ -222,6 +223,11 @@ fn node(host: &Host<'_>, ifindexes: &BTreeMap<String, u32>) -> Option<NodeEntry>
         data_port: host.config.data_port,
         mark: host.mark,
         idle: host.config.idle,
+        egress: leads_out.then_some(Egress {
+            ip4: underlay.egress4,
+            ip6: underlay.egress6,
+            ports: host.config.egress_ports,
+        }),
     })
 }
 
@@ -237,6 +243,7 @@ fn network_entry(network: &Network, mtu: u16) -> NetworkEntry {
             IpAddr::V4(_) => None,
             IpAddr::V6(gateway) => Some(gateway),
         }),
+        internal: network.internal,
     }
 }
 

@@ -109,8 +109,10 @@ fn tables() -> impl Strategy<Value = Tables> {
         data_port: 4789,
         mark: 1,
         idle: Idle::default(),
+        egress: None,
     }));
-    let network = (1400u16..1402).prop_map(|mtu| NetworkEntry { mtu, gateway4: None, gateway6: None });
+    let network =
+        (1400u16..1402).prop_map(|mtu| NetworkEntry { mtu, gateway4: None, gateway6: None, internal: false });
     let to = prop_oneof![
         (1u32..4).prop_map(|ifindex| Destination::Local { ifindex }),
         (address(), any::<bool>()).prop_map(|(vtep, forward)| Destination::Remote { vtep, forward }),
@@ -219,7 +221,7 @@ proptest! {
         let (mut world, config) = (World::new(), Config::default());
         network(&mut world.intent, create(2, "blue", &["10.2.0.0/24"])).unwrap();
         let mut underlay =
-            Underlay { device: "eth0".to_owned(), ifindex: 2, kind: None, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500 };
+            Underlay { device: "eth0".to_owned(), ifindex: 2, kind: None, vtep: IpAddr::from([192, 0, 2, 1]), mtu: 1500, egress4: None, egress6: None };
         let mut kept = DesiredTables::default();
         for change in changes {
             change.make(&mut world, &mut underlay);

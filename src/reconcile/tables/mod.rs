@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
 use crate::config::Idle;
-use crate::model::{MacAddr, Vni};
+use crate::model::{MacAddr, PortRange, Vni};
 
 /// The tables: wanted, or found in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +65,19 @@ pub struct NodeEntry {
     pub mark: u32,
     /// How long flows are kept.
     pub idle: Idle,
+    /// How endpoints reach the world outside; none while no network here leads there.
+    pub egress: Option<Egress>,
+}
+
+/// What endpoints seem to come from, outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Egress {
+    /// This IPv4 address; without one they have no way there.
+    pub ip4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub ip6: Option<Ipv6Addr>,
+    /// One of these ports.
+    pub ports: PortRange,
 }
 
 /// A network.
@@ -76,6 +89,8 @@ pub struct NetworkEntry {
     pub gateway4: Option<Ipv4Addr>,
     /// The gateway's IPv6 address.
     pub gateway6: Option<Ipv6Addr>,
+    /// Whether nothing leads out of it.
+    pub internal: bool,
 }
 
 /// Where an endpoint is.
@@ -156,6 +171,8 @@ pub enum Program {
     TcOverlay,
     /// Egress of the underlay device: only our own data path sends to the data port.
     TcGuard,
+    /// Ingress of loopback: the mesh for processes of the host.
+    TcLocal,
     /// XDP on the underlay device: the mesh.
     XdpUnderlay,
 }

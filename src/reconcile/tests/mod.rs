@@ -11,11 +11,19 @@ use crate::reconcile::desired::{DesiredTables, Host, effective_mtu, hooks, links
 use crate::reconcile::links::{LinkAction, Links, Underlay, Veth, VethSpec, Vxlan};
 use crate::reconcile::mesh::Mesh;
 use crate::reconcile::plan::{plan_links, plan_tables};
-use crate::reconcile::tables::{Destination, Program, TableAction, Tables, VtepEntry};
+use crate::reconcile::tables::{Destination, Egress, Program, TableAction, Tables, VtepEntry};
 
 /// Node 1's underlay.
 fn underlay(mtu: u16) -> Underlay {
-    Underlay { device: "eth0".to_owned(), ifindex: 2, kind: None, vtep: IpAddr::from([192, 0, 2, 1]), mtu }
+    Underlay {
+        device: "eth0".to_owned(),
+        ifindex: 2,
+        kind: None,
+        vtep: IpAddr::from([192, 0, 2, 1]),
+        mtu,
+        egress4: None,
+        egress6: None,
+    }
 }
 
 /// The tables of node 1, its VXLAN device being number 99, those of its endpoints 100 and up, in the order of
@@ -121,6 +129,19 @@ fn an_endpoint_of_an_internal_network_has_no_default_route() {
     let id = world.network("mynet").id;
     world.intent.networks.get_mut(&id).unwrap().internal = true;
     assert!(gateways(&world).is_empty());
+}
+
+#[test]
+fn a_node_leads_out_while_a_network_here_does() {
+    let own = Underlay { egress4: "192.0.2.1".parse().ok(), ..underlay(1500) };
+    let mut world = two_nodes();
+    let tables = |world: &World| desired(world, Some(&own));
+    let egress = Egress { ip4: own.egress4, ip6: None, ports: Config::default().egress_ports };
+    assert_eq!(tables(&world).node.unwrap().egress, Some(egress));
+    let id = world.network("mynet").id;
+    world.intent.networks.get_mut(&id).unwrap().internal = true;
+    assert_eq!(tables(&world).node.unwrap().egress, None);
+    assert!(tables(&world).networks.values().all(|network| network.internal));
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #![no_std]
 #![no_main]
 
+mod switch;
+
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,

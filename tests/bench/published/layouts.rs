@@ -5,7 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use overlay_harness::{Lab, Netns, Outside, Topology, eventually};
+use aya::Ebpf;
+use overlay_harness::{Lab, Netns, Node, Outside, Topology, eventually};
+
+use super::switch;
 
 use crate::measure::{self, Ends};
 use crate::paths::{self, BRIDGE, UNDERLAY};
@@ -29,6 +32,8 @@ pub(super) struct Site {
     /// What the mesh shall have run in.
     hook: Option<&'static str>,
     lab: Lab,
+    /// Forwards for as long as it is here.
+    _switch: Ebpf,
 }
 
 impl Site {
@@ -67,7 +72,7 @@ impl Site {
             }
             lab.form_cluster()?;
             asked.ctl(&["network", "create", "bench"])?;
-            let layouts = (PUBLISHED..).zip(["preserve"]).map(|(port, source)| {
+            let layouts = (PUBLISHED..).zip(["preserve", "snat"]).map(|(port, source)| {
                 let [tcp, udp] = ["tcp", "udp"].map(|protocol| format!("{port}:{TARGET}/{protocol}"));
                 let service = ["service", "create", source, "--network", "bench", "--source-ip", source];
                 asked.ctl(&[&service[..], &["--publish", &tcp, "--publish", &udp]].concat())?;
@@ -89,37 +94,26 @@ impl Site {
         hook: Option<&'static str>,
         build: impl FnOnce(&Lab, Netns) -> Result<Vec<Layout>>,
     ) -> Result<Self> {
-        let lab = Lab::new(Topology::of(2).wired().unrecorded().config(config))?;
+        let lab = Lab::new(Topology::of(2).unrecorded().config(config))?;
         // A machine on the nodes' link.
         let client = Outside::of(&lab)?.router().clone();
         // So many connections one after the other need ports that were used a moment ago.
         client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
         client.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
+        let [one, two] = lab.nodes().map(Node::netns);
+        let machines = [("n1", one), ("n2", two), ("router", &client)];
+        for (_, machine) in machines {
+            // At most 1500 B cross each link: segments are cut by who sends them, and merged by who receives them.
+            ethtool(machine, UNDERLAY, "tso off tx off gro on")?;
+        }
+        let _switch = switch::attach(lab.switch()?, machines)?;
         let layouts = build(&lab, client.clone())?;
-        let site = Self { layouts, hook, lab };
-        site.as_on_a_wire(&client)?;
-        Ok(site)
-    }
-
-    /// At most 1500 B cross each link: segments are cut by the one who sends and merged by the one who receives.
-    fn as_on_a_wire(&self, client: &Netns) -> Result<()> {
-        let set = |netns: &Netns, device: &str, features: &str| {
-            let mut ethtool = Command::new("ethtool");
-            netns.output(ethtool.args(["-K", device]).args(features.split_whitespace()))
-        };
-        let [one, two] = self.lab.nodes();
-        for netns in [one.netns(), two.netns(), client] {
-            set(netns, UNDERLAY, "tso off gro on")?;
-        }
-        for node in [one, two] {
-            set(self.lab.switch()?, node.name(), "gro off")?;
-        }
-        for Layout { name, ends } in &self.layouts {
+        for Layout { name, ends } in &layouts {
             eventually("the backend answers", SOON, || measure::udp_round_trips(ends, 1))
-                .and_then(|_| paths::ensure_as_on_a_wire(ends, two.netns()))
+                .and_then(|_| paths::ensure_as_on_a_wire(ends, two))
                 .with_context(|| name.clone())?;
         }
-        Ok(())
+        Ok(Self { layouts, hook, lab, _switch })
     }
 
     /// What was measured is what its name says.
@@ -134,6 +128,11 @@ impl Site {
         ensure!((sent > 0) == (hook == "xdp"), "XDP sent {sent} packets");
         Ok(())
     }
+}
+
+fn ethtool(netns: &Netns, device: &str, features: &str) -> Result<()> {
+    let mut ethtool = Command::new("ethtool");
+    netns.output(ethtool.args(["-K", device]).args(features.split_whitespace())).map(drop)
 }
 
 /// Makes the classic layout with a container on the second node, and the first one translate to its address.

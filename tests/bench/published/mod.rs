@@ -2,6 +2,7 @@
 //! hooks, beside the backend's node asked directly, and beside what nftables makes of it over the classic layout.
 
 mod layouts;
+mod switch;
 
 use anyhow::{Context as _, Result};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -28,6 +28,8 @@ pub enum Sees {
     Client,
     /// The address that the client asked.
     Asked,
+    /// That address.
+    Address(IpAddr),
 }
 
 /// What a server says with each answer.
@@ -65,6 +67,11 @@ impl Conversation {
             }
         };
         Ok(Self { own, socket })
+    }
+
+    /// Where it is asked from.
+    pub(crate) fn port(&self) -> u16 {
+        self.own.port()
     }
 
     /// Asks; the answer must hold the question, and the server must have seen this client's own address. Hands back
@@ -179,9 +186,11 @@ fn converse(sees: Sees, protocol: Protocol, target: SocketAddr, number: usize) -
     let again = conversation.exchange(&question(number + 1, MOST))?;
     ensure!(first == again, "{first:?} came first, and then {again:?}");
     let Answer { server, seen } = first;
-    match sees {
-        Sees::Client => ensure!(seen == conversation.own, "{server} saw {seen} and not {}", conversation.own),
-        Sees::Asked => ensure!(seen.ip() == target.ip(), "{server} saw {seen} and not {}", target.ip()),
-    }
+    let (right, expected) = match sees {
+        Sees::Client => (seen == conversation.own, conversation.own.ip()),
+        Sees::Asked => (seen.ip() == target.ip(), target.ip()),
+        Sees::Address(address) => (seen.ip() == address, address),
+    };
+    ensure!(right, "{server} saw {seen} and not {expected}");
     Ok(server)
 }

@@ -2,6 +2,7 @@
 //! answered when, and what failed.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -67,7 +68,8 @@ impl Report {
 }
 
 impl Load {
-    /// Starts `each` conversations with every target, and waits for their first answers.
+    /// Starts `each` conversations with every target, and waits for their first answers. Nobody else there comes from their
+    /// ports from now on: a backend that was asked at two nodes from one port could not tell which of them to answer.
     ///
     /// # Errors
     /// One is never answered.
@@ -81,6 +83,7 @@ impl Load {
             let (done, count, seen) = (Arc::clone(&load.done), Arc::clone(&answered), Arc::clone(&report));
             let conversation = from.run(|| Conversation::open(protocol, target, PATIENCE));
             let conversation = conversation.with_context(|| format!("{protocol} to {target}"))?;
+            reserve(from, conversation.port())?;
             let thread = std::thread::spawn(move || talk(conversation, number, &done, &count, &seen));
             load.talks.push(Talk { answered, report, thread });
         }
@@ -125,6 +128,14 @@ impl Load {
             })
             .collect()
     }
+}
+
+/// Keeps a port from those who do not ask for it by its number.
+fn reserve(netns: &Netns, port: u16) -> Result<()> {
+    const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
+    let ports = netns.output(Command::new("sysctl").args(["-n", RESERVED]))?;
+    let ports = ports.split_whitespace().map(str::to_owned).chain([port.to_string()]);
+    netns.sysctl(RESERVED, &ports.collect::<Vec<_>>().join(","))
 }
 
 impl Talk {
@@ -179,6 +190,8 @@ pub struct Newcomers {
 pub struct Attempt {
     /// When it began, since the first one did.
     pub at: Duration,
+    /// When it ended.
+    pub until: Duration,
     /// Where it went.
     pub target: SocketAddr,
     /// Over what.
@@ -228,7 +241,7 @@ fn come(targets: &[(Protocol, SocketAddr)], first: usize, began: Instant, done: 
         let answer = Conversation::open(protocol, target, NEWCOMER)
             .and_then(|mut conversation| conversation.ask(&question(number, MOST_UDP)))
             .map_err(|error| format!("{error:#}"));
-        attempts.push(Attempt { at, target, protocol, answer });
+        attempts.push(Attempt { at, until: began.elapsed(), target, protocol, answer });
         std::thread::sleep(NEWCOMER_PAUSE);
     }
     attempts

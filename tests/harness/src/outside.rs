@@ -72,6 +72,11 @@ impl Outside {
         &self.client
     }
 
+    /// The client's address of a family.
+    pub fn address(&self, ipv6: bool) -> IpAddr {
+        if ipv6 { CLIENT6.into() } else { CLIENT4.into() }
+    }
+
     /// The router between the client and the nodes.
     pub fn router(&self) -> &Netns {
         &self.router

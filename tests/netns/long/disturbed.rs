@@ -9,9 +9,9 @@ use overlay::model::Protocol;
 use overlay_harness::client::ask_often;
 use overlay_harness::lab::FORMING;
 use overlay_harness::load::{Attempt, Load, Newcomers, Report};
-use overlay_harness::{Lab, Node, Outside, Topology, eventually};
+use overlay_harness::{Lab, Node, Outside, eventually};
 
-use crate::mesh::{attach_backend, cluster, create_service, lead_to, targets};
+use crate::mesh::{Hook, attach_backend, cluster, create_service, lead_to, targets};
 use crate::steps::SOON;
 
 const WEB: u16 = 8080;
@@ -28,8 +28,17 @@ const ANSWERS: u64 = 20;
 const SLICE: Duration = Duration::from_millis(250);
 
 #[test]
-fn only_who_talks_with_a_removed_backend_notices() {
-    Lab::run(Topology::of(3), |lab| {
+fn only_who_talks_with_a_removed_backend_notices_in_tc() {
+    only_who_talks_with_a_removed_backend_notices(Hook::Tc);
+}
+
+#[test]
+fn only_who_talks_with_a_removed_backend_notices_in_xdp() {
+    only_who_talks_with_a_removed_backend_notices(Hook::Xdp);
+}
+
+fn only_who_talks_with_a_removed_backend_notices(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
@@ -49,6 +58,14 @@ fn only_who_talks_with_a_removed_backend_notices() {
         lead_to(&outside, &web, &["a", "b", "c"])?;
         load.goes_on(ANSWERS)?;
 
+        n3.ctl(&["service", "drain", "web.b", "--wait"])?;
+        let drained = newcomers.now();
+        lead_to(&outside, &web, &["a", "c"])?;
+        load.goes_on(ANSWERS)?;
+        let in_use = newcomers.now();
+        n3.ctl(&["service", "drain", "web.b", "--undo", "--wait"])?;
+        lead_to(&outside, &web, &["a", "b", "c"])?;
+
         let removed = newcomers.now();
         n2.ctl(&["endpoint", "detach", "b"])?;
         lead_to(&outside, &web, &["a", "c"])?;
@@ -57,7 +74,8 @@ fn only_who_talks_with_a_removed_backend_notices() {
 
         for node in [n3, n2] {
             node.kill()?;
-            load.goes_on(ANSWERS)?;
+            // It must be back before it is taken for dead.
+            load.goes_on(ANSWERS / 4)?;
             node.start()?;
             node.wait_ready(FORMING)?;
             load.goes_on(ANSWERS)?;
@@ -68,10 +86,12 @@ fn only_who_talks_with_a_removed_backend_notices() {
             targets(&nodes, ADDED).into_iter().filter(|(protocol, _)| *protocol == Protocol::Tcp).collect();
         lead_to(&outside, &added, &["a", "c"])?;
         load.goes_on(ANSWERS)?;
+        hook.has_served(n3)?;
 
         let attempts = newcomers.stop()?;
-        print_failures("the detach of a backend", &attempts, removed);
-        none_fails(&attempts, |at| at < removed.saturating_sub(SLICE) || at > known)?;
+        print_failures(&format!("the detach of a backend, in {hook:?}"), &attempts, removed);
+        none_fails(&attempts, |attempt| attempt.until < removed || attempt.at > known)?;
+        none_comes_to(&attempts, "b", |attempt| attempt.at > drained && attempt.until < in_use)?;
         let reports = load.stop();
         are_whole(&reports, |report| !report.touches("b"), &["a", "b"])?;
         have_left(&reports, "b")?;
@@ -98,10 +118,19 @@ fn removed_and_made_again(outside: &Outside, at: &Node, web: &[(Protocol, Socket
     are_whole(&load.stop(), |_| true, &["a", "c"])
 }
 
-/// A node with a backend vanishes from the network; what it served is served by others once they have noticed.
 #[test]
-fn a_node_that_is_cut_off_is_soon_spared() {
-    Lab::run(Topology::of(3), |lab| {
+fn a_node_that_is_cut_off_is_soon_spared_in_tc() {
+    a_node_that_is_cut_off_is_soon_spared(Hook::Tc);
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_soon_spared_in_xdp() {
+    a_node_that_is_cut_off_is_soon_spared(Hook::Xdp);
+}
+
+/// A node with a backend vanishes from the network; what it served is served by others once they have noticed.
+fn a_node_that_is_cut_off_is_soon_spared(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
@@ -119,8 +148,8 @@ fn a_node_that_is_cut_off_is_soon_spared() {
         let known = newcomers.now();
         load.goes_on(ANSWERS)?;
         let attempts = newcomers.stop()?;
-        print_failures("a node with a backend was cut off", &attempts, cut);
-        none_fails(&attempts, |at| at < cut.saturating_sub(SLICE * 4) || at > known)?;
+        print_failures(&format!("a node with a backend was cut off, in {hook:?}"), &attempts, cut);
+        none_fails(&attempts, |attempt| attempt.until < cut || attempt.at > known)?;
         are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b"])
     });
 }
@@ -146,10 +175,18 @@ fn have_left(reports: &[Report], backend: &str) -> Result<()> {
     Ok(())
 }
 
-fn none_fails(attempts: &[Attempt], counts: impl Fn(Duration) -> bool) -> Result<()> {
+fn none_fails(attempts: &[Attempt], counts: impl Fn(&Attempt) -> bool) -> Result<()> {
     let failed: Vec<_> =
-        attempts.iter().filter(|attempt| counts(attempt.at) && attempt.answer.is_err()).collect();
+        attempts.iter().filter(|attempt| counts(attempt) && attempt.answer.is_err()).collect();
     ensure!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), attempts.len());
+    Ok(())
+}
+
+fn none_comes_to(attempts: &[Attempt], server: &str, counts: impl Fn(&Attempt) -> bool) -> Result<()> {
+    let counted: Vec<_> = attempts.iter().filter(|attempt| counts(attempt)).collect();
+    let came: Vec<_> =
+        counted.iter().filter(|attempt| attempt.answer.as_ref().is_ok_and(|from| from == server)).collect();
+    ensure!(!counted.is_empty() && came.is_empty(), "{} came to {server}: {came:#?}", came.len());
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address, or that of the node where they were asked for it.
 
+mod arrivals;
 mod host_mode;
+mod local;
 mod made_anew;
 mod moves;
+mod ranges;
 mod refusals;
 mod snat;
 mod spread;
@@ -82,7 +85,7 @@ fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<(
     let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
     let source_ip = match sees {
         Sees::Client => "preserve",
-        Sees::Asked => "snat",
+        Sees::Asked | Sees::Address(_) => "snat",
     };
     let publish = ["--publish", &tcp, "--publish", &udp, "--source-ip", source_ip];
     at.ctl(&[&["service", "create", name, "--network", "blue"], &publish[..]].concat()).map(drop)
@@ -94,7 +97,7 @@ pub(crate) struct Backend {
     _server: Server,
 }
 
-/// Attaches a backend of a service, with a server of the same name.
+/// Attaches a backend of a service, with a server of the same name that listens before anybody may come.
 pub(crate) fn attach_backend(
     lab: &Lab,
     node: &Node,
@@ -102,9 +105,10 @@ pub(crate) fn attach_backend(
     name: &str,
     weight: &str,
 ) -> Result<Backend> {
-    let endpoint = lab.attach(node, "blue", name, &["--service", service, "--weight", weight])?;
-    let server = Server::start(&endpoint.netns, name, TARGET)?;
-    Ok(Backend { endpoint, _server: server })
+    let netns = lab.namespace(&format!("blue-{name}"))?;
+    let server = Server::start(&netns, name, TARGET)?;
+    let row = node.attach(&netns, "blue", name, &["--service", service, "--weight", weight])?;
+    Ok(Backend { endpoint: Attached { netns, row }, _server: server })
 }
 
 /// The port on every node, by both protocols and families.

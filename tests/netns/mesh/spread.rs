@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use overlay::model::Protocol;
-use overlay_harness::client::ask_often;
+use overlay_harness::client::{Sees, ask_often_as};
 use overlay_harness::{Lab, Node, Outside};
 
-use super::{Hook, attach_backend, cluster, create_service, lead_to, targets};
+use super::{Hook, attach_backend, cluster, create_service_that, lead_as, targets};
 
 /// Conversations through each node, by each protocol and family.
 const EACH: usize = 1000;
@@ -18,20 +18,30 @@ const WEIGHTED: u16 = 8081;
 
 #[test]
 fn every_node_serves_and_backends_share_by_their_weights_in_tc() {
-    every_node_serves(Hook::Tc);
+    every_node_serves(Hook::Tc, Sees::Client);
 }
 
 #[test]
 fn every_node_serves_and_backends_share_by_their_weights_in_xdp() {
-    every_node_serves(Hook::Xdp);
+    every_node_serves(Hook::Xdp, Sees::Client);
 }
 
-fn every_node_serves(hook: Hook) {
+#[test]
+fn every_node_serves_where_clients_are_hidden_in_tc() {
+    every_node_serves(Hook::Tc, Sees::Asked);
+}
+
+#[test]
+fn every_node_serves_where_clients_are_hidden_in_xdp() {
+    every_node_serves(Hook::Xdp, Sees::Asked);
+}
+
+fn every_node_serves(hook: Hook, sees: Sees) {
     Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let outside = cluster(lab)?;
-        create_service(nodes[0], "equal", EQUAL)?;
-        create_service(nodes[1], "weighted", WEIGHTED)?;
+        create_service_that(nodes[0], "equal", EQUAL, sees)?;
+        create_service_that(nodes[1], "weighted", WEIGHTED, sees)?;
         // The third node has no backend at all.
         let _backends = [
             attach_backend(lab, nodes[0], "equal", "a", "1")?,
@@ -41,18 +51,23 @@ fn every_node_serves(hook: Hook) {
         ];
         for (port, shares) in [(EQUAL, [("a", 1), ("b", 1)]), (WEIGHTED, [("heavy", 3), ("light", 1)])] {
             let targets = targets(&nodes, port);
-            lead_to(&outside, &targets, &shares.map(|(name, _)| name))?;
-            are_shared(&converse(&outside, &targets)?, &shares)?;
+            lead_as(&outside, sees, &targets, &shares.map(|(name, _)| name))?;
+            are_shared(&converse(&outside, sees, &targets)?, &shares)?;
         }
-        hook.has_served(nodes[2])
+        // XDP leaves what is translated to tc.
+        if sees == Sees::Client { hook.has_served(nodes[2]) } else { Ok(()) }
     });
 }
 
 /// How many conversations each backend had, of all.
-fn converse(outside: &Outside, targets: &[(Protocol, SocketAddr)]) -> Result<BTreeMap<String, usize>> {
+fn converse(
+    outside: &Outside,
+    sees: Sees,
+    targets: &[(Protocol, SocketAddr)],
+) -> Result<BTreeMap<String, usize>> {
     let mut sum = BTreeMap::new();
     for (protocol, target) in targets {
-        for (server, count) in ask_often(outside.client(), *protocol, *target, EACH)? {
+        for (server, count) in ask_often_as(outside.client(), sees, *protocol, *target, EACH)? {
             *sum.entry(server).or_default() += count;
         }
     }

@@ -96,6 +96,9 @@ impl DataPath {
             let id = xdp.attach_to_if_index(if_nametoindex(ifname)?, XdpMode::Driver)?;
             return Ok(xdp.take_link(id)?.try_into()?);
         };
+        if program == Program::TcLocal {
+            accept_local()?;
+        }
         let classifier = self.classifier(program)?;
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = classifier.attach_with_options(ifname, direction, first)?;
@@ -164,10 +167,20 @@ fn is_without_device(error: &anyhow::Error) -> bool {
     }
 }
 
+/// Has loopback take packets from the host's own addresses that did not come by it, as the mesh's answers to the host's
+/// processes do not: the kernel's routing refuses them otherwise (`accept_local`, Documentation/networking/ip-sysctl.rst).
+/// IPv6 has no such check.
+fn accept_local() -> Result<()> {
+    const SETTING: &str = "/proc/sys/net/ipv4/conf/lo/accept_local";
+    fs::write(SETTING, "1").with_context(|| format!("writing {SETTING}"))
+}
+
 /// tc's direction; `None` for XDP.
 const fn direction(program: Program) -> Option<TcAttachType> {
     match program {
-        Program::TcEndpoint | Program::TcUnderlay | Program::TcOverlay => Some(TcAttachType::Ingress),
+        Program::TcEndpoint | Program::TcUnderlay | Program::TcOverlay | Program::TcLocal => {
+            Some(TcAttachType::Ingress)
+        }
         Program::TcGuard => Some(TcAttachType::Egress),
         Program::XdpUnderlay => None,
     }

@@ -33,8 +33,14 @@ pub use observer::Observer;
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-programs"));
 
 /// All programs.
-const ALL: [Program; 5] =
-    [Program::TcEndpoint, Program::TcUnderlay, Program::TcOverlay, Program::TcGuard, Program::XdpUnderlay];
+const ALL: [Program; 6] = [
+    Program::TcEndpoint,
+    Program::TcUnderlay,
+    Program::TcOverlay,
+    Program::TcGuard,
+    Program::TcLocal,
+    Program::XdpUnderlay,
+];
 
 /// How often the kernel is asked to verify a program; libbpf does as much.
 const LOAD_TRIES: usize = 5;
@@ -46,6 +52,7 @@ pub const fn name(program: Program) -> &'static str {
         Program::TcUnderlay => program::TC_UNDERLAY,
         Program::TcOverlay => program::TC_OVERLAY,
         Program::TcGuard => program::TC_GUARD,
+        Program::TcLocal => program::TC_LOCAL,
         Program::XdpUnderlay => program::XDP_UNDERLAY,
     }
 }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use overlay::model::Attachment;
 use overlay::reconcile::links::Underlay;
 use rtnetlink::RouteMessageBuilder;
@@ -26,8 +26,9 @@ impl Netlink {
     /// # Errors
     /// None of this machine's devices has it, or the kernel fails.
     pub async fn underlay(&self, address: IpAddr) -> Result<Underlay> {
-        let holder = self.addresses().await?.into_iter().find(|(_, held)| held.addr() == address);
-        let (index, _) = holder.with_context(|| {
+        let addresses = self.addresses().await?;
+        let holder = addresses.iter().find(|(_, held)| held.addr() == address);
+        let (index, _) = *holder.with_context(|| {
             format!(
                 "{address} is on no interface of this machine; hint: `ip address` lists those that are; set \
                  advertise_addr to one of them"
@@ -35,7 +36,18 @@ impl Netlink {
         })?;
         let device = self.devices().await?.into_iter().find(|device| device.index == index);
         let device = device.with_context(|| format!("the interface that held {address} is gone"))?;
+        // The first of a family is the primary one; our own address goes before it.
+        let held = addresses.iter().filter(|(holder, _)| *holder == index).map(|(_, held)| held.addr());
+        let own = || std::iter::once(address).chain(held.clone()).filter(|address| !is_link_local(*address));
         Ok(Underlay {
+            egress4: own().find_map(|address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            }),
+            egress6: own().find_map(|address| match address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => Some(address),
+            }),
             mtu: device.mtu16(),
             kind: device.kind(),
             device: device.name,
@@ -62,11 +74,23 @@ impl Netlink {
         )
     }
 
-    async fn source_to(&self, target: IpAddr) -> Result<IpAddr> {
+    /// Whether what is for that address ends here.
+    ///
+    /// # Errors
+    /// There is no route.
+    pub(super) async fn is_local(&self, address: IpAddr) -> Result<bool> {
+        Ok(self.route_to(address).await?.is_some_and(|route| route.header.kind == RouteType::Local))
+    }
+
+    async fn route_to(&self, target: IpAddr) -> Result<Option<RouteMessage>> {
         let length = if target.is_ipv4() { 32 } else { 128 };
         let query = RouteMessageBuilder::<IpAddr>::new().destination_prefix(target, length)?.build();
-        let route = self.handle.route().get(query).execute().try_next().await.map_err(said)?;
-        route
+        Ok(self.handle.route().get(query).execute().try_next().await.map_err(said)?)
+    }
+
+    async fn source_to(&self, target: IpAddr) -> Result<IpAddr> {
+        self.route_to(target)
+            .await?
             .into_iter()
             .flat_map(|route| route.attributes)
             .find_map(|attribute| match attribute {
@@ -109,9 +133,10 @@ impl Netlink {
         Ok(self.addresses().await?.into_iter().map(|(_, address)| address.addr()).collect())
     }
 
-    /// Every local address, with the index of its device.
+    /// Every local address, with the index of its device; last those that the kernel would not send from by itself, or
+    /// only for a while (RFC 8981).
     pub(super) async fn addresses(&self) -> Result<Vec<(u32, IpNet)>> {
-        let messages: Vec<AddressMessage> = self
+        let mut messages: Vec<AddressMessage> = self
             .handle
             .address()
             .get()
@@ -120,6 +145,7 @@ impl Netlink {
             .await
             .map_err(said)
             .context("listing the addresses")?;
+        messages.sort_by_key(|message| message.header.flags.contains(AddressHeaderFlags::Secondary));
         Ok(messages
             .iter()
             .filter_map(|message| Some((message.header.index, local_address(message)?)))

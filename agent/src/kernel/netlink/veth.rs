@@ -93,21 +93,33 @@ impl Netlink {
         self.set(LinkUnspec::new_with_index(host.index).mtu(u32::from(spec.mtu)).up().build())
             .await
             .context("taking it up")?;
-        inside.wait_operational(&spec.ifname).await
+        inside.wait_operational(spec).await
     }
 
     /// Waits until the far end may send. It comes up with the near one, but a work of the kernel's own has still to set its
     /// queue going, and until then what it sends is dropped: an ARP request is repeated only after a second. Recent
     /// kernels do it before they tell of a single device (`linkwatch_sync_dev`, net/core/link_watch.c), so that asking is all
-    /// it takes. A far end that somebody takes down meanwhile is not waited for any longer.
-    async fn wait_operational(&self, ifname: &str) -> Result<()> {
+    /// it takes. Another such work makes the host receive for its IPv6 addresses, those without detection of duplicates too
+    /// (`addrconf_dad_work`, net/ipv6/addrconf.c). A far end that somebody takes down meanwhile is not waited for any
+    /// longer.
+    async fn wait_operational(&self, spec: &VethSpec) -> Result<()> {
         for _ in 0..OPERATIONAL_TRIES {
-            if self.find(ifname).await?.context("its far end vanished")?.operational {
+            let far = self.find(&spec.ifname).await?.context("its far end vanished")?;
+            if far.operational && self.receives_for(&spec.addresses).await {
                 break;
             }
             tokio::time::sleep(OPERATIONAL_PAUSE).await;
         }
         Ok(())
+    }
+
+    async fn receives_for(&self, addresses: &[IpNet]) -> bool {
+        for address in addresses {
+            if !self.is_local(address.addr()).await.unwrap_or(false) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The other end of a veth pair, if it is in this socket's namespace: both ends name each other.

@@ -11,8 +11,8 @@ use std::num::NonZeroU32;
 
 use anyhow::{Context as _, Result};
 use overlay::config::Idle;
-use overlay::model::{MacAddr, Vni};
-use overlay::reconcile::tables::{Destination, NetworkEntry, NodeEntry, Source, VtepEntry};
+use overlay::model::{MacAddr, PortRange, Vni};
+use overlay::reconcile::tables::{Destination, Egress, NetworkEntry, NodeEntry, Source, VtepEntry};
 use overlay_abi::{self as abi, Address};
 
 /// A core type that has an image in a map.
@@ -75,7 +75,10 @@ impl Encode for NodeEntry {
             flags: 0,
             vxlan_ifindex: self.vxlan_ifindex.map_or(0, NonZeroU32::get),
             idle: self.idle.encode(),
-            ..abi::Node::default()
+            egress4: encode_optional(self.egress.and_then(|egress| egress.ip4)),
+            egress6: encode_optional(self.egress.and_then(|egress| egress.ip6)),
+            first_port: self.egress.map_or(0, |egress| egress.ports.first()),
+            last_port: self.egress.map_or(0, |egress| egress.ports.last()),
         }
     }
 
@@ -87,6 +90,14 @@ impl Encode for NodeEntry {
             data_port: image.data_port,
             mark: image.mark,
             idle: Idle::decode(&image.idle)?,
+            egress: match image.last_port {
+                0 => None,
+                last => Some(Egress {
+                    ip4: decode_optional(image.egress4)?,
+                    ip6: decode_optional(image.egress6)?,
+                    ports: PortRange::new(image.first_port, last)?,
+                }),
+            },
         })
     }
 }
@@ -125,7 +136,8 @@ impl Encode for NetworkEntry {
             gateway4: encode_optional(self.gateway4),
             gateway6: encode_optional(self.gateway6),
             mtu: self.mtu,
-            padding: [0; 2],
+            internal: self.internal.into(),
+            padding: [0; 1],
         }
     }
 
@@ -134,6 +146,7 @@ impl Encode for NetworkEntry {
             mtu: image.mtu,
             gateway4: decode_optional(image.gateway4)?,
             gateway6: decode_optional(image.gateway6)?,
+            internal: image.internal != 0,
         })
     }
 }
@@ -282,6 +295,11 @@ mod tests {
                         udp: 5,
                         udp_stream: 6,
                     },
+                    egress: vxlan_ifindex.map(|_| Egress {
+                        ip4: "192.0.2.9".parse().ok(),
+                        ip6: None,
+                        ports: PortRange::ABOVE_EPHEMERAL,
+                    }),
                 });
             }
             for forward in [false, true] {
@@ -294,7 +312,9 @@ mod tests {
         survives(&VtepEntry { mtu: 1450 });
         let (ip4, ip6) = ("10.1.0.1".parse().ok(), "fd00::1".parse().ok());
         for (ip4, ip6) in [(ip4, ip6), (ip4, None), (None, ip6), (None, None)] {
-            survives(&NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6 });
+            for internal in [false, true] {
+                survives(&NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6, internal });
+            }
             for forward in [false, true] {
                 survives(&Source { vni, mac, ip4, ip6, forward });
             }
@@ -309,7 +329,8 @@ mod tests {
             gateway4: Address([0xfd; 16]),
             gateway6: Address::NONE,
             mtu: 1450,
-            padding: [0; 2],
+            internal: 0,
+            padding: [0; 1],
         };
         assert!(NetworkEntry::decode(&swapped).is_err());
     }
