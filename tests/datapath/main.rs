@@ -7,6 +7,7 @@ mod bench;
 mod counting;
 mod forgery;
 mod frames;
+mod golden_affinity;
 mod golden_egress;
 mod golden_endpoint;
 mod golden_fragments;

@@ -10,7 +10,7 @@ use overlay_packet::transport::{client_hash, flow_hash, tcp};
 use crate::maps;
 use crate::transport::{Part, Transport};
 
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 
 /// For how long a flow is kept without a packet, in nanoseconds.
 #[inline(always)]

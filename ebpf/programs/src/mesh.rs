@@ -5,7 +5,7 @@
 //! and the published ones. The backend's node does the rest: see [`crate::serve`].
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{FlowKey, Port, Service, port_flag, scope};
+use overlay_abi::services::{AffinityKey, FlowKey, Port, Service, port_flag, scope};
 use overlay_abi::{Address, DropReason, gateway_mac};
 use overlay_packet::ip;
 use overlay_packet::transport::tcp;
@@ -13,7 +13,7 @@ use overlay_packet::transport::tcp;
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::{Part, Transport};
 use crate::work::{self, Work};
-use crate::{encap, flow, fragment, maps, reply, serve, snat};
+use crate::{affinity, encap, flow, fragment, maps, reply, serve, snat};
 
 /// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
 /// the packet on to tc, which tells the client.
@@ -154,8 +154,13 @@ pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     let Some(port) = published(transport) else { return 0 };
     let Some(service) = maps::service(port.service) else { return 0 };
     let hash = flow::hash(key, service);
-    let table = Service::table(!key.source.is_v4(), port.flags & port_flag::LOCAL_ONLY != 0);
-    let slot = maps::choose(&service.tables[table & 3], hash);
+    let local = port.flags & port_flag::LOCAL_ONLY != 0;
+    let table = Service::table(!key.source.is_v4(), local);
+    let client = AffinityKey { client: key.source, service: port.service, vni: 0, local: local.into() };
+    let slot = match affinity::backend(&client) {
+        0 => maps::choose(&service.tables[table & 3], hash),
+        slot => slot,
+    };
     let Some(backend) = maps::backend(slot) else { return 0 };
     // A table may be written anew while it is read; then what is read is of another service.
     if backend.service != port.service {
@@ -166,10 +171,18 @@ pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
     let opens = key.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0;
+    if hidden || !opens {
+        affinity::keep(&client, slot, backend.generation);
+    }
     if !hidden && !opens {
-        let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
-        maps::keep_flow(key, &flow);
-        maps::count_flow(slot);
+        keep(key, transport, slot, backend.generation);
     }
     slot
+}
+
+/// Keeps a new flow; on its own, since XDP's stack has no room for it besides what chooses.
+#[inline(never)]
+fn keep(key: &FlowKey, transport: &Transport, slot: u32, generation: u32) {
+    maps::keep_flow(key, &flow::begun(transport, (slot, generation), (Address::NONE, 0)));
+    maps::count_flow(slot);
 }

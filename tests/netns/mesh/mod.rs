@@ -2,6 +2,7 @@
 //! own address, or that of the node where they were asked for it.
 
 mod arrivals;
+mod host_mode;
 mod local;
 mod made_anew;
 mod moves;
