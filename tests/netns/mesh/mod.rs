@@ -7,7 +7,6 @@ mod made_anew;
 mod moves;
 mod ranges;
 mod refusals;
-mod snat;
 mod spread;
 mod transfers;
 
