@@ -8,6 +8,7 @@ mod counting;
 mod cut;
 mod forgery;
 mod frames;
+mod golden_affinity;
 mod golden_egress;
 mod golden_endpoint;
 mod golden_fragments;

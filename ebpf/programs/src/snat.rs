@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
 use overlay_abi::{Address, DropReason};
 
-use crate::nat::{self, Ports, Translation};
+use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
 use crate::{flow, fragment, frame, maps, serve};
@@ -26,8 +26,10 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
         address: work.packet().destination(),
         ports: PORTS,
     };
-    if !nat::translate(work, &translation) {
-        return Err(work.untranslated());
+    match nat::translate(work, &translation) {
+        Translated::No => return Err(work.untranslated()),
+        Translated::Anew => maps::count_flow(slot),
+        Translated::Still => {}
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
 }

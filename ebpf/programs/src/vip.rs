@@ -6,14 +6,14 @@
 //! end for both its sockets, so that its stack takes no packet for its own.
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{Backend, FlowKey, Vip, node_flag, scope};
+use overlay_abi::services::{AffinityKey, Backend, FlowKey, Vip, node_flag, scope};
 use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, fragment, gateway, maps, mesh, mss, related, serve};
+use crate::{affinity, encap, flow, fragment, gateway, maps, mesh, mss, related, serve};
 
 /// Whether a network here has a virtual address at all.
 #[inline(always)]
@@ -81,10 +81,15 @@ fn pick(work: &mut Work, vni: u32, vip: &Vip) -> u32 {
         return slot;
     }
     let Some(service) = maps::service(vip.service) else { return 0 };
-    let slot = maps::choose(&vip.table, flow::hash(&work.key, service));
+    let client = AffinityKey { client: work.key.source, service: vip.service, vni, local: 0 };
+    let slot = match affinity::backend(&client) {
+        0 => maps::choose(&vip.table, flow::hash(&work.key, service)),
+        slot => slot,
+    };
     let Some(backend) = of_service(slot, vip) else { return 0 };
     work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
     maps::keep_flow(&work.key, &work.flow);
+    affinity::keep(&client, slot, backend.generation);
     maps::count_flow(slot);
     slot
 }

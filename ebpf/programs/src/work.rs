@@ -26,6 +26,8 @@ pub struct Work {
     pub flow: Flow,
     /// What the packet needs.
     pub change: Change,
+    /// Whether its backend sees this node in the client's place.
+    pub hidden: bool,
 }
 
 /// Reads the headers of a packet in a network, 0 outside of all. False if it is neither TCP, UDP nor an ICMP error about
