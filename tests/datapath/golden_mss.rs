@@ -110,7 +110,8 @@ fn what_opens_a_connection_to_a_peer_says_what_fits() {
             case("opens nothing", segment(own, peer, &high, goes_on), segment(own, peer, &high, goes_on));
         }
     }
-    serving().bench.check(Program::TcEndpoint, &cases);
+    let mut serving = serving();
+    cases.iter().for_each(|case| serving.bench.check_case(Program::TcEndpoint, case));
 }
 
 #[test]
@@ -125,7 +126,8 @@ fn what_opens_a_connection_to_a_virtual_address_says_what_fits() {
             cases.push(Case::new("asks", "ep0", frame(mac(0), gateway_mac(VNI), &sent), away));
         }
     }
-    serving().bench.check(Program::TcEndpoint, &cases);
+    let mut serving = serving();
+    cases.iter().for_each(|case| serving.bench.check_case(Program::TcEndpoint, case));
 }
 
 #[test]
@@ -144,6 +146,6 @@ fn who_accepts_a_clients_connection_says_what_fits_the_network() {
             let leaves = Expect::Redirect(frame(mac(0), gateway_mac(VNI), &leaves), 0);
             cases.push(Case::new("accepts", "ep0", sent, leaves));
         }
-        serving.bench.check(Program::TcEndpoint, &cases);
+        cases.iter().for_each(|case| serving.bench.check_case(Program::TcEndpoint, case));
     }
 }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod counting;
+mod cut;
 mod forgery;
 mod frames;
 mod golden_affinity;

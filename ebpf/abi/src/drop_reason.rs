@@ -109,7 +109,7 @@ reasons! {
     NoHopsLeft = 40, "no_hops_left",
         "A packet for outside has been through as many routers as it may; check the sender's time to live.";
     NotServed = 41, "not_served",
-        "A packet for a service's virtual address that was neither TCP nor UDP nor a ping, or a fragment, which a service does not take; address the backend itself.";
+        "A packet for a service's virtual address that was neither TCP nor UDP nor a ping; address the backend itself.";
     NoPort = 42, "no_port",
         "All ports that this node may use for that destination are taken by other flows; give it more (`egress_ports`) or spread the clients.";
     BackendGone = 43, "backend_gone",
