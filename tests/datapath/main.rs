@@ -13,6 +13,7 @@ mod golden_endpoint;
 mod golden_fragments;
 mod golden_mesh;
 mod golden_mss;
+mod golden_related;
 mod golden_snat;
 mod golden_underlay;
 mod golden_vip;

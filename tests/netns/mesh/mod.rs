@@ -8,6 +8,7 @@ mod made_anew;
 mod moves;
 mod ranges;
 mod refusals;
+mod sizes;
 mod snat;
 mod spread;
 mod transfers;
