@@ -171,11 +171,11 @@ pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
     let opens = key.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0;
-    if !hidden && !opens {
-        keep(key, transport, slot, backend.generation);
-    }
     if hidden || !opens {
         affinity::keep(&client, slot, backend.generation);
+    }
+    if !hidden && !opens {
+        keep(key, transport, slot, backend.generation);
     }
     slot
 }
