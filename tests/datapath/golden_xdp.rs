@@ -16,13 +16,13 @@ use crate::serving::{Serving, backend};
 
 /// The device's address, and that of the next hop to VTEP 2.
 const OURS: Mac = [2, 0xbb, 0, 0, 0, 1];
-const NEXT: Mac = [2, 0xbb, 0, 0, 0, 2];
+pub(crate) const NEXT: Mac = [2, 0xbb, 0, 0, 0, 2];
 
 /// The service whose backend is on VTEP 2.
 const AWAY: u16 = PORTS + 2;
 
 /// What is sent to that VTEP.
-fn sent(inner: &[u8], ecn: u8, underlay6: bool, next: Mac) -> Vec<u8> {
+pub(crate) fn sent(inner: &[u8], ecn: u8, underlay6: bool, next: Mac) -> Vec<u8> {
     let udp = frames::udp(0xc000, DATA_PORT, &vxlan(8, VNI, inner));
     let outer = Ip::new(vtep(1, underlay6), vtep(2, underlay6), 17, &udp);
     frame(OURS, next, &outer.with(|ip| ip.ecn = ecn))
@@ -35,7 +35,7 @@ fn send_by_tc(bench: &mut Bench, underlay6: bool, next: Mac, mark: u32) {
 }
 
 /// What becomes of the packet once the next hop is known, if that helps. tc renews it in time.
-fn run(bench: &mut Bench, case: &Case, underlay6: bool) -> Vec<u8> {
+pub(crate) fn run(bench: &mut Bench, case: &Case, underlay6: bool) -> Vec<u8> {
     let mut out = Vec::new();
     eventually(case.what, || {
         let ran = bench.run(Program::XdpUnderlay, case, &case.packet);
@@ -85,6 +85,22 @@ fn flows_go_on_at_a_node_that_never_saw_them_begin() {
             (header.psh, header.fin, header.rst) = (flags & 8 != 0, flags & 1 != 0, flags & 4 != 0);
         });
         check(&mut serving, &packet, false);
+    }
+}
+
+/// A wire's smallest frame has room behind a small packet.
+#[test]
+fn what_only_fills_the_frame_is_in_no_length() {
+    for (underlay6, room) in [(false, 50), (true, 70)] {
+        let mut serving = serving(underlay6);
+        let packet = Kind::Udp.packet(client(false), (node(1, false), AWAY));
+        let whole = frame(gateway_mac(VNI), mac(2), &packet);
+        let filled = case("a filled frame", [arrives(&packet), vec![0; 15]].concat(), Expect::Pass);
+        let got = run(&mut serving.bench, &filled, underlay6);
+        assert_eq!(got[room..], [&whole[..], &[0; 15]].concat());
+        let want = sent(&whole, 0, underlay6, NEXT);
+        let udp = room - 16;
+        assert_eq!((&got[14..udp], &got[udp + 2..room]), (&want[14..udp], &want[udp + 2..room]));
     }
 }
 
@@ -178,7 +194,7 @@ fn another_next_hop_is_followed_and_none_is_used_for_long() {
 fn what_xdp_sends_on_is_counted_for_its_backend() {
     let mut serving = serving(false);
     run(&mut serving.bench, &question(), false);
-    let counted = serving.bench.data_path.counters([backend(2)]).unwrap()[&backend(2)];
+    let counted = serving.bench.data_path.observer().counters([backend(2)]).unwrap()[&backend(2)];
     let bytes = question().packet.len() as u64 - 14;
     assert_eq!(counted, Counter { flows: 1, packets: 1, bytes });
 }

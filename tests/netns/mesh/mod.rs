@@ -2,11 +2,13 @@
 //! own address, or that of the node where they were asked for it.
 
 mod arrivals;
+mod host_mode;
 mod local;
 mod made_anew;
 mod moves;
 mod ranges;
 mod refusals;
+mod sizes;
 mod snat;
 mod spread;
 mod transfers;
