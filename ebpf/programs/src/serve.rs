@@ -8,7 +8,7 @@ use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::ip;
 use overlay_packet::transport::tcp;
 
-use crate::frame::{Outcome, Verdict};
+use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
 use crate::{encap, flow, fragment, maps, mesh, mss, snat};
@@ -122,7 +122,17 @@ fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
     if work.change.address == work.packet().destination() {
         return snat::restore(ctx, work);
     }
+    // A process of this host asked another node, which chose a backend here.
+    if is_host(&work.packet().destination()) {
+        return frame::deliver_to_host(ctx);
+    }
     send_out(ctx, work.packet())
+}
+
+/// Whether it is the address that this host comes from.
+#[inline(never)]
+fn is_host(address: &Address) -> bool {
+    maps::node().is_some_and(|node| *address == node.egress4 || *address == node.egress6)
 }
 
 /// Sends a packet out of the overlay, to the host that it is for, as a router does.
