@@ -3,8 +3,9 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile` and `services` are such names too. The last
-//! two time the core itself, so they want an optimized build, but neither root nor a lab.
+//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile` and `services` are such names too,
+//! and `packets` takes a second one of that kind. The last two time the core itself, so they want an optimized build, but
+//! neither root nor a lab.
 
 mod agent;
 mod measure;
@@ -29,6 +30,8 @@ use crate::report::Row;
 struct Effort {
     /// Odd, so that a median is one of the rounds.
     rounds: usize,
+    /// Of packets, alone.
+    packet_rounds: usize,
     /// Of one stream or flood.
     duration: Duration,
     /// In one round of request and response.
@@ -41,10 +44,24 @@ impl Effort {
     fn asked_for() -> Self {
         if std::env::var_os("BENCH_QUICK").is_some_and(|value| !value.is_empty()) {
             let duration = Duration::from_millis(150);
-            Self { rounds: 3, duration, round_trips: 1_000, attaches: 5, idle: Duration::from_secs(2) }
+            Self {
+                rounds: 3,
+                packet_rounds: 11,
+                duration,
+                round_trips: 1_000,
+                attaches: 5,
+                idle: Duration::from_secs(2),
+            }
         } else {
             let duration = Duration::from_millis(500);
-            Self { rounds: 9, duration, round_trips: 5_000, attaches: 100, idle: Duration::from_secs(10) }
+            Self {
+                rounds: 9,
+                packet_rounds: 51,
+                duration,
+                round_trips: 5_000,
+                attaches: 100,
+                idle: Duration::from_secs(10),
+            }
         }
     }
 }
@@ -116,7 +133,9 @@ fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
     match chosen.as_str() {
-        "packets" => return packets::print(effort.rounds),
+        "packets" => {
+            return packets::print(effort.packet_rounds, &std::env::args().nth(2).unwrap_or_default());
+        }
         "published" => return published::print(&effort),
         "agent" => return agent::print(&effort),
         "reconcile" => return reconcile::print(),
@@ -137,7 +156,7 @@ fn main() -> Result<()> {
         }
     }
     if chosen.is_empty() {
-        packets::print(effort.rounds)?;
+        packets::print(effort.packet_rounds, "")?;
         published::print(&effort)?;
         agent::print(&effort)?;
     }

@@ -18,8 +18,6 @@ const BACKEND: usize = 3;
 /// A service's port is its number more.
 const PORTS: u16 = 8000;
 const NOBODY: u8 = 2;
-/// The largest packet that reaches that peer, in bytes.
-const MTU: usize = 1280;
 /// IPv4's header and UDP's.
 const HEADERS: usize = 28;
 
@@ -84,8 +82,6 @@ fn what_is_dropped_is_counted_for_its_service() {
     for _ in 0..2 {
         arrive(&mut serving, &question(40_000, NOBODY, 100), 0);
     }
-    // The client is told of this one, and sends it again.
-    arrive(&mut serving, &question(40_000, SERVICE, MTU + 1), 0);
     let nobody = (NOBODY, DropReason::NoBackend, 2);
     assert_eq!(refused(&serving), [nobody]);
     let icmp = Ip::new(address(0, false), vip(NOBODY, false), 132, &[0; 20]);

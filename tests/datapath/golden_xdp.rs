@@ -88,6 +88,22 @@ fn flows_go_on_at_a_node_that_never_saw_them_begin() {
     }
 }
 
+/// A wire's smallest frame has room behind a small packet.
+#[test]
+fn what_only_fills_the_frame_is_in_no_length() {
+    for (underlay6, room) in [(false, 50), (true, 70)] {
+        let mut serving = serving(underlay6);
+        let packet = Kind::Udp.packet(client(false), (node(1, false), AWAY));
+        let whole = frame(gateway_mac(VNI), mac(2), &packet);
+        let filled = case("a filled frame", [arrives(&packet), vec![0; 15]].concat(), Expect::Pass);
+        let got = run(&mut serving.bench, &filled, underlay6);
+        assert_eq!(got[room..], [&whole[..], &[0; 15]].concat());
+        let want = sent(&whole, 0, underlay6, NEXT);
+        let udp = room - 16;
+        assert_eq!((&got[14..udp], &got[udp + 2..room]), (&want[14..udp], &want[udp + 2..room]));
+    }
+}
+
 /// What fills several fragments of the driver's buffers.
 #[test]
 fn packets_in_fragments_are_sent_on() {

@@ -50,20 +50,6 @@ impl Address {
         ]
     }
 
-    /// From the bytes as the CPU reads them four by four.
-    #[inline(always)]
-    pub const fn from_words(words: [u32; 4]) -> Self {
-        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] =
-            [words[0].to_ne_bytes(), words[1].to_ne_bytes(), words[2].to_ne_bytes(), words[3].to_ne_bytes()];
-        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
-    }
-
-    /// From IPv4's four bytes as the CPU reads them.
-    #[inline(always)]
-    pub const fn from_word4(word: u32) -> Self {
-        Self::from_words([0, 0, 0xffff_u32.to_be(), word])
-    }
-
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {
@@ -80,14 +66,14 @@ impl Address {
 
     /// From its bytes four by four, as the CPU reads them.
     #[inline(always)]
-    pub(crate) const fn from_quads(quads: [u32; 4]) -> Self {
+    pub const fn from_quads(quads: [u32; 4]) -> Self {
         // SAFETY: the same 16 bytes, any of which are a valid value.
         unsafe { core::mem::transmute(quads) }
     }
 
     /// From IPv4's four bytes, as the CPU reads them.
     #[inline(always)]
-    pub(crate) const fn v4_quad(quad: u32) -> Self {
+    pub const fn v4_quad(quad: u32) -> Self {
         Self::from_quads([0, 0, 0xffff_u32.to_be(), quad])
     }
 

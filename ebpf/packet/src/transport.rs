@@ -53,6 +53,14 @@ pub fn flow_hash(source: &Address, destination: &Address, ports: u32, protocol: 
     finished(mixed(with_address(hash, destination), ports))
 }
 
+/// A hash over a flow that costs little: for what has only to spread, and that nobody else has to compute alike.
+#[inline(always)]
+pub const fn quick_hash(source: &Address, destination: &Address, ports: u32) -> u32 {
+    let ([a, b, c, d], [e, f, g, h]) = (*source.quads(), *destination.quads());
+    let hash = (a ^ b ^ c ^ d).rotate_left(16) ^ e ^ f ^ g ^ h ^ ports;
+    hash.wrapping_mul(0x9e37_79b1)
+}
+
 /// As [`flow_hash`], over the client alone: for who shall stay with one backend.
 #[inline(always)]
 pub fn client_hash(source: &Address) -> u32 {

@@ -11,9 +11,10 @@ pub const OUTER4_LEN: usize = ethernet::LEN + ip::V4_LEN + UDP_LEN + LEN;
 /// What an IPv6 underlay adds in front of the inner Ethernet header.
 pub const OUTER6_LEN: usize = ethernet::LEN + ip::V6_LEN + UDP_LEN + LEN;
 
-/// With the inner Ethernet header, in words.
-const HEADERS4: usize = (OUTER4_LEN + ethernet::LEN) / 2;
-const HEADERS6: usize = (OUTER6_LEN + ethernet::LEN) / 2;
+/// What is in front of an inner IP packet over IPv4, so with the inner Ethernet header, in 16-bit words.
+pub const HEADERS4: usize = (OUTER4_LEN + ethernet::LEN) / 2;
+/// The same over IPv6.
+pub const HEADERS6: usize = (OUTER6_LEN + ethernet::LEN) / 2;
 
 const VALID_VNI: u8 = 0x08;
 

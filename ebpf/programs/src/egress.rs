@@ -42,7 +42,7 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
         ports: Ports { first: node.first_port, last: node.last_port },
     };
     if nat::translate(work, &translation) == Translated::No {
-        return Err(DropReason::NoPort);
+        return Err(work.untranslated());
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     serve::send_out(ctx, work.packet())

@@ -8,9 +8,9 @@ use overlay_packet::ip;
 use overlay_packet::transport::{client_hash, flow_hash, tcp};
 
 use crate::maps;
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 
 /// For how long a flow is kept without a packet, in nanoseconds.
 #[inline(always)]
@@ -31,16 +31,27 @@ fn idle(protocol: u8, state: u8) -> u64 {
 /// read once.
 #[inline(always)]
 pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
+    find_at(key, now())
+}
+
+/// The same, for who knows the time.
+#[inline(always)]
+pub fn find_at(key: &FlowKey, now: u64) -> Option<&'static mut Flow> {
     let flow = maps::flow(key)?;
     // SAFETY: the memory is the map's and stays until the program ends; any bytes in it are a valid flow.
     let flow = unsafe { &mut *flow };
-    is_live(key, flow).then_some(flow)
+    is_live_at(key, flow, now).then_some(flow)
 }
 
 /// Whether a flow of that key has been silent for no longer than it may.
 #[inline(always)]
 pub fn is_live(key: &FlowKey, flow: &Flow) -> bool {
-    now().wrapping_sub(flow.seen) < idle(key.protocol, flow.state)
+    is_live_at(key, flow, now())
+}
+
+#[inline(always)]
+fn is_live_at(key: &FlowKey, flow: &Flow, now: u64) -> bool {
+    now.wrapping_sub(flow.seen) < idle(key.protocol, flow.state)
 }
 
 /// Whether the packet belongs to a connection that begins where the flow's has ended.
@@ -49,11 +60,20 @@ pub fn is_over(flow: &Flow, transport: &Transport) -> bool {
     transport.flags & tcp::SYN != 0 && matches!(flow.state, state::FIN | state::RST)
 }
 
-/// Notes another packet of a flow.
+/// Notes another packet of a flow. An error about one tells nothing of how the flow is.
 #[inline(always)]
 pub fn follow(flow: &mut Flow, transport: &Transport) {
+    follow_at(flow, transport, now());
+}
+
+/// The same, for who knows the time.
+#[inline(always)]
+pub fn follow_at(flow: &mut Flow, transport: &Transport, now: u64) {
+    if transport.part == Part::Quoted {
+        return;
+    }
     flow.state = next(flow.state, transport);
-    flow.seen = now();
+    flow.seen = now;
 }
 
 /// A flow that begins, or is seen for the first time here, with this packet.

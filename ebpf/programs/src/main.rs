@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 
+mod affinity;
 mod egress;
 mod encap;
 mod extension;
@@ -19,6 +20,7 @@ mod mss;
 mod nat;
 mod neighbour;
 mod receive;
+mod related;
 mod reply;
 mod rewrite;
 mod serve;

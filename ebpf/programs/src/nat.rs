@@ -43,7 +43,7 @@ pub struct Translation {
 /// How far a flow's translation is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Translated {
-    /// All ports that were tried are taken.
+    /// All ports that were tried are taken, or it is an error about a flow that is not known.
     No,
     /// It begins with this packet.
     Anew,
@@ -57,6 +57,10 @@ pub enum Translated {
 #[inline(never)]
 pub fn translate(work: &mut Work, by: &Translation) -> Translated {
     let known = known_port(work, by);
+    // An error about a flow that is not known is about nothing that came by here.
+    if known == 0 && work.is_error() {
+        return Translated::No;
+    }
     expect_back(work, by);
     let port = take_port(work, known, by.ports);
     if port == 0 {

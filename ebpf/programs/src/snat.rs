@@ -27,7 +27,7 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
         ports: PORTS,
     };
     match nat::translate(work, &translation) {
-        Translated::No => return Err(DropReason::NoPort),
+        Translated::No => return Err(work.untranslated()),
         Translated::Anew => maps::count_flow(slot),
         Translated::Still => {}
     }
@@ -37,7 +37,7 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
 /// Whether the packet comes from the node that its client came to, in the client's place.
 #[inline(always)]
 pub fn is_hidden(work: &Work) -> bool {
-    work.packet().source() == work.packet().destination()
+    work.source().0 == work.destination().0
 }
 
 /// An answer that a peer sent back here, unpacked, to the client.

@@ -3,13 +3,19 @@
 
 mod tables;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 
-use crate::report::median;
+use crate::report::percentile;
 use tables::{Loaded, Size, Transport};
 
-/// How often a program runs without a pause: far less than the half second that XDP uses a next hop for.
-const AT_ONCE: u32 = 100_000;
+/// How often a program runs without a pause: in far less than the half second that XDP uses a next hop for.
+const AT_ONCE: u32 = 20_000;
+
+/// How often a round is tried.
+const TRIES: usize = 20;
+
+/// The program that does nothing.
+const IDLE: &str = "measured_pass";
 
 /// What is timed.
 struct Case {
@@ -73,49 +79,46 @@ const CASES: [Case; 17] = [
     case("a new connection: 1,000 backends", Size { backends: 1000, ..ONE }, new(Transport::Opening), None),
 ];
 
-/// Prints the table; `rounds` of 100,000 runs each.
-pub(crate) fn print(rounds: usize) -> Result<()> {
-    println!("{:<48}{:>9}{:>9}", format!("XDP, medians of {rounds} rounds of {AT_ONCE}"), "ns", "goal");
-    for case in &CASES {
-        let took = time(case, rounds)?;
+/// Prints the table: `rounds` of what is timed, of the cases whose name contains what is chosen.
+pub(crate) fn print(rounds: usize, chosen: &str) -> Result<()> {
+    let title = format!("XDP, {rounds} rounds of {AT_ONCE} packets");
+    println!("{title:<48}{:>12}{:>12}{:>9}", "median, ns", "least, ns", "goal");
+    for case in CASES.iter().filter(|case| case.what.contains(chosen)) {
+        let (took, idle) = time(case, rounds)?;
+        let [median, least] = [50, 0].map(|at| percentile(&took, at) - percentile(&idle, at));
         let goal = case.goal.map_or(String::new(), |goal| goal.to_string());
-        println!("{:<48}{took:>9.0}{goal:>9}", case.what);
+        println!("{:<48}{median:>12.0}{least:>12.0}{goal:>9}", case.what);
     }
     Ok(())
 }
 
-/// Nanoseconds that a packet takes, less what it takes to put it back as it was.
-fn time(case: &Case, rounds: usize) -> Result<f64> {
+/// Nanoseconds that a packet takes, by round, and those of them that it takes to put it back as it was.
+fn time(case: &Case, rounds: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut loaded = Loaded::new(case.size)?;
     let packets = case.packets;
     let port = if packets.published { tables::FIRST_PORT } else { tables::NOBODYS_PORT };
-    let turns = [packets.flows, 0, u32::from(port), case.size.services];
-    loaded.set_turns(turns)?;
+    loaded.set_turns([packets.flows, 0, u32::from(port), case.size.services])?;
     if packets.known {
-        // TCP's flows are kept from the second packet on.
-        for _ in 0..2 {
-            loaded.run(case.program, packets.transport, packets.flows)?;
-        }
+        loaded.run(case.program, packets.transport, packets.flows)?;
     }
     let (mut took, mut idle) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        took.push(run(&mut loaded, case)?);
-        idle.push(f64::from(loaded.run("measured_pass", packets.transport, AT_ONCE)?.1));
+        idle.push(loaded.run(IDLE, packets.transport, AT_ONCE)?.1.into());
+        took.push(round(&mut loaded, case)?.into());
     }
-    Ok(median(&took) - median(&idle))
+    Ok((took, idle))
 }
 
-/// Runs a round, and ensures that it did what is timed.
-fn run(loaded: &mut Loaded, case: &Case) -> Result<f64> {
-    let (verdict, took) = loaded.run(case.program, case.packets.transport, AT_ONCE)?;
+/// One that did what is timed to its end: on a busy machine, the next hop may be too old before that.
+fn round(loaded: &mut Loaded, case: &Case) -> Result<u32> {
     let expected = match case.program {
-        "measured_pass" => tables::XDP_PASS,
+        IDLE => tables::XDP_PASS,
         "measured_tx" => tables::XDP_TX,
         _ if case.packets.published => tables::XDP_REDIRECT,
         _ => tables::XDP_PASS,
     };
-    if verdict != expected {
-        bail!("{}: the verdict is {verdict} instead of {expected}", case.what);
-    }
-    Ok(f64::from(took))
+    let mut rounds = (0..TRIES).map(|_| loaded.run(case.program, case.packets.transport, AT_ONCE));
+    let whole = rounds.find(|round| !matches!(round, Ok((verdict, _)) if *verdict != expected));
+    let (_, took) = whole.with_context(|| format!("{}: no packet takes that way", case.what))??;
+    Ok(took)
 }
