@@ -82,13 +82,13 @@ fn what_is_dropped_is_counted_for_its_service() {
     for _ in 0..2 {
         arrive(&mut serving, &question(40_000, NOBODY, 100), 0);
     }
-    let nobody = (NOBODY, DropReason::NoBackend, 2);
-    assert_eq!(refused(&serving), [nobody]);
-    let icmp = Ip::new(address(0, false), vip(NOBODY, false), 132, &[0; 20]);
-    let case =
-        Case::new("no question", "ep0", frame(mac(0), overlay_abi::gateway_mac(100), &icmp), Expect::Pass);
+    assert_eq!(refused(&serving), [(NOBODY, DropReason::NoBackend, 2)]);
+    let stream = Ip::new(address(0, false), vip(SERVICE, false), 132, &[0; 20]);
+    let stream = frame(mac(0), overlay_abi::gateway_mac(100), &stream);
+    let case = Case::new("another protocol", "ep0", stream, Expect::Pass);
     serving.bench.run(Program::TcEndpoint, &case, &case.packet);
-    assert_eq!(refused(&serving), [nobody, (NOBODY, DropReason::NotServed, 1)]);
+    let both = [(SERVICE, DropReason::NotServed, 1), (NOBODY, DropReason::NoBackend, 2)];
+    assert_eq!(refused(&serving), both);
 }
 
 #[test]

@@ -251,6 +251,30 @@ fn an_endpoint_that_forwards_leaves_from_any_address() {
     }
 }
 
+/// Later fragments have no port, and go where the first one went.
+#[test]
+fn fragments_leave_and_come_back() {
+    const IDENTIFICATION: u16 = 0x4321;
+    let mut bench = leading_out(TAKEN..=TAKEN);
+    for v6 in [false, true] {
+        let (own, seen, to) = ((address(0, v6), OWN), (node(1, v6), TAKEN), (remote(1, v6), 53));
+        let parts = |from, to| Ip::datagram(from, to, &[0x5a; 61]).fragments(IDENTIFICATION, 4);
+        let [_, early] = parts(own, to);
+        bench.check(
+            Program::TcEndpoint,
+            &[sent("ep0", VNI, &early, Expect::Drop(DropReason::UnknownFragment))],
+        );
+        for (packet, leaves) in parts(own, to).iter().zip(parts(seen, to)) {
+            bench.check(Program::TcEndpoint, &[sent("ep0", VNI, packet, out(VNI, leaves))]);
+        }
+        let [_, early] = parts(to, seen);
+        bench.check(Program::TcUnderlay, &[case_of(&early, Expect::Pass)]);
+        for (packet, comes) in parts(to, seen).iter().zip(parts(to, own)) {
+            bench.check(Program::TcUnderlay, &[case_of(packet, delivered(VNI, comes))]);
+        }
+    }
+}
+
 /// Where all ports are taken, one whose connection has ended is taken again at once.
 #[test]
 fn a_port_is_free_again_once_its_connection_has_ended() {
@@ -262,7 +286,7 @@ fn a_port_is_free_again_once_its_connection_has_ended() {
     let refused = sent("ep0", VNI, &segment(second, false), Expect::Drop(DropReason::NoPort));
     bench.check(
         Program::TcEndpoint,
-        &[ends(first, false), refused.clone(), ends(first, true), ends(second, false), ends(second, false)],
+        &[ends(first, false), refused, ends(first, true), ends(second, false), ends(second, false)],
     );
     let answer = Kind::Tcp.answer(to.0, seen);
     let comes = delivered(VNI, Kind::Tcp.answer(to.0, second));

@@ -9,7 +9,6 @@ mod moves;
 mod ranges;
 mod refusals;
 mod sizes;
-mod snat;
 mod spread;
 mod transfers;
 
