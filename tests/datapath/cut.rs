@@ -53,6 +53,15 @@ fn inner(packet: &Packet, bytes: &[u8]) -> Option<usize> {
     (is_vxlan && bytes.len() >= packet.payload + TO_INNER).then_some(packet.payload + TO_INNER - ETHERNET)
 }
 
+/// The frame in a VXLAN packet, or the frame itself.
+fn innermost(frame: &[u8]) -> &[u8] {
+    let packet = family(frame).and_then(|v6| read(v6, &frame[ETHERNET..]).ok());
+    match packet.and_then(|packet| inner(&packet, &frame[ETHERNET..])) {
+        Some(at) => innermost(&frame[ETHERNET + at..]),
+        None => frame,
+    }
+}
+
 /// The frame cut to so many lengths that its headers allow, all of them if there are fewer.
 pub(crate) fn each(frame: &[u8], most: usize) -> Vec<Vec<u8>> {
     let shortest = match family(frame) {
@@ -112,6 +121,7 @@ pub(crate) fn fault(of: &[u8], frame: &[u8]) -> Option<String> {
 
 /// What is wrong with an answer that the data path made by itself: with an ICMP error about anything else, or a reset.
 fn wrong_answer(of: &[u8], packet: &Packet, payload: &[u8]) -> Option<String> {
+    let of = innermost(of);
     let asked = family(of).and_then(|v6| read(v6, &of[ETHERNET..]).ok())?;
     let resets = |payload: &[u8]| payload.get(13).is_some_and(|flags| flags & 4 != 0);
     if asked.protocol == packet.protocol && (packet.protocol != 6 || resets(&of[ETHERNET + asked.payload..]))

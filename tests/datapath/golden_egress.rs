@@ -8,7 +8,7 @@ use overlay::reconcile::tables::{Egress, NetworkEntry, NodeEntry, Program, Sourc
 use overlay_abi::{DropReason, gateway_mac};
 
 use crate::bench::{Bench, Case, Expect, mac};
-use crate::frames::{Ip, frame, icmp};
+use crate::frames::{Ip, frame, icmp, time_exceeded, udp};
 use crate::golden_mesh::{arrives, case, node};
 use crate::lab::{self, address, ip};
 
@@ -291,4 +291,35 @@ fn a_port_is_free_again_once_its_connection_has_ended() {
     let answer = Kind::Tcp.answer(to.0, seen);
     let comes = delivered(VNI, Kind::Tcp.answer(to.0, second));
     bench.check(Program::TcUnderlay, &[case_of(&answer, comes)]);
+}
+
+#[test]
+fn errors_about_what_left_reach_who_sent_it() {
+    let mut bench = leading_out(TAKEN..=TAKEN);
+    for (protocol, v6) in [(6, false), (6, true), (17, false), (17, true)] {
+        let (own, seen, to) = ((address(0, v6), OWN), (node(1, v6), TAKEN), (remote(1, v6), 443));
+        let router = remote(9, v6);
+        // Nothing that an error quotes of it is a checksum.
+        let packet = |from: (IpAddr, u16), to: (IpAddr, u16)| match protocol {
+            6 => Ip::segment(from, to, b"lost", |header| header.ack = true),
+            _ => Ip::new(from.0, to.0, 17, &udp(from.1, to.1, b"lost")),
+        };
+        let unknown = time_exceeded(own.0, &packet(to, own));
+        let early = sent("ep0", VNI, &unknown, Expect::Drop(DropReason::UnknownError));
+        bench.check(
+            Program::TcEndpoint,
+            &[early, sent("ep0", VNI, &packet(own, to), out(VNI, packet(seen, to)))],
+        );
+
+        let comes = delivered(VNI, time_exceeded(router, &packet(own, to)));
+        let other = time_exceeded(router, &packet(seen, (remote(2, v6), 443)));
+        let cases = [
+            case("about it", arrives(&time_exceeded(router, &packet(seen, to))), comes),
+            case("about what nobody sent", arrives(&other), Expect::Pass),
+        ];
+        bench.check(Program::TcUnderlay, &cases);
+        let leaves = out(VNI, time_exceeded(seen.0, &packet(to, seen)));
+        bench
+            .check(Program::TcEndpoint, &[sent("ep0", VNI, &time_exceeded(own.0, &packet(to, own)), leaves)]);
+    }
 }
