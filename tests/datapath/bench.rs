@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use aya::TestRun as _;
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::TestRunOptions;
 use overlay::config::Idle;
 use overlay::model::{MacAddr, Vni};
 use overlay::reconcile::tables::{
     Destination, NetworkEntry, NodeEntry, Program, Source, TableAction, VtepEntry,
 };
-use overlay_abi::DropReason;
+use overlay_abi::{ABI_VERSION, DropReason};
 use overlayd::kernel::bpf::DataPath;
 
 use crate::frames::Mac;
@@ -176,6 +177,12 @@ impl Bench {
             bench.data_path.apply(&action).unwrap();
         }
         bench
+    }
+
+    /// A map that programs write, by its pin.
+    pub(crate) fn pinned<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> HashMap<MapData, K, V> {
+        let path = self.bpffs.dir().join(format!("v{ABI_VERSION}/maps/{name}"));
+        HashMap::try_from(Map::LruHashMap(MapData::from_pin(path).unwrap())).unwrap()
     }
 
     /// Checks every case, and that no shortened packet is forwarded.

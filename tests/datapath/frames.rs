@@ -228,6 +228,12 @@ pub(crate) fn too_big(packet: &Ip, from: IpAddr, mtu: u16) -> Ip {
     icmp(from, packet.source, &message)
 }
 
+/// What a router, or the packet's receiver, says of a packet that went no further: it quotes the IP header and eight bytes.
+pub(crate) fn time_exceeded(from: IpAddr, packet: &Ip) -> Ip {
+    let (head, quoted) = if packet.source.is_ipv4() { ([11, 0], 28) } else { ([3, 0], 48) };
+    icmp(from, packet.source, &[&head[..], &[0; 6], &packet.bytes()[..quoted]].concat())
+}
+
 /// What breaks a connection off, from its other end (RFC 9293, section 3.10.7.1).
 pub(crate) fn reset(packet: &Ip) -> Ip {
     let (asked, payload) = TcpHeader::from_slice(&packet.payload).unwrap();

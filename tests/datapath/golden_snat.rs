@@ -7,10 +7,11 @@ use overlay::model::{Affinity, SourceIp};
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
-use crate::bench::{Case, Expect, mac, vtep};
-use crate::frames::{Ip, frame, icmp, vxlan};
+use crate::bench::{Case, Expect, PASS, mac, vtep};
+use crate::frames::{Ip, frame, icmp, udp, vxlan};
 use crate::golden_endpoint::encapsulated;
 use crate::golden_mesh::{KINDS, Kind, arrives, case, client, node};
+use crate::golden_xdp;
 use crate::lab::{DATA_PORT, address, ip};
 use crate::serving::Serving;
 
@@ -104,6 +105,67 @@ fn clients_are_hidden_from_backends_elsewhere_and_get_their_answers() {
                 ],
             );
         }
+    }
+}
+
+/// A flow that begins is tc's; from then on it is XDP's.
+#[test]
+fn flows_that_tc_hides_go_on_in_xdp() {
+    for underlay6 in [false, true] {
+        let mut serving = serving(underlay6);
+        for (kind, v6) in KINDS {
+            let asked = (node(1, v6), PORTS + 2);
+            let question = kind.packet(client(v6), asked);
+            let case = case("a client's packet", arrives(&question), Expect::Pass);
+            let ran = serving.bench.run(Program::XdpUnderlay, &case, &case.packet);
+            assert_eq!((ran.verdict, &ran.packet), (PASS, &case.packet), "it began in XDP");
+            let own = (asked.0, hidden_behind(&mut serving, &question, 2));
+            let mut got = golden_xdp::run(&mut serving.bench, &case, underlay6);
+            let at = if underlay6 { 54 } else { 34 };
+            got[at..at + 2].copy_from_slice(&[0xc0, 0]);
+            let inner = to_endpoint(2, &kind.packet(own, asked));
+            let want = golden_xdp::sent(&inner, 0, underlay6, golden_xdp::NEXT);
+            assert!(got == want, "it becomes\n{got:02x?}, not\n{want:02x?}");
+            // Tc sends the answer, and XDP what is asked next.
+            let comes = from_peer(2, VNI, &to_gateway(2, &kind.packet(asked, own)), underlay6);
+            let goes = to_gateway(2, &kind.packet(asked, client(v6)).with(|ip| ip.hops -= 1));
+            serving
+                .bench
+                .check(Program::TcUnderlay, &[self::case("an answer", comes, Expect::Redirect(goes, 0))]);
+            for length in 14..case.packet.len() {
+                let cut = &case.packet[..length];
+                let ran = serving.bench.run(Program::XdpUnderlay, &case, cut);
+                assert_eq!((ran.verdict, &ran.packet[..]), (PASS, cut), "cut to {length} bytes");
+            }
+        }
+        // A datagram without a checksum stays without one.
+        let bare = |from, port| Ip::new(from, node(1, false), 17, &udp(port, PORTS + 2, b"bare"));
+        let (client, question) = (client(false), bare(client(false).0, client(false).1));
+        let own = hidden_behind(&mut serving, &question, 2);
+        let case = case("without a checksum", arrives(&question), Expect::Pass);
+        let got = golden_xdp::run(&mut serving.bench, &case, underlay6);
+        let inner = to_endpoint(2, &bare(node(1, false), own));
+        assert!(got.ends_with(&inner), "{client:?}: {got:02x?}");
+    }
+}
+
+/// A service may begin to hide its clients, or end: flows go on as they began.
+#[test]
+fn a_flow_stays_hidden_or_not_as_it_began() {
+    for (before, after) in [(SourceIp::Preserve, SourceIp::Snat), (SourceIp::Snat, SourceIp::Preserve)] {
+        let mut serving = serving(false);
+        let asked = (node(1, false), PORTS + 2);
+        let question = Kind::Tcp.packet(client(false), asked);
+        let case = case("a client's packet", arrives(&question), Expect::Pass);
+        serving.source_ip = before;
+        serving.publish(3, &[2], asked.1, TARGET);
+        let first = serving.bench.run(Program::TcUnderlay, &case, &case.packet).packet;
+        serving.source_ip = after;
+        serving.publish(3, &[2], asked.1, TARGET);
+        let then = serving.bench.run(Program::TcUnderlay, &case, &case.packet).packet;
+        let inner = first.len() - case.packet.len();
+        assert_eq!(first[inner..], then[inner..], "{before:?} to {after:?}");
+        assert_eq!(first.ends_with(&case.packet[14..]), before == SourceIp::Preserve);
     }
 }
 

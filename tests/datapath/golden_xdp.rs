@@ -16,13 +16,13 @@ use crate::serving::{Serving, backend};
 
 /// The device's address, and that of the next hop to VTEP 2.
 const OURS: Mac = [2, 0xbb, 0, 0, 0, 1];
-const NEXT: Mac = [2, 0xbb, 0, 0, 0, 2];
+pub(crate) const NEXT: Mac = [2, 0xbb, 0, 0, 0, 2];
 
 /// The service whose backend is on VTEP 2.
 const AWAY: u16 = PORTS + 2;
 
 /// What is sent to that VTEP.
-fn sent(inner: &[u8], ecn: u8, underlay6: bool, next: Mac) -> Vec<u8> {
+pub(crate) fn sent(inner: &[u8], ecn: u8, underlay6: bool, next: Mac) -> Vec<u8> {
     let udp = frames::udp(0xc000, DATA_PORT, &vxlan(8, VNI, inner));
     let outer = Ip::new(vtep(1, underlay6), vtep(2, underlay6), 17, &udp);
     frame(OURS, next, &outer.with(|ip| ip.ecn = ecn))
@@ -35,7 +35,7 @@ fn send_by_tc(bench: &mut Bench, underlay6: bool, next: Mac, mark: u32) {
 }
 
 /// What becomes of the packet once the next hop is known, if that helps. tc renews it in time.
-fn run(bench: &mut Bench, case: &Case, underlay6: bool) -> Vec<u8> {
+pub(crate) fn run(bench: &mut Bench, case: &Case, underlay6: bool) -> Vec<u8> {
     let mut out = Vec::new();
     eventually(case.what, || {
         let ran = bench.run(Program::XdpUnderlay, case, &case.packet);

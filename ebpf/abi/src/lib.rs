@@ -71,9 +71,9 @@ pub mod map {
     pub use crate::services::map::*;
 
     /// All of them.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 18] = [
         NODE, NETWORKS, FDB, NEIGHBOURS, VTEPS, SOURCES, DROPS, PORTS, VIPS, SERVICES, BACKENDS, MAGLEV,
-        LOCALS, ADDRESSES, FLOWS, COUNTERS, REFUSALS,
+        LOCALS, ADDRESSES, FLOWS, COUNTERS, REFUSALS, AFFINITY,
     ];
 
     /// The most networks with an endpoint here.

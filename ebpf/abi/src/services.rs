@@ -24,6 +24,8 @@ pub mod map {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// [`super::FlowKey`] to [`super::Flow`]; the kernel drops the least recently used.
     pub const FLOWS: &str = "FLOWS";
+    /// [`super::AffinityKey`] to [`super::Affinity`]; the kernel drops the least recently used.
+    pub const AFFINITY: &str = "AFFINITY";
     /// Per CPU, by a backend's slot: [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// Per CPU, [`super::RefusalKey`] to how many packets (`u64`).
@@ -45,6 +47,8 @@ pub mod map {
     pub const ADDRESSES_SIZE: u32 = 4096;
     /// The most flows.
     pub const FLOWS_SIZE: u32 = 262_144;
+    /// The most clients that stay with a backend.
+    pub const AFFINITY_SIZE: u32 = 65_536;
     /// The most pairs of a service and a reason.
     pub const REFUSALS_SIZE: u32 = 65_536;
 }
@@ -236,6 +240,28 @@ shared! {
         address: Address = 24,
         /// The peer's VTEP that its packets go back through; none where they need no detour.
         via: Address = 40,
+    }
+
+    /// A client of a service whose clients stay with their backend.
+    AffinityKey: 28 {
+        /// Its address.
+        client: Address = 0,
+        /// The service's slot.
+        service: u32 = 16,
+        /// The network of the virtual address that it asks for; 0 for a published port.
+        vni: u32 = 20,
+        /// Not 0 when only backends here serve the port.
+        local: u32 = 24,
+    }
+
+    /// Where a client's latest flow went.
+    Affinity: 16 {
+        /// When it began, in nanoseconds since the host's boot.
+        seen: u64 = 0,
+        /// The backend's slot.
+        backend: u32 = 8,
+        /// The backend's generation.
+        generation: u32 = 12,
     }
 
     /// What clients sent to a backend by this node since the backend got its slot. What came of it is not looked at.

@@ -34,6 +34,23 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(!checksum as u32 + !old as u32 + new as u32)
 }
 
+/// What the sum of a packet changes by where some of its words take the place of others. All are as the CPU reads them, as
+/// is the checksum that [`changed`] then makes: a sum's bytes may be in either order (RFC 1071, section 2).
+#[inline(always)]
+pub const fn difference(old: [u32; 4], new: [u32; 4]) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (old, new);
+    (!a as u64 + e as u64) + (!b as u64 + f as u64) + (!c as u64 + g as u64) + (!d as u64 + h as u64)
+}
+
+/// The checksum once what it covers has changed by that ([`update`] for more than a word). No more than a few differences
+/// may be added up.
+#[inline(always)]
+pub const fn changed(checksum: u16, difference: u64) -> u16 {
+    let sum = !checksum as u64 + difference;
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    !fold(sum as u32)
+}
+
 /// The running sum of IPv6's pseudo-header (RFC 8200, section 8.1).
 #[inline(always)]
 pub fn pseudo6(source: &[u8; 16], destination: &[u8; 16], length: u16, protocol: u8) -> u32 {
@@ -67,6 +84,20 @@ mod tests {
                 finish(add(0, &changed)),
                 "{old:x} {new:x}"
             );
+        }
+    }
+
+    #[test]
+    fn a_difference_equals_a_recomputation() {
+        let (before, after) = ([1, 2, 3, 0xffff_fffe], [0xffff_ffff, 0, 7, 0x1234_5678]);
+        let sum = |words: [u32; 4], rest: &[u8]| {
+            let words = words.iter().fold(0, |sum, word| add(sum, &word.to_be_bytes()));
+            finish(add(words, rest))
+        };
+        for rest in [&EXAMPLE[..], &[], &[0xff; 6]] {
+            let checksum = changed(sum(before, rest), difference(before, after));
+            assert_eq!(checksum, sum(after, rest), "{rest:?}");
+            assert_eq!(changed(checksum, difference(after, before)), sum(before, rest), "{rest:?}");
         }
     }
 

@@ -19,6 +19,16 @@ pub mod v4 {
     pub const FRAGMENTATION_NEEDED: u8 = 4;
     /// An echo.
     pub const ECHO: u8 = 8;
+    /// Too many hops, or fragments that did not come.
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// A header that says something wrong.
+    pub const PARAMETER_PROBLEM: u8 = 12;
+
+    /// Whether it is about another packet, which it quotes.
+    #[inline(always)]
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
+    }
 }
 
 /// ICMPv6's types (RFC 4443, 4861, 2710, 3810).
@@ -49,4 +59,10 @@ pub mod v6 {
     pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     /// Redirect.
     pub const REDIRECT: u8 = 137;
+
+    /// Whether it is about another packet, which it quotes (RFC 4443, section 2.1).
+    #[inline(always)]
+    pub const fn is_error(kind: u8) -> bool {
+        kind < 128
+    }
 }

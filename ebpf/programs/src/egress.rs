@@ -9,7 +9,7 @@ use overlay_abi::{Address, DropReason, Node, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::nat::{self, Ports, Translation};
+use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::transport::Transport;
 use crate::work::{self, Work};
@@ -41,8 +41,8 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
         address: own(node, work.packet()),
         ports: Ports { first: node.first_port, last: node.last_port },
     };
-    if !nat::translate(work, &translation) {
-        return Err(DropReason::NoPort);
+    if nat::translate(work, &translation) == Translated::No {
+        return Err(work.untranslated());
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     serve::send_out(ctx, work.packet())

@@ -8,9 +8,9 @@ use overlay_packet::ip;
 use overlay_packet::transport::{client_hash, flow_hash, tcp};
 
 use crate::maps;
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 
 /// For how long a flow is kept without a packet, in nanoseconds.
 #[inline(always)]
@@ -60,7 +60,7 @@ pub fn is_over(flow: &Flow, transport: &Transport) -> bool {
     transport.flags & tcp::SYN != 0 && matches!(flow.state, state::FIN | state::RST)
 }
 
-/// Notes another packet of a flow.
+/// Notes another packet of a flow. An error about one tells nothing of how the flow is.
 #[inline(always)]
 pub fn follow(flow: &mut Flow, transport: &Transport) {
     follow_at(flow, transport, now());
@@ -69,6 +69,9 @@ pub fn follow(flow: &mut Flow, transport: &Transport) {
 /// The same, for who knows the time.
 #[inline(always)]
 pub fn follow_at(flow: &mut Flow, transport: &Transport, now: u64) {
+    if transport.part == Part::Quoted {
+        return;
+    }
     flow.state = next(flow.state, transport);
     flow.seen = now;
 }

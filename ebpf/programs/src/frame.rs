@@ -174,6 +174,36 @@ fn read_ip(
         tag if ethernet::VLANS.contains(&tag) => return Err(DropReason::Vlan),
         _ => return Err(DropReason::NotIp),
     };
+    read_header(ctx, offset, v4, space)?;
+    // SAFETY: all of it is written.
+    let header = unsafe { space.assume_init_ref() };
+    let present = (ctx.len() as usize).saturating_sub(offset);
+    if header.total() > present || header.length() > present {
+        return Err(DropReason::Truncated);
+    }
+    Ok(())
+}
+
+/// Reads the IP header at `offset` of a packet that is quoted, and so may be shorter than it says.
+#[inline(always)]
+pub fn load_quoted<'space>(
+    ctx: &TcContext,
+    offset: usize,
+    v4: bool,
+    space: &'space mut MaybeUninit<ip::Header>,
+) -> Option<&'space ip::Header> {
+    read_header(ctx, offset, v4, space).ok()?;
+    // SAFETY: the function has just written all of it.
+    Some(unsafe { space.assume_init_ref() })
+}
+
+#[inline(always)]
+fn read_header(
+    ctx: &TcContext,
+    offset: usize,
+    v4: bool,
+    space: &mut MaybeUninit<ip::Header>,
+) -> Result<(), DropReason> {
     let bytes = space.as_mut_ptr();
     // SAFETY: the context is valid, and the pointer has room for every length that is asked for.
     let read =
@@ -184,12 +214,5 @@ fn read_ip(
     }
     // SAFETY: all of it is written.
     let header = unsafe { space.assume_init_ref() };
-    if !header.is_valid(v4) {
-        return Err(DropReason::Malformed);
-    }
-    let present = (ctx.len() as usize).saturating_sub(offset);
-    if header.total() > present || header.length() > present {
-        return Err(DropReason::Truncated);
-    }
-    Ok(())
+    if header.is_valid(v4) { Ok(()) } else { Err(DropReason::Malformed) }
 }

@@ -54,7 +54,13 @@ pub fn answer_echo(
 pub fn swap_addresses(ctx: &TcContext, header: &ethernet::Header, v4: bool) -> Result<(), DropReason> {
     let swapped = ethernet::Header { destination: header.source, source: header.destination, ..*header };
     frame::store(ctx, 0, &swapped.bytes())?;
-    if v4 { swap::<4>(ctx, ethernet::LEN + 12) } else { swap::<16>(ctx, ethernet::LEN + 8) }
+    swap_ends(ctx, ethernet::LEN, v4)
+}
+
+/// Swaps the addresses of the IP header at `start`.
+#[inline(always)]
+pub fn swap_ends(ctx: &TcContext, start: usize, v4: bool) -> Result<(), DropReason> {
+    if v4 { swap::<4>(ctx, start + 12) } else { swap::<16>(ctx, start + 8) }
 }
 
 /// Swaps the `N` bytes at `offset` with the next `N`.

@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 
+mod affinity;
 mod egress;
 mod encap;
 mod extension;
@@ -19,6 +20,7 @@ mod mss;
 mod nat;
 mod neighbour;
 mod receive;
+mod related;
 mod reply;
 mod rewrite;
 mod serve;
@@ -31,6 +33,7 @@ mod tc_underlay;
 mod transport;
 mod vip;
 mod work;
+mod xdp_snat;
 mod xdp_underlay;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};

@@ -1,5 +1,5 @@
 //! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory: HOPS,
-//! WANTED, WORK and REPLY. Of the pinned ones, programs write only what counts and FLOWS. The hash maps are not
+//! WANTED, WORK and REPLY. Of the pinned ones, programs write only what counts, FLOWS and AFFINITY. The hash maps are not
 //! preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
@@ -7,12 +7,13 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap};
 use overlay_abi::map::{
-    ADDRESSES_SIZE, BACKENDS_SIZE, DROPS_SIZE, FDB_SIZE, FLOWS_SIZE, LOCALS_SIZE, MAGLEV_SIZE,
+    ADDRESSES_SIZE, AFFINITY_SIZE, BACKENDS_SIZE, DROPS_SIZE, FDB_SIZE, FLOWS_SIZE, LOCALS_SIZE, MAGLEV_SIZE,
     NEIGHBOURS_SIZE, NETWORKS_SIZE, PORTS_SIZE, REFUSALS_SIZE, SERVICES_SIZE, SOURCES_SIZE, VIPS_SIZE,
     VTEPS_SIZE,
 };
 use overlay_abi::services::{
-    Backend, Counter, Flow, FlowKey, PLACES, Places, Port, RefusalKey, Service, Table, Vip, port_index,
+    Affinity, AffinityKey, Backend, Counter, Flow, FlowKey, PLACES, Places, Port, RefusalKey, Service, Table,
+    Vip, port_index,
 };
 use overlay_abi::{
     Address, Destination, DropReason, FdbKey, Idle, Mac, Neighbour, NeighbourKey, Network, Node, Source,
@@ -61,6 +62,8 @@ static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 static REPLY: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DROPS_SIZE, 0);
+#[map]
+static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::pinned(AFFINITY_SIZE, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(BACKENDS_SIZE, 0);
 #[map]
@@ -187,6 +190,20 @@ pub fn keep_flow(key: &FlowKey, flow: &Flow) {
 #[inline(always)]
 pub fn claim_flow(key: &FlowKey, flow: &Flow) -> bool {
     FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
+}
+
+/// Where a client's latest flow went.
+#[inline(always)]
+pub fn affinity(client: &AffinityKey) -> Option<Affinity> {
+    // SAFETY: as for flow(), the memory stays until the program ends. What is torn, as the kernel gives it to another client
+    // meanwhile, leads to a backend of the same service at worst.
+    unsafe { AFFINITY.get(client) }.copied()
+}
+
+/// Keeps where a client's latest flow went. Where the map has no room even so, it is not kept.
+#[inline(always)]
+pub fn keep_affinity(client: &AffinityKey, to: &Affinity) {
+    let _ = AFFINITY.insert(client, to, 0);
 }
 
 /// Drops a flow, if it is there.

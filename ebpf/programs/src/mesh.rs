@@ -5,15 +5,15 @@
 //! and the published ones. The backend's node does the rest: see [`crate::serve`].
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{FlowKey, Port, Service, port_flag, scope};
+use overlay_abi::services::{AffinityKey, FlowKey, Port, Service, port_flag, scope};
 use overlay_abi::{Address, DropReason, gateway_mac};
 use overlay_packet::ip;
 use overlay_packet::transport::tcp;
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::transport::Transport;
+use crate::transport::{Part, Transport};
 use crate::work::{self, Work};
-use crate::{encap, flow, fragment, maps, reply, serve, snat};
+use crate::{affinity, encap, flow, fragment, maps, reply, serve, snat};
 
 /// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
 /// the packet on to tc, which tells the client.
@@ -42,9 +42,8 @@ fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
 #[inline(never)]
 fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
-    let hidden = port.flags & port_flag::SNAT != 0 || frame::is_local(ctx);
     fragment::keep(work, 0);
-    let slot = pick(work);
+    let slot = pick(work, port, frame::is_local(ctx));
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
         return refuse(ctx, work, port.service, slot);
     };
@@ -55,10 +54,10 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     work.header.source = gateway_mac(backend.vni);
     work.header.destination = backend.mac;
+    if work.hidden {
+        snat::hide(ctx, work, slot, backend)?;
+    }
     if backend.ifindex == 0 {
-        if hidden {
-            snat::hide(ctx, work, slot, backend)?;
-        }
         if !fits {
             frame::store(ctx, 0, &work.header.words())?;
             return encap::send_cut(ctx, backend.vni, &backend.vtep);
@@ -66,8 +65,7 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
         return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
     }
     frame::store(ctx, 0, &work.header.words())?;
-    if hidden {
-        snat::hide(ctx, work, slot, backend)?;
+    if work.hidden {
         // What was read of the packet is no longer so.
         if !work::read(ctx, work, 0) {
             return Err(DropReason::RewriteFailed);
@@ -90,6 +88,9 @@ pub fn refused(work: &Work, reason: DropReason) {
 /// Refuses a packet of a service to which [`pick`] gave no backend; a flow whose backend is gone ends with it.
 #[inline(never)]
 pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(), DropReason> {
+    if work.is_error() {
+        return Err(DropReason::UnknownError);
+    }
     if slot != GONE {
         return reply::refuse(ctx, work, service, DropReason::NoBackend);
     }
@@ -102,30 +103,40 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
     maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
 }
 
-/// The slot of the packet's backend; 0 for none, or [`GONE`].
+/// The slot of the packet's backend; 0 for none, or [`GONE`]. A flow stays hidden, or not, as it began; one from here is.
 #[inline(never)]
-fn pick(work: &mut Work) -> u32 {
+fn pick(work: &mut Work, port: &Port, local: bool) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
-    match known(&work.key, &work.transport, flow::now()) {
-        0 => choose(&work.key, &work.transport),
-        slot => slot,
+    let (slot, stands_for) = known(&work.key, &work.transport, flow::now());
+    if slot != 0 {
+        work.hidden = stands_for != 0;
+        return slot;
     }
+    work.hidden = is_hidden(port) || local;
+    choose(&work.key, &work.transport, work.hidden)
 }
 
-/// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`].
+/// Whether the port's backends see this node in their clients' place.
 #[inline(always)]
-pub fn known(key: &FlowKey, transport: &Transport, now: u64) -> u32 {
-    let Some(flow) = flow::find_at(key, now) else { return 0 };
+pub fn is_hidden(port: &Port) -> bool {
+    port.flags & port_flag::SNAT != 0
+}
+
+/// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`]. With it the port that stands
+/// for the client, or 0.
+#[inline(always)]
+pub fn known(key: &FlowKey, transport: &Transport, now: u64) -> (u32, u16) {
+    let Some(flow) = flow::find_at(key, now) else { return (0, 0) };
     if flow::is_over(flow, transport) {
-        return 0;
+        return (0, 0);
     }
-    let (slot, generation) = (flow.backend, flow.generation);
+    let (slot, generation, port) = (flow.backend, flow.generation, flow.port);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {
             flow::follow_at(flow, transport, now);
-            slot
+            (slot, port)
         }
-        _ => without_backend(transport),
+        _ => (without_backend(transport), 0),
     }
 }
 
@@ -136,24 +147,42 @@ pub fn without_backend(transport: &Transport) -> u32 {
     if goes_on { GONE } else { 0 }
 }
 
-/// The slot of the backend that a new flow gets; 0 for none.
+/// The slot of the backend that a new flow gets; 0 for none. It is kept, unless it is hidden: then that is done with the
+/// port that stands for its client.
 #[inline(never)]
-pub fn choose(key: &FlowKey, transport: &Transport) -> u32 {
+pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     let Some(port) = published(transport) else { return 0 };
     let Some(service) = maps::service(port.service) else { return 0 };
     let hash = flow::hash(key, service);
-    let table = Service::table(!key.source.is_v4(), port.flags & port_flag::LOCAL_ONLY != 0);
-    let slot = maps::choose(&service.tables[table & 3], hash);
+    let local = port.flags & port_flag::LOCAL_ONLY != 0;
+    let table = Service::table(!key.source.is_v4(), local);
+    let client = AffinityKey { client: key.source, service: port.service, vni: 0, local: local.into() };
+    let slot = match affinity::backend(&client) {
+        0 => maps::choose(&service.tables[table & 3], hash),
+        slot => slot,
+    };
     let Some(backend) = maps::backend(slot) else { return 0 };
     // A table may be written anew while it is read; then what is read is of another service.
     if backend.service != port.service {
         return 0;
     }
+    if transport.part == Part::Quoted {
+        return slot;
+    }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
-    if key.protocol != ip::protocol::TCP || transport.flags & tcp::SYN == 0 {
-        let flow = flow::begun(transport, (slot, backend.generation), (Address::NONE, 0));
-        maps::keep_flow(key, &flow);
-        maps::count_flow(slot);
+    let opens = key.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0;
+    if hidden || !opens {
+        affinity::keep(&client, slot, backend.generation);
+    }
+    if !hidden && !opens {
+        keep(key, transport, slot, backend.generation);
     }
     slot
+}
+
+/// Keeps a new flow; on its own, since XDP's stack has no room for it besides what chooses.
+#[inline(never)]
+fn keep(key: &FlowKey, transport: &Transport, slot: u32, generation: u32) {
+    maps::keep_flow(key, &flow::begun(transport, (slot, generation), (Address::NONE, 0)));
+    maps::count_flow(slot);
 }

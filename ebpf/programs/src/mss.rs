@@ -36,7 +36,8 @@ fn clamp_segment(ctx: &TcContext, packet: &ip::Header, mtu: u16) -> Result<(), D
     }
     // A sum is of words; this one may lie across two.
     let word = |number: u16| if (at - start) % 2 == 0 { number.to_be() } else { number.to_be().swap_bytes() };
-    rewrite::replace_tcp(ctx, start, word(old), word(most))?;
+    let checksum = start + tcp::CHECKSUM_AT;
+    rewrite::replace_sum(ctx, checksum, u64::from(word(old)), u64::from(word(most)), 2)?;
     frame::store(ctx, at, &[most.to_be()])
 }
 

@@ -71,7 +71,7 @@ fn back(work: &Work) -> Answer {
 /// Tells the sender of a service's packet that does not fit which size does, in bytes; as [`refuse`] does.
 #[inline(never)]
 pub fn too_big_for_service(ctx: &TcContext, work: &Work, mtu: u16) -> Result<(), DropReason> {
-    let scratch = maps::reply().ok_or(DropReason::TooBig)?;
+    let scratch = maps::reply().filter(|_| !work.is_error()).ok_or(DropReason::TooBig)?;
     scratch.answer = back(work);
     error(ctx, scratch, work.packet(), Error::TooBig(mtu)).map_err(|_| DropReason::TooBig)
 }

@@ -6,8 +6,8 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, icmp, ip, transport};
 
-use crate::frame;
 use crate::transport::{Part, Transport};
+use crate::{frame, related};
 
 /// Which end of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,8 @@ struct Checksum {
     addresses: bool,
 }
 
-/// Changes a packet. The frame starts with its Ethernet header. A later fragment has an address alone to be changed.
+/// Changes a packet. The frame starts with its Ethernet header. A later fragment has an address alone to be changed,
+/// and an ICMP error what it quotes.
 ///
 /// Offloaded checksums stay offloaded: the kernel's helpers know of them.
 #[inline(never)]
@@ -46,6 +47,9 @@ pub fn apply(
     transport: &Transport,
     change: &Change,
 ) -> Result<(), DropReason> {
+    if transport.part == Part::Quoted {
+        return related::apply(ctx, packet, transport, change);
+    }
     let later = transport.part == Part::Later;
     let (from, offset, flags) = match transport.protocol {
         ip::protocol::TCP => (0, transport::tcp::CHECKSUM_AT, 0),
@@ -138,18 +142,30 @@ pub fn is_pending(ctx: &TcContext, at: usize) -> Result<bool, DropReason> {
     Ok(left)
 }
 
-/// Has the kernel change the checksum of the TCP header at `at` for a word that it covers, as the CPU reads it.
+/// Has the kernel change TCP's or ICMP's checksum at `at` for a number of `size` bytes that it covers, as the CPU reads it,
+/// or for a difference of sums if `size` is 0.
 #[inline(always)]
-pub fn replace_tcp(ctx: &TcContext, at: usize, old: u16, new: u16) -> Result<(), DropReason> {
-    let checksum = Checksum { at: at + transport::tcp::CHECKSUM_AT, flags: 0, addresses: true };
-    replace_l4(ctx, &checksum, u64::from(old), u64::from(new), 2)
+pub fn replace_sum(ctx: &TcContext, at: usize, old: u64, new: u64, size: u64) -> Result<(), DropReason> {
+    replace_l4(ctx, &Checksum { at, flags: 0, addresses: false }, old, new, size)
 }
 
-/// Has the kernel change the IPv4 header's checksum for a number of `size` bytes.
+/// Has the kernel change the packet's own IPv4 header's checksum for a number of `size` bytes.
 #[inline(always)]
 fn replace_l3(ctx: &TcContext, old: u64, new: u64, size: u64) -> Result<(), DropReason> {
+    replace_header4(ctx, ethernet::LEN, old, new, size)
+}
+
+/// The same for the IPv4 header at `start`.
+#[inline(always)]
+pub fn replace_header4(
+    ctx: &TcContext,
+    start: usize,
+    old: u64,
+    new: u64,
+    size: u64,
+) -> Result<(), DropReason> {
     // SAFETY: the context is valid, the rest plain numbers.
-    checked(unsafe { bpf_l3_csum_replace(ctx.skb.skb, (ethernet::LEN + V4_CHECKSUM) as u32, old, new, size) })
+    checked(unsafe { bpf_l3_csum_replace(ctx.skb.skb, (start + V4_CHECKSUM) as u32, old, new, size) })
 }
 
 /// The same for TCP's or UDP's checksum, where it is.

@@ -48,6 +48,7 @@ pub fn remember(
         Some(flow) if flow.address == asked.0 && flow.port == asked.1 && flow.via == *via => {
             flow::follow(flow, &work.transport);
         }
+        _ if work.is_error() => return Err(DropReason::UnknownError),
         _ => {
             work.flow = flow::begun(&work.transport, (0, 0), asked);
             work.flow.via = *via;

@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
 use overlay_abi::{Address, DropReason};
 
-use crate::nat::{self, Ports, Translation};
+use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
 use crate::{flow, fragment, frame, maps, serve};
@@ -26,8 +26,10 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
         address: work.packet().destination(),
         ports: PORTS,
     };
-    if !nat::translate(work, &translation) {
-        return Err(DropReason::NoPort);
+    match nat::translate(work, &translation) {
+        Translated::No => return Err(work.untranslated()),
+        Translated::Anew => maps::count_flow(slot),
+        Translated::Still => {}
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
 }
@@ -35,7 +37,7 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
 /// Whether the packet comes from the node that its client came to, in the client's place.
 #[inline(always)]
 pub fn is_hidden(work: &Work) -> bool {
-    work.packet().source() == work.packet().destination()
+    work.source().0 == work.destination().0
 }
 
 /// An answer that a peer sent back here, unpacked, to the client.

@@ -45,8 +45,9 @@ pub fn run(ctx: &TcContext) -> Outcome {
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }
 
-/// The tunnel's key, asked for in the underlay's family: of a tunnel of the other one there is none.
-#[inline(always)]
+/// The tunnel's key, asked for in the underlay's family: of a tunnel of the other one there is none. A function of its own,
+/// so that what comes after has the stack to itself.
+#[inline(never)]
 fn tunnel(ctx: &TcContext, v4: bool) -> Result<Tunnel, DropReason> {
     // SAFETY: all zero is a valid key.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };

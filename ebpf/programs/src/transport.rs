@@ -34,6 +34,8 @@ pub enum Part {
     First,
     /// Another one, with nothing of that.
     Later,
+    /// What an ICMP error quotes of it: see [`crate::related`].
+    Quoted,
 }
 
 /// The length of IPv6's fragment header (RFC 8200, section 4.5).

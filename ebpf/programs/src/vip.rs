@@ -6,14 +6,14 @@
 //! end for both its sockets, so that its stack takes no packet for its own.
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{Backend, FlowKey, Vip, node_flag, scope};
+use overlay_abi::services::{AffinityKey, Backend, FlowKey, Vip, node_flag, scope};
 use overlay_abi::{Address, DropReason, Source};
 use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, fragment, gateway, maps, mesh, mss, serve};
+use crate::{affinity, encap, flow, fragment, gateway, maps, mesh, mss, related, serve};
 
 /// Whether a network here has a virtual address at all.
 #[inline(always)]
@@ -49,7 +49,11 @@ fn forward(
     };
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     if backend.ifindex == frame::skb(ctx).ifindex {
-        expect_own(work, source.vni);
+        if work.is_error() {
+            related::turn(ctx, packet)?;
+        } else {
+            expect_own(work, source.vni);
+        }
         gateway::swap_addresses(ctx, header, packet.is_v4())?;
         return Ok(frame::deliver_to(ctx, backend.ifindex));
     }
@@ -72,14 +76,20 @@ fn asked_for(vni: u32, packet: &ip::Header) -> Option<&'static Vip> {
 fn pick(work: &mut Work, vni: u32, vip: &Vip) -> u32 {
     work.key = FlowKey::new(scope::VIP, vni, work.transport.protocol, work.source(), work.destination());
     let slot = known(work, vip);
-    if slot != 0 {
+    // An error of no flow that is known here is about nothing that was sent from here.
+    if slot != 0 || work.is_error() {
         return slot;
     }
     let Some(service) = maps::service(vip.service) else { return 0 };
-    let slot = maps::choose(&vip.table, flow::hash(&work.key, service));
+    let client = AffinityKey { client: work.key.source, service: vip.service, vni, local: 0 };
+    let slot = match affinity::backend(&client) {
+        0 => maps::choose(&vip.table, flow::hash(&work.key, service)),
+        slot => slot,
+    };
     let Some(backend) = of_service(slot, vip) else { return 0 };
     work.flow = flow::begun(&work.transport, (slot, backend.generation), work.destination());
     maps::keep_flow(&work.key, &work.flow);
+    affinity::keep(&client, slot, backend.generation);
     maps::count_flow(slot);
     slot
 }

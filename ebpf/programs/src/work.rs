@@ -7,15 +7,17 @@ use overlay_abi::services::{Flow, FlowKey};
 use overlay_abi::{Address, DropReason};
 use overlay_packet::{ethernet, ip};
 
-use crate::frame;
 use crate::rewrite::Change;
 use crate::transport::{self, Part, Transport};
+use crate::{frame, related};
 
 /// There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
     /// What [`read`] and [`read_packet`] found.
     pub header: ethernet::Header,
     packet: MaybeUninit<ip::Header>,
+    /// Of the packet that an ICMP error is about.
+    quoted: MaybeUninit<ip::Header>,
     /// The same.
     pub transport: Transport,
     /// Of the flow that is looked for.
@@ -24,16 +26,21 @@ pub struct Work {
     pub flow: Flow,
     /// What the packet needs.
     pub change: Change,
+    /// Whether its backend sees this node in the client's place.
+    pub hidden: bool,
 }
 
-/// Reads the headers of a packet in a network, 0 outside of all. False if it is not TCP or UDP, or a fragment without its
-/// first one.
+/// Reads the headers of a packet in a network, 0 outside of all. False if it is neither TCP, UDP nor an ICMP error about
+/// such, or a fragment without its first one.
 #[inline(never)]
 pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
     work.header = header;
     match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
-        Ok(packet) => transport::read(ctx, 0, packet, vni, &mut work.transport),
+        Ok(packet) => {
+            transport::read(ctx, 0, packet, vni, &mut work.transport)
+                || related::read(ctx, packet, &mut work.quoted, &mut work.transport)
+        }
         Err(_) => false,
     }
 }
@@ -53,19 +60,34 @@ impl Work {
         if self.transport.part == Part::Later { DropReason::UnknownFragment } else { otherwise }
     }
 
+    /// Why a packet is dropped that found no port.
+    #[inline(always)]
+    pub fn untranslated(&self) -> DropReason {
+        if self.is_error() { DropReason::UnknownError } else { DropReason::NoPort }
+    }
+
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
         // SAFETY: one of the functions above has written all of it, or an earlier one has; any bytes are a valid value.
         unsafe { self.packet.assume_init_ref() }
     }
 
-    /// Where the packet comes from.
+    /// Whether it is an ICMP error about a flow's packet, which went the other way.
     #[inline(always)]
-    pub fn source(&self) -> (Address, u16) {
-        (self.packet().source(), self.transport.source_port)
+    pub fn is_error(&self) -> bool {
+        self.transport.part == Part::Quoted
     }
 
-    /// Where it goes to.
+    /// The end of the flow that the packet comes from.
+    #[inline(always)]
+    pub fn source(&self) -> (Address, u16) {
+        // SAFETY: as above; one that is quoted was read with it.
+        let quoted = unsafe { self.quoted.assume_init_ref() };
+        let address = if self.is_error() { quoted.destination() } else { self.packet().source() };
+        (address, self.transport.source_port)
+    }
+
+    /// The end that it goes to.
     #[inline(always)]
     pub fn destination(&self) -> (Address, u16) {
         (self.packet().destination(), self.transport.destination_port)

@@ -7,26 +7,36 @@ use core::ptr::copy_nonoverlapping;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
-use overlay_abi::services::{Backend, FlowKey, port_flag, scope};
+use overlay_abi::services::{Backend, FlowKey, scope};
 use overlay_abi::{Address, DropReason, gateway_mac};
 use overlay_packet::{checksum, ethernet, ip, transport, vxlan};
 
 use crate::hop::{self, Hop};
 use crate::transport::Transport;
-use crate::{flow, maps, mesh};
+use crate::{flow, maps, mesh, xdp_snat};
 
 /// Where the outer IP header is.
 const IP_AT: usize = ethernet::LEN;
 
 /// What is read of a packet.
-struct Seen {
-    key: FlowKey,
-    flags: u8,
+pub struct Seen {
+    pub key: FlowKey,
+    pub flags: u8,
     /// The inner packet's ECN field.
     ecn: u8,
-    ethertype: u16,
+    pub ethertype: u16,
     /// The packet's length with its Ethernet header, as it says itself.
     total: usize,
+    /// Whether new flows of the port are hidden.
+    hidden: bool,
+}
+
+/// Who takes the packet.
+struct Chosen {
+    slot: u32,
+    backend: &'static Backend,
+    /// The port that stands for the client, or 0.
+    stands_for: u16,
 }
 
 #[inline(always)]
@@ -44,13 +54,16 @@ pub fn run(ctx: &XdpContext) -> xdp_action::Type {
 #[inline(always)]
 fn send_on(ctx: &XdpContext, seen: &Seen) -> Option<xdp_action::Type> {
     let now = flow::now();
-    let (slot, backend) = backend(seen, now)?;
+    let Chosen { slot, backend, stands_for } = choose(seen, now)?;
     let length = seen.total - ethernet::LEN;
     if backend.ifindex != 0 || length > usize::from(backend.mtu) || !is_whole(ctx, seen.total) {
         return None;
     }
     let node = maps::node()?;
     let hop = hop::to(&backend.vtep, now)?;
+    if stands_for != 0 && !xdp_snat::hide(ctx, seen, stands_for) {
+        return None;
+    }
     let wrapped = match node.vtep.is_v4() {
         true => wrap::<true>(ctx, backend, seen, hop),
         false => wrap::<false>(ctx, backend, seen, hop),
@@ -75,7 +88,7 @@ fn is_whole(ctx: &XdpContext, total: usize) -> bool {
 /// A number of the packet, if it is there. BPF reads at any address on the hosts that this runs on, whatever Rust says
 /// of alignment.
 #[inline(always)]
-fn at<T: Copy>(ctx: &XdpContext, offset: usize) -> Option<T> {
+pub fn at<T: Copy>(ctx: &XdpContext, offset: usize) -> Option<T> {
     let start = ctx.data() + offset;
     if start + size_of::<T>() > ctx.data_end() {
         return None;
@@ -93,12 +106,12 @@ fn see4(ctx: &XdpContext) -> Option<Seen> {
     if first != 0x45 || u16::from_be(fragment) & 0x3fff != 0 {
         return None;
     }
-    let (protocol, ports, flags) = transport_at(ctx, at(ctx, IP_AT + 9)?, IP_AT + ip::V4_LEN)?;
+    let (protocol, ports, flags, hidden) = transport_at(ctx, at(ctx, IP_AT + 9)?, IP_AT + ip::V4_LEN)?;
     let source = Address::v4_quad(at(ctx, IP_AT + 12)?);
     let destination = Address::v4_quad(at(ctx, IP_AT + 16)?);
     let total = IP_AT + usize::from(u16::from_be(at(ctx, IP_AT + 2)?));
     let key = key(protocol, source, destination, ports);
-    Some(Seen { key, flags, ecn: class & 3, ethertype: ethernet::IPV4, total })
+    Some(Seen { key, flags, ecn: class & 3, ethertype: ethernet::IPV4, total, hidden })
 }
 
 #[inline(always)]
@@ -107,27 +120,27 @@ fn see6(ctx: &XdpContext) -> Option<Seen> {
     if first >> 4 != 6 {
         return None;
     }
-    let (protocol, ports, flags) = transport_at(ctx, at(ctx, IP_AT + 6)?, IP_AT + ip::V6_LEN)?;
+    let (protocol, ports, flags, hidden) = transport_at(ctx, at(ctx, IP_AT + 6)?, IP_AT + ip::V6_LEN)?;
     let source = Address::from_quads(at(ctx, IP_AT + 8)?);
     let destination = Address::from_quads(at(ctx, IP_AT + 24)?);
     let total = IP_AT + ip::V6_LEN + usize::from(u16::from_be(at(ctx, IP_AT + 4)?));
     let key = key(protocol, source, destination, ports);
-    Some(Seen { key, flags, ecn: second >> 4 & 3, ethertype: ethernet::IPV6, total })
+    Some(Seen { key, flags, ecn: second >> 4 & 3, ethertype: ethernet::IPV6, total, hidden })
 }
 
-/// The protocol, the ports as they are on the wire, and TCP's flags, if somebody publishes the port.
+/// The protocol, the ports as they are on the wire, TCP's flags, and whether clients are hidden, if somebody publishes the
+/// port.
 #[inline(always)]
-fn transport_at(ctx: &XdpContext, protocol: u8, offset: usize) -> Option<(u8, [u16; 2], u8)> {
+fn transport_at(ctx: &XdpContext, protocol: u8, offset: usize) -> Option<(u8, [u16; 2], u8, bool)> {
     let udp = match protocol {
         ip::protocol::TCP => false,
         ip::protocol::UDP => true,
         _ => return None,
     };
     let ports: [u16; 2] = at(ctx, offset)?;
-    // What is translated is tc's.
-    maps::port(udp, u16::from_be(ports[1])).filter(|port| port.flags & port_flag::SNAT == 0)?;
+    let hidden = mesh::is_hidden(maps::port(udp, u16::from_be(ports[1]))?);
     let flags = if udp { 0 } else { at(ctx, offset + transport::tcp::FLAGS_AT)? };
-    Some((protocol, ports, flags))
+    Some((protocol, ports, flags, hidden))
 }
 
 #[inline(always)]
@@ -135,22 +148,34 @@ fn key(protocol: u8, source: Address, destination: Address, [from, to]: [u16; 2]
     FlowKey::new(scope::MESH, 0, protocol, (source, u16::from_be(from)), (destination, u16::from_be(to)))
 }
 
-/// The backend that the flow has, or gets, and its slot.
+/// The backend that the flow has, or gets.
 #[inline(always)]
-fn backend(seen: &Seen, now: u64) -> Option<(u32, &'static Backend)> {
-    let transport = Transport {
-        protocol: seen.key.protocol,
-        at: 0,
-        source_port: seen.key.source_port,
-        destination_port: seen.key.destination_port,
-        flags: seen.flags,
-        ..Transport::default()
+fn choose(seen: &Seen, now: u64) -> Option<Chosen> {
+    let transport = seen.transport();
+    let (slot, stands_for) = match mesh::known(&seen.key, &transport, now) {
+        // A port that stands for a client is taken in tc.
+        (0, _) if !seen.hidden && maps::is_own(seen.key.destination) => {
+            (mesh::choose(&seen.key, &transport, false), 0)
+        }
+        known => known,
     };
-    let slot = match mesh::known(&seen.key, &transport, now) {
-        0 if maps::is_own(seen.key.destination) => mesh::choose(&seen.key, &transport),
-        slot => slot,
-    };
-    maps::backend(slot).filter(|backend| backend.generation != 0).map(|backend| (slot, backend))
+    let backend = maps::backend(slot).filter(|backend| backend.generation != 0)?;
+    Some(Chosen { slot, backend, stands_for })
+}
+
+impl Seen {
+    /// As far as flows need it.
+    #[inline(always)]
+    pub fn transport(&self) -> Transport {
+        Transport {
+            protocol: self.key.protocol,
+            at: 0,
+            source_port: self.key.source_port,
+            destination_port: self.key.destination_port,
+            flags: self.flags,
+            ..Transport::default()
+        }
+    }
 }
 
 /// Puts all headers in front of the packet, and its Ethernet header anew: the hop has them but for what differs from one

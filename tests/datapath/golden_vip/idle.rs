@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use aya::maps::{HashMap, Map, MapData};
 use etherparse::TcpHeader;
 use overlay::config::Idle;
 use overlay::model::Affinity;
 use overlay::reconcile::tables::{NodeEntry, TableAction};
+use overlay_abi::map;
 use overlay_abi::services::{Flow, FlowKey};
-use overlay_abi::{ABI_VERSION, map};
 
 use super::{SERVED, client, redirected};
 use crate::bench::mac;
@@ -89,9 +88,7 @@ fn packets(had: &Had, v6: bool, port: u16) -> Vec<Ip> {
 
 /// As if all flows had seen their last packet that many seconds earlier.
 fn grow_older(serving: &Serving, seconds: u32) {
-    let path = serving.bench.bpffs.dir().join(format!("v{ABI_VERSION}/maps/{}", map::FLOWS));
-    let flows = Map::LruHashMap(MapData::from_pin(path).unwrap());
-    let mut flows: HashMap<_, FlowKey, Flow> = HashMap::try_from(flows).unwrap();
+    let mut flows = serving.bench.pinned::<FlowKey, Flow>(map::FLOWS);
     let now: Vec<_> = flows.iter().map(Result::unwrap).collect();
     for (key, flow) in now {
         let seen = flow.seen.wrapping_sub(u64::from(seconds) * 1_000_000_000);

@@ -2,11 +2,13 @@
 //! own address, or that of the node where they were asked for it.
 
 mod arrivals;
+mod host_mode;
 mod local;
 mod made_anew;
 mod moves;
 mod ranges;
 mod refusals;
+mod sizes;
 mod snat;
 mod spread;
 mod transfers;
@@ -80,7 +82,7 @@ pub(crate) fn create_service(at: &Node, name: &str, port: u16) -> Result<()> {
 }
 
 /// One whose backends see that.
-fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<()> {
+pub(crate) fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) -> Result<()> {
     let [tcp, udp] = PROTOCOLS.map(|protocol| format!("{port}:{TARGET}/{protocol}"));
     let source_ip = match sees {
         Sees::Client => "preserve",
@@ -132,7 +134,7 @@ pub(crate) fn lead_to(
 }
 
 /// The same, where the backends must see that.
-fn lead_as(
+pub(crate) fn lead_as(
     outside: &Outside,
     sees: Sees,
     targets: &[(Protocol, SocketAddr)],

@@ -62,8 +62,7 @@ fn transfers(hook: Hook, sees: Sees, offloads: &[&[&str]], bytes: usize) {
                     .with_context(|| format!("with {offloads:?} on the underlay"))?;
             }
         }
-        // XDP leaves what is translated to tc.
-        if sees == Sees::Client { hook.has_served(n3) } else { Ok(()) }
+        hook.has_served(n3)
     });
 }
 

@@ -67,7 +67,8 @@ pub(crate) struct ServiceCreateArgs {
     /// The source address that backends see on published ports: the client's, or the ingress node's
     #[arg(long, value_name = "MODE", default_value = "preserve", value_parser = words::<SourceIp>(SourceIp::WORDS))]
     pub(crate) source_ip: SourceIp,
-    /// Whether a client stays with its backend: none, or client-ip[:SECONDS]
+    /// Whether a client stays with its backend: none, or client-ip[:SECONDS] from its latest connection on; three hours by
+    /// default
     #[arg(long, value_name = "AFFINITY", default_value = "none")]
     pub(crate) affinity: Affinity,
     /// How long a drained backend goes on serving its flows
@@ -166,7 +167,8 @@ pub(crate) struct ServiceUpdateArgs {
     /// The source address that backends see on published ports
     #[arg(long, value_name = "MODE", value_parser = words::<SourceIp>(SourceIp::WORDS))]
     pub(crate) source_ip: Option<SourceIp>,
-    /// Whether a client stays with its backend: none, or client-ip[:SECONDS]
+    /// Whether a client stays with its backend: none, or client-ip[:SECONDS] from its latest connection on; three hours by
+    /// default
     #[arg(long, value_name = "AFFINITY")]
     pub(crate) affinity: Option<Affinity>,
     /// How long a drained backend goes on serving its flows
