@@ -262,7 +262,7 @@ fn a_port_is_free_again_once_its_connection_has_ended() {
     let refused = sent("ep0", VNI, &segment(second, false), Expect::Drop(DropReason::NoPort));
     bench.check(
         Program::TcEndpoint,
-        &[ends(first, false), refused.clone(), ends(first, true), ends(second, false), ends(second, false)],
+        &[ends(first, false), refused, ends(first, true), ends(second, false), ends(second, false)],
     );
     let answer = Kind::Tcp.answer(to.0, seen);
     let comes = delivered(VNI, Kind::Tcp.answer(to.0, second));
