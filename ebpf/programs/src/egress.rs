@@ -29,7 +29,7 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
     if maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?.internal != 0 {
         return Err(DropReason::Internal);
     }
-    if !read(ctx, work, source.vni) || !leads_out(node, work) {
+    if !work::read_packet(ctx, work) || !read(ctx, work, source.vni) || !leads_out(node, work) {
         return Err(work.unread(DropReason::NoEgress));
     }
     fragment::keep(work, source.vni);
@@ -41,7 +41,8 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
         address: own(node, work.packet()),
         ports: Ports { first: node.first_port, last: node.last_port },
     };
-    if nat::translate(work, &translation) == Translated::No {
+    let known = nat::known_port(work, &translation);
+    if nat::translate(work, &translation, known) == Translated::No {
         return Err(work.untranslated());
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
@@ -61,12 +62,11 @@ fn own(node: &Node, packet: &ip::Header) -> Address {
     if packet.is_v4() { node.egress4 } else { node.egress6 }
 }
 
-/// A packet that came in by the underlay device: if an endpoint here waits for it, it goes there. It passes if none
+/// A packet that came in by the underlay device and was read: if an endpoint here waits for it, it goes there. It passes if none
 /// does.
 #[inline(always)]
-pub fn give_back(ctx: &TcContext, node: &Node) -> Outcome {
-    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
-    let ifindex = waiting(ctx, work, node);
+pub fn give_back(ctx: &TcContext, work: &mut Work, node: &Node) -> Outcome {
+    let ifindex = waiting(work, node);
     if ifindex == 0 {
         return Ok(Verdict::Pass);
     }
@@ -76,10 +76,7 @@ pub fn give_back(ctx: &TcContext, node: &Node) -> Outcome {
 
 /// The device of the endpoint that waits for it, or 0; where there is one, what must be changed is filled in.
 #[inline(never)]
-fn waiting(ctx: &TcContext, work: &mut Work, node: &Node) -> u32 {
-    if !read(ctx, work, 0) {
-        return 0;
-    }
+fn waiting(work: &mut Work, node: &Node) -> u32 {
     let (to, port) = work.destination();
     if port < node.first_port || port > node.last_port || to != own(node, work.packet()) {
         return 0;
@@ -104,11 +101,11 @@ fn deliver(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
     frame::store(ctx, 0, &work.header.words())
 }
 
-/// Reads the headers of a packet of a network, 0 outside of all. False if it is neither TCP nor UDP nor an echo, which on
-/// its way out is a request and on its way back a reply.
+/// Reads what is behind the IP header of a packet of a network, 0 outside of all. False if it is neither TCP nor UDP nor an
+/// echo, which on its way out is a request and on its way back a reply.
 #[inline(always)]
-fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
-    work::read(ctx, work, vni) || (work::read_packet(ctx, work) && read_echo(ctx, work, vni != 0))
+pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
+    work::read_transport(ctx, work, vni) || read_echo(ctx, work, vni != 0)
 }
 
 #[inline(never)]

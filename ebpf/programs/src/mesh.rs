@@ -19,11 +19,10 @@ use crate::{affinity, encap, flow, fragment, maps, reply, serve, snat};
 /// the packet on to tc, which tells the client.
 pub const GONE: u32 = u32::MAX;
 
-/// A client's packet that came in by the underlay device, or from a process here, if it is one.
+/// A client's packet that came in by the underlay device, or from a process here, if what was read is one.
 #[inline(always)]
-pub fn ingress(ctx: &TcContext) -> Outcome {
-    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
-    if !is_for_service(ctx, work) {
+pub fn ingress(ctx: &TcContext, work: &mut Work) -> Outcome {
+    if !is_for_service(work) {
         return Ok(Verdict::Pass);
     }
     forward(ctx, work).inspect_err(|reason| refused(work, *reason))?;
@@ -32,10 +31,8 @@ pub fn ingress(ctx: &TcContext) -> Outcome {
 
 /// Whether the packet is for a published port of this host.
 #[inline(never)]
-fn is_for_service(ctx: &TcContext, work: &mut Work) -> bool {
-    work::read(ctx, work, 0)
-        && published(&work.transport).is_some()
-        && maps::is_own(work.packet().destination())
+fn is_for_service(work: &Work) -> bool {
+    published(&work.transport).is_some() && maps::is_own(work.packet().destination())
 }
 
 /// Sends the packet to its backend.
@@ -100,7 +97,11 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(
 
 #[inline(always)]
 pub fn published(transport: &Transport) -> Option<&'static Port> {
-    maps::port(transport.protocol == ip::protocol::UDP, transport.destination_port)
+    match transport.protocol {
+        ip::protocol::TCP => maps::port(false, transport.destination_port),
+        ip::protocol::UDP => maps::port(true, transport.destination_port),
+        _ => None,
+    }
 }
 
 /// The slot of the packet's backend; 0 for none, or [`GONE`]. A flow stays hidden, or not, as it began; one from here is.
@@ -109,10 +110,10 @@ fn pick(work: &mut Work, port: &Port, local: bool) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
     let (slot, stands_for) = known(&work.key, &work.transport, flow::now());
     if slot != 0 {
-        work.hidden = stands_for != 0;
+        (work.hidden, work.stands_for) = (stands_for != 0, stands_for);
         return slot;
     }
-    work.hidden = is_hidden(port) || local;
+    (work.hidden, work.stands_for) = (is_hidden(port) || local, 0);
     choose(&work.key, &work.transport, work.hidden)
 }
 

@@ -51,12 +51,11 @@ pub enum Translated {
     Still,
 }
 
-/// Finds what the packet's source becomes, and fills that in.
+/// Finds what the packet's source becomes, and fills that in. `known` is the port that the packet's flow has, or 0.
 ///
 /// In steps of their own, since the stack has no room for all that they need at once.
 #[inline(never)]
-pub fn translate(work: &mut Work, by: &Translation) -> Translated {
-    let known = known_port(work, by);
+pub fn translate(work: &mut Work, by: &Translation, known: u16) -> Translated {
     // An error about a flow that is not known is about nothing that came by here.
     if known == 0 && work.is_error() {
         return Translated::No;
@@ -75,7 +74,7 @@ pub fn translate(work: &mut Work, by: &Translation) -> Translated {
 
 /// The port that the packet's flow has, unless that has ended or was translated otherwise; else 0.
 #[inline(never)]
-fn known_port(work: &mut Work, by: &Translation) -> u16 {
+pub fn known_port(work: &mut Work, by: &Translation) -> u16 {
     work.key = FlowKey::new(by.there, by.vni, work.transport.protocol, work.source(), work.destination());
     let Some(flow) = flow::find(&work.key) else { return 0 };
     let same = (flow.backend, flow.generation) == by.backend && flow.address == by.address;

@@ -26,7 +26,7 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
         address: work.packet().destination(),
         ports: PORTS,
     };
-    match nat::translate(work, &translation) {
+    match nat::translate(work, &translation, work.stands_for) {
         Translated::No => return Err(work.untranslated()),
         Translated::Anew => maps::count_flow(slot),
         Translated::Still => {}

@@ -5,12 +5,15 @@ use aya_ebpf::programs::TcContext;
 use overlay_abi::services::node_flag;
 
 use crate::frame::{Outcome, Verdict};
-use crate::{maps, mesh};
+use crate::{maps, mesh, work};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
-    match maps::node() {
-        Some(node) if node.flags & node_flag::MESH != 0 => mesh::ingress(ctx),
-        _ => Ok(Verdict::Pass),
+    let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
+    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
+    if node.flags & node_flag::MESH != 0 && work::read(ctx, work, 0) {
+        mesh::ingress(ctx, work)
+    } else {
+        Ok(Verdict::Pass)
     }
 }

@@ -4,8 +4,6 @@
 //! taken off those here: its stack never asks for them, but a device that the endpoint forwards to might.
 //! [`crate::tc_overlay`] sees what is left.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::bindings::{
     BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO,
 };
@@ -17,6 +15,7 @@ use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::receive::{self, Kind};
+use crate::work::{self, Work};
 use crate::{egress, maps, mesh, serve, snat, vip};
 
 /// What the outer headers say.
@@ -35,21 +34,30 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if frame::skb(ctx).vlan_present != 0 {
         return Ok(Verdict::Pass);
     }
-    let Ok(outer) = outer(ctx, node) else {
-        return plain(ctx, node);
-    };
-    unpack(ctx, &outer)
+    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
+    if !work::read_packet(ctx, work) {
+        return Ok(Verdict::Pass);
+    }
+    match outer(ctx, node, work.packet()) {
+        Ok(outer) => unpack(ctx, &outer),
+        Err(NotOurs) => plain(ctx, node, work),
+    }
 }
 
 /// What is not VXLAN: an answer to an endpoint here, or a client's.
 #[inline(always)]
-fn plain(ctx: &TcContext, node: &Node) -> Outcome {
-    if node.last_port != 0
-        && let redirected @ Verdict::Redirect = egress::give_back(ctx, node)?
-    {
+fn plain(ctx: &TcContext, node: &Node, work: &mut Work) -> Outcome {
+    let (egress, mesh) = (node.last_port != 0, node.flags & node_flag::MESH != 0);
+    if !egress && !mesh {
+        return Ok(Verdict::Pass);
+    }
+    if !egress::read(ctx, work, 0) {
+        return Ok(Verdict::Pass);
+    }
+    if egress && let redirected @ Verdict::Redirect = egress::give_back(ctx, work, node)? {
         return Ok(redirected);
     }
-    if node.flags & node_flag::MESH == 0 { Ok(Verdict::Pass) } else { mesh::ingress(ctx) }
+    if mesh { mesh::ingress(ctx, work) } else { Ok(Verdict::Pass) }
 }
 
 /// A function of its own, so that the mesh has the stack to itself.
@@ -90,10 +98,7 @@ struct NotOurs;
 /// The outer headers of a plain UDP packet for our data port at our VTEP. One for another address is on its way
 /// through this host.
 #[inline(never)]
-fn outer(ctx: &TcContext, node: &Node) -> Result<Outer, NotOurs> {
-    let ethertype = frame::ethernet_at(ctx, 0).map_err(|_| NotOurs)?.ethertype;
-    let mut space = MaybeUninit::uninit();
-    let header = frame::load_ip(ctx, ethernet::LEN, ethertype, &mut space).map_err(|_| NotOurs)?;
+fn outer(ctx: &TcContext, node: &Node, header: &ip::Header) -> Result<Outer, NotOurs> {
     if header.protocol() != ip::protocol::UDP || header.is_later_fragment() {
         return Err(NotOurs);
     }

@@ -28,21 +28,15 @@ pub struct Work {
     pub change: Change,
     /// Whether its backend sees this node in the client's place.
     pub hidden: bool,
+    /// The port that stands for the client since an earlier packet, or 0.
+    pub stands_for: u16,
 }
 
 /// Reads the headers of a packet in a network, 0 outside of all. False if it is neither TCP, UDP nor an ICMP error about
 /// such, or a fragment without its first one.
-#[inline(never)]
+#[inline(always)]
 pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
-    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
-    work.header = header;
-    match frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet) {
-        Ok(packet) => {
-            transport::read(ctx, 0, packet, vni, &mut work.transport)
-                || related::read(ctx, packet, &mut work.quoted, &mut work.transport)
-        }
-        Err(_) => false,
-    }
+    read_packet(ctx, work) && read_transport(ctx, work, vni)
 }
 
 /// Reads the packet's Ethernet and IP headers. False if it is not IP.
@@ -51,6 +45,15 @@ pub fn read_packet(ctx: &TcContext, work: &mut Work) -> bool {
     let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
     work.header = header;
     frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet).is_ok()
+}
+
+/// Reads what is behind them: see [`read`].
+#[inline(never)]
+pub fn read_transport(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
+    // SAFETY: read_packet() has written all of it, or an earlier one has; any bytes are a valid value.
+    let packet = unsafe { work.packet.assume_init_ref() };
+    transport::read(ctx, 0, packet, vni, &mut work.transport)
+        || related::read(ctx, packet, &mut work.quoted, &mut work.transport)
 }
 
 impl Work {
@@ -68,7 +71,7 @@ impl Work {
 
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
-        // SAFETY: one of the functions above has written all of it, or an earlier one has; any bytes are a valid value.
+        // SAFETY: the same.
         unsafe { self.packet.assume_init_ref() }
     }
 
