@@ -82,19 +82,20 @@ const CASES: [Case; 17] = [
 /// Prints the table: `rounds` of what is timed, of the cases whose name contains what is chosen.
 pub(crate) fn print(rounds: usize, chosen: &str) -> Result<()> {
     let title = format!("XDP, {rounds} rounds of {AT_ONCE} packets");
-    println!("{title:<48}{:>12}{:>12}{:>9}", "median, ns", "least, ns", "goal");
+    println!("{title:<48}{:>12}{:>12}{:>9}{:>12}", "median, ns", "least, ns", "goal", "maps, MB");
     for case in CASES.iter().filter(|case| case.what.contains(chosen)) {
-        let (took, idle) = time(case, rounds)?;
+        let mut loaded = Loaded::new(case.size)?;
+        let (took, idle) = time(&mut loaded, case, rounds)?;
         let [median, least] = [50, 0].map(|at| percentile(&took, at) - percentile(&idle, at));
         let goal = case.goal.map_or(String::new(), |goal| goal.to_string());
-        println!("{:<48}{median:>12.0}{least:>12.0}{goal:>9}", case.what);
+        let memory = loaded.memory()? as f64 / 1e6;
+        println!("{:<48}{median:>12.0}{least:>12.0}{goal:>9}{memory:>12.0}", case.what);
     }
     Ok(())
 }
 
 /// Nanoseconds that a packet takes, by round, and those of them that it takes to put it back as it was.
-fn time(case: &Case, rounds: usize) -> Result<(Vec<f64>, Vec<f64>)> {
-    let mut loaded = Loaded::new(case.size)?;
+fn time(loaded: &mut Loaded, case: &Case, rounds: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let packets = case.packets;
     let port = if packets.published { tables::FIRST_PORT } else { tables::NOBODYS_PORT };
     loaded.set_turns([packets.flows, 0, u32::from(port), case.size.services])?;
@@ -104,7 +105,7 @@ fn time(case: &Case, rounds: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut took, mut idle) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         idle.push(loaded.run(IDLE, packets.transport, AT_ONCE)?.1.into());
-        took.push(round(&mut loaded, case)?.into());
+        took.push(round(loaded, case)?.into());
     }
     Ok((took, idle))
 }

@@ -1,9 +1,11 @@
 //! The data path's programs with what times them, loaded, and their tables filled as an agent fills them.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap};
+use aya::maps::{Array, HashMap, Map};
 use aya::programs::{ProgramError, SchedClassifier, TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod, TestRun as _};
 use nix::mount::{MsFlags, mount};
@@ -112,6 +114,26 @@ impl Loaded {
             })?;
         }
         Ok(())
+    }
+
+    /// What the maps take, in bytes, as the kernel counts it (`memlock` in fdinfo).
+    pub(super) fn memory(&self) -> Result<u64> {
+        let mut sum = 0;
+        for (name, map) in self.ebpf.maps() {
+            let (Map::Array(data)
+            | Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::PerCpuArray(data)
+            | Map::PerCpuHashMap(data)) = map
+            else {
+                continue;
+            };
+            let info = format!("/proc/self/fdinfo/{}", data.fd().as_fd().as_raw_fd());
+            let info = fs::read_to_string(info)?;
+            let memory = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+            sum += memory.with_context(|| format!("{name}: no size"))?.trim().parse::<u64>()?;
+        }
+        Ok(sum)
     }
 
     fn fill(&mut self, size: Size) -> Result<()> {
