@@ -102,9 +102,10 @@ impl Held {
     }
 }
 
-/// The agent's memory in use, in kB (proc_pid_status(5)).
+/// The agent's own memory in use, in kB (proc_pid_status(5)): not what it maps of BPF arrays, which are the kernel's and are
+/// read now and then as a whole.
 fn memory(node: &Node) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid()?))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
     line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())
 }
