@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use overlay::model::{Affinity, SourceIp};
+use overlay::model::SourceIp;
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
@@ -25,11 +25,7 @@ const OTHER: u16 = 0x1235;
 fn serving(source_ip: SourceIp) -> Serving {
     let mut serving = Serving::new(false);
     serving.source_ip = source_ip;
-    for endpoint in 0..3 {
-        let service = endpoint as u8 + 1;
-        serving.serve(service, &[endpoint], Affinity::None);
-        serving.publish(service, &[endpoint], PORTS + u16::from(service) - 1, TARGET);
-    }
+    serving.publish_each(3, PORTS, TARGET);
     for v6 in [false, true] {
         serving.own(node(1, v6));
     }

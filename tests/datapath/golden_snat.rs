@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use overlay::model::{Affinity, SourceIp};
+use overlay::model::SourceIp;
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
@@ -25,11 +25,7 @@ const PORTS: u16 = 8000;
 fn serving(underlay6: bool) -> Serving {
     let mut serving = Serving::new(underlay6);
     serving.source_ip = SourceIp::Snat;
-    for endpoint in 0..4 {
-        let service = endpoint as u8 + 1;
-        serving.serve(service, &[endpoint], Affinity::None);
-        serving.publish(service, &[endpoint], PORTS + u16::from(service) - 1, TARGET);
-    }
+    serving.publish_each(4, PORTS, TARGET);
     for v6 in [false, true] {
         serving.own(node(1, v6));
     }

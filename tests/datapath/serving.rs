@@ -76,6 +76,16 @@ impl Serving {
         }
     }
 
+    /// Has each of the first endpoints be the only backend of a service of its own, published on one port more than the one
+    /// before it.
+    pub(crate) fn publish_each(&mut self, endpoints: usize, first_port: u16, target: u16) {
+        for endpoint in 0..endpoints {
+            let service = endpoint as u8 + 1;
+            self.serve(service, &[endpoint], Affinity::None);
+            self.publish(service, &[endpoint], first_port + endpoint as u16, target);
+        }
+    }
+
     /// Gives the host an address that clients may come to.
     pub(crate) fn own(&mut self, address: IpAddr) {
         self.apply(&ServiceAction::PutAddress(address));
