@@ -33,8 +33,9 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
     let cluster_id = hex::encode(&rand::random::<[u8; 16]>());
     let authority = Authority::new(&cluster_id)?;
     let request = Request::new(id)?;
-    let (chain, _) = authority.sign(request.csr(), id)?;
-    let identity = request.complete(chain, authority.cert().to_owned())?;
+    let lifetime = Cluster::CERT_LIFETIME;
+    let signed = authority.sign(request.csr(), id, true, lifetime)?;
+    let identity = request.complete(signed.chain, authority.cert().to_owned())?;
     let (worker, manager) = (Secret::random(), Secret::random());
     let token = Token { ca: authority.digest()?, secret: worker.clone() };
     let key = hex::encode(&rand::random::<[u8; 32]>());
@@ -47,7 +48,7 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
         old_ca_cert: None,
         ca_generation: node.ca_generation,
         gossip: GossipKeys { current: 0, keys: [(0, key)].into(), rotated_at: now, wanted: false },
-        cert_lifetime: Cluster::CERT_LIFETIME,
+        cert_lifetime: lifetime,
     };
     let secrets = Secrets {
         ca: Some(authority.keys().clone()),

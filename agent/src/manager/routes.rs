@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
-use overlay::intent::{AdmitNode, Command, Intent, IntentError, Secrets};
+use overlay::intent::{AdmitNode, Cluster, Command, Intent, IntentError, Secrets};
 use overlay::model::{Availability, Labels, Node, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ use super::wire::{
     REQUEST_TIMEOUT, WATCH,
 };
 use super::{IntentLog, ProposeError};
-use crate::identity::{Authority, Secret};
+use crate::identity::{Authority, Secret, Signed};
 
 /// Who asks.
 #[derive(Clone, Copy)]
@@ -170,7 +170,9 @@ async fn admit(
         return Ok(Err(JoinRefusal::WrongSecret));
     };
     let id = request.node.id;
-    let (chain, key) = match authority.sign(&request.csr, id) {
+    let intent = Arc::clone(&context.log.watch().borrow());
+    let lifetime = intent.cluster.as_ref().map_or(Cluster::CERT_LIFETIME, |cluster| cluster.cert_lifetime);
+    let Signed { chain, key } = match authority.sign(&request.csr, id, manager, lifetime) {
         Ok(signed) => signed,
         Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
     };
@@ -182,7 +184,7 @@ async fn admit(
         key,
         ..request.node
     };
-    let replaces = forgotten(&context.log.watch().borrow(), from, &node);
+    let replaces = forgotten(&intent, from, &node);
     let admit = AdmitNode { node, issuer: authority.cert().to_owned(), replaces };
     match context.log.propose(Command::AdmitNode(admit)).await {
         Ok(_) => {}

@@ -17,7 +17,7 @@ use super::super::wire::{
 };
 use super::*;
 use crate::identity::{Authority, Identity, Request, joining_client_config, server_name};
-use overlay::intent::IntentError;
+use overlay::intent::{Cluster, IntentError};
 
 type Answer = Result<Proposed, IntentError>;
 
@@ -37,8 +37,8 @@ fn status<T>(outcome: Result<T, ClientError>) -> StatusCode {
 fn signed_by(authority: &Authority, ca: &Authority) -> Identity {
     let node = NodeId::from_bytes(rand::random());
     let request = Request::new(node).unwrap();
-    let (chain, _) = authority.sign(request.csr(), node).unwrap();
-    request.complete(chain, ca.cert().to_owned()).unwrap()
+    let signed = authority.sign(request.csr(), node, false, Cluster::CERT_LIFETIME).unwrap();
+    request.complete(signed.chain, ca.cert().to_owned()).unwrap()
 }
 
 async fn tls_stream(manager: &Manager, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
