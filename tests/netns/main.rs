@@ -10,6 +10,7 @@ mod forwarding;
 mod guard;
 mod hostile;
 mod lab;
+mod local_api;
 #[cfg(feature = "long")]
 mod long;
 mod manager;

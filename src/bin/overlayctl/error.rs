@@ -54,7 +54,9 @@ impl Error {
             Self::NotRunning { .. } => {
                 "start it with `systemctl start overlayd`; if its socket is elsewhere, name it with --socket or OVERLAY_SOCKET"
             }
-            Self::Forbidden { .. } => "run overlayctl as root, for example with `sudo`",
+            Self::Forbidden { .. } => {
+                "run overlayctl as root, for example with `sudo`, or as a member of the group that `socket_group` names in overlayd.toml"
+            }
             Self::Connection { .. } | Self::Silent { .. } | Self::CutOff { .. } => {
                 "see what overlayd is doing with `journalctl -u overlayd`, then try again"
             }
