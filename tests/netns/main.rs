@@ -16,6 +16,7 @@ mod long;
 mod manager;
 mod membership;
 mod mesh;
+mod nodes;
 mod nonsense;
 mod odd;
 mod repair;

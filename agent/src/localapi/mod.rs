@@ -6,6 +6,7 @@ mod cluster;
 mod endpoints;
 mod flows;
 mod networks;
+mod nodes;
 mod ports;
 mod services;
 mod stats;
@@ -172,8 +173,10 @@ fn router() -> Router<Context> {
         .route("/v1/status", get(status::status))
         .route("/v1/cluster/init", post(cluster::init))
         .route("/v1/cluster/join", post(cluster::join))
-        .route("/v1/nodes", get(cluster::nodes))
-        .route("/v1/nodes/{reference}", post(services::update_node))
+        .route("/v1/cluster/leave", post(cluster::leave))
+        .route("/v1/nodes", get(nodes::list))
+        .route("/v1/nodes/{reference}", get(nodes::inspect).post(nodes::update).delete(nodes::remove))
+        .route("/v1/nodes/{reference}/role", post(nodes::set_role))
         .route("/v1/networks", get(networks::list).post(networks::create))
         .route("/v1/networks/{reference}", get(networks::inspect).delete(networks::remove))
         .route("/v1/endpoints", get(endpoints::list).post(endpoints::attach))
