@@ -47,7 +47,7 @@ fn a_node_leaves_and_joins_anew() {
 fn a_removed_node_is_out() {
     Lab::run(Topology::of(3), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
-        let [n1, n2, n3] = nodes;
+        let [n1, n2, _] = nodes;
         lab.form_cluster()?;
         create_network(n1, "blue", &[], &nodes)?;
         let [a, b, _] = attach_each(lab, "blue", nodes)?;

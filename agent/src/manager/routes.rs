@@ -115,6 +115,8 @@ async fn propose(
 fn may_propose(peer: Option<NodeId>, command: &Command) -> bool {
     match command {
         Command::PutNode(node) => peer == Some(node.id),
+        // It leaves.
+        Command::RemoveNode { id, .. } => peer == Some(*id),
         Command::GrantBlock(grant) => peer == Some(grant.node),
         Command::ReleaseBlock(release) => peer == Some(release.node),
         Command::CreateNetwork(_)
