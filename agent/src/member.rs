@@ -7,8 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::hex;
-use overlay::intent::{Command, Intent};
+use overlay::intent::{Command, Intent, Secrets, State};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::watch;
@@ -16,13 +15,13 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
-use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name};
+use crate::identity::{ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
 use crate::manager::{Here, IntentLog, Local, Peers, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
 /// How often a changed description of this node is proposed while no manager takes it.
 const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
@@ -58,15 +57,14 @@ impl Member {
         observer: Arc<Observer>,
     ) -> Result<Option<Self>, ApiError> {
         let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(None) };
-        let authority = store.get::<Authority>(Key::ClusterCa)?;
         let node = identity.node;
-        let addr = stored_addr(store, node, authority.is_some())?;
+        let addr = stored_addr(store, node)?;
         let listen = SocketAddr::new(addr, config.api_port);
-        let manager = authority.is_some();
-        let log = intent_log(store, &identity, manager, listen, seeds)?;
+        let (log, secrets) = intent_log(store, &identity, listen, seeds)?;
+        let manager = secrets.is_some();
         let applied = watch::Sender::new(0);
         let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
-        let server = Server::start(listen, Arc::clone(&log), &identity, authority, here).await?;
+        let server = Server::start(listen, Arc::clone(&log), &identity, secrets, here).await?;
         let others = Arc::new(Peers::new(&identity)?);
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
@@ -88,9 +86,8 @@ impl Member {
     /// A port that is taken, a store that can't be read or written, no underlay.
     pub async fn withdraw(config: &Config, store: &Store) -> anyhow::Result<()> {
         let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(()) };
-        let manager = store.get::<Authority>(Key::ClusterCa)?.is_some();
-        let addr = stored_addr(store, identity.node, manager)?;
-        let intent = store.get::<Intent>(intent_key(manager))?.unwrap_or_default();
+        let addr = stored_addr(store, identity.node)?;
+        let intent = stored_intent(store)?;
         let underlay = Netlink::open()?.underlay(addr).await?;
         let (_peers, known) = watch::channel(peers_of(&intent));
         let (_keys, held) = watch::channel(keys_of(&intent)?);
@@ -188,30 +185,35 @@ pub fn node_fact(underlay: &Underlay) -> NodeFact {
     }
 }
 
-/// Where the intent is stored.
-const fn intent_key(manager: bool) -> Key {
-    if manager { Key::Intent } else { Key::IntentCopy }
+/// The intent that this node last held.
+fn stored_intent(store: &Store) -> Result<Intent, StoreError> {
+    Ok(match store.get::<State>(Key::Intent)? {
+        Some(state) => state.intent,
+        None => store.get(Key::IntentCopy)?.unwrap_or_default(),
+    })
 }
 
-/// The address that this node advertises, as the intent that it last held says.
-fn stored_addr(store: &Store, node: NodeId, manager: bool) -> Result<IpAddr, ApiError> {
-    let intent = store.get::<Intent>(intent_key(manager))?.unwrap_or_default();
-    let addr = intent.nodes.get(&node).map(|node| node.addr);
+/// The address that this node advertises, as that intent says.
+fn stored_addr(store: &Store, node: NodeId) -> Result<IpAddr, ApiError> {
+    let addr = stored_intent(store)?.nodes.get(&node).map(|node| node.addr);
     addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
 }
+
+type SecretsWatch = watch::Receiver<Arc<Secrets>>;
 
 /// Where intent is: here on a manager, with the managers on any other node.
 fn intent_log(
     store: &Store,
     identity: &Identity,
-    manager: bool,
     listen: SocketAddr,
     seeds: Vec<SocketAddr>,
-) -> Result<Arc<dyn IntentLog>, ApiError> {
-    if manager {
-        return Ok(Arc::new(Local::open(store.clone(), listen)?));
+) -> Result<(Arc<dyn IntentLog>, Option<SecretsWatch>), ApiError> {
+    if store.get::<State>(Key::Intent)?.is_some() {
+        let log = Local::open(store.clone(), listen)?;
+        let secrets = log.secrets();
+        return Ok((Arc::new(log), Some(secrets)));
     }
-    Ok(Arc::new(Remote::start(store.clone(), identity, seeds)?))
+    Ok((Arc::new(Remote::start(store.clone(), identity, seeds)?), None))
 }
 
 async fn gossip(
@@ -269,9 +271,8 @@ fn peers_of(intent: &Intent) -> Vec<Peer> {
 }
 
 fn keys_of(intent: &Intent) -> Result<Keys, ApiError> {
-    let key = intent.cluster.as_ref().and_then(|cluster| hex::decode(&cluster.gossip_key));
-    key.map(|key| Keys::one(0, key))
-        .ok_or_else(|| internal(anyhow::anyhow!("the intent holds no usable gossip keys")))
+    let keys = intent.cluster.as_ref().and_then(|cluster| Keys::of(&cluster.gossip));
+    keys.ok_or_else(|| internal(anyhow::anyhow!("the intent holds no usable gossip keys")))
 }
 
 /// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its
@@ -283,7 +284,7 @@ async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn
         let intent = Arc::clone(&log.watch().borrow());
         let Some(known) = intent.nodes.get(&node) else { continue };
         let now = match crate::describe::node(&config, node, addr, known.manager).await {
-            Ok(now) => Node { availability: known.availability, ..now },
+            Ok(now) => now.kept_by(known),
             Err(error) => {
                 warn!(error = format!("{error:#}"), "cannot describe this node");
                 continue;

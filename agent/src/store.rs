@@ -24,9 +24,7 @@ const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 pub enum Key {
     /// The node's id, certificate and key.
     Identity,
-    /// The cluster's CA, on the node that signs for it.
-    ClusterCa,
-    /// A manager's intent.
+    /// A manager's state: the intent, and its secrets.
     Intent,
     /// A worker's last copy of the managers' intent.
     IntentCopy,
@@ -42,7 +40,6 @@ impl Key {
     const fn name(self) -> &'static str {
         match self {
             Self::Identity => "identity",
-            Self::ClusterCa => "cluster-ca",
             Self::Intent => "intent",
             Self::IntentCopy => "intent-copy",
             Self::Attachments => "attachments",

@@ -149,6 +149,9 @@ fn holder() -> Node {
         underlay: Vec::new(),
         version: String::new(),
         availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 1,
+        key: String::new(),
     }
 }
 

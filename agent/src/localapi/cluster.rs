@@ -85,9 +85,7 @@ async fn in_effect(context: &Context, seeds: Vec<SocketAddr>) -> Result<(), ApiE
     let store = context.store.clone();
     let forget = move || {
         store.write(|batch| {
-            [Key::Identity, Key::ClusterCa, Key::Intent, Key::IntentCopy]
-                .into_iter()
-                .try_for_each(|key| batch.remove(key))
+            [Key::Identity, Key::Intent, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key))
         })
     };
     tokio::task::spawn_blocking(forget).await.map_err(internal)??;

@@ -9,7 +9,7 @@ use overlay::api::{
     NodeUpdate, ServiceChanged, ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed,
 };
 use overlay::attach;
-use overlay::intent::{Command, CreateService, Intent, Reply, ServiceChange, apply};
+use overlay::intent::{self, Command, CreateService, Intent, NodeChange, Reply, ServiceChange, apply};
 use overlay::model::{Network, NetworkId, Node, Publish, Service, ServiceId};
 
 use super::{Answer, Body, Context, Json, endpoints, networks, parse, ports};
@@ -129,7 +129,8 @@ pub(super) async fn update_node(
     let NodeUpdate { availability } = parse(&body)?;
     let member = context.member()?;
     let node = member.intent().node(&reference)?.id;
-    member.log.propose(Command::SetAvailability { node, availability }).await?;
+    let change = NodeChange { availability: Some(availability), ..NodeChange::default() };
+    member.log.propose(Command::UpdateNode { node, change }).await?;
     version_with(&member, |intent| {
         intent.nodes.get(&node).is_some_and(|node| node.availability == availability)
     })
@@ -200,7 +201,7 @@ async fn put(
         Ok(warnings) => warnings,
         // Another service's port, or one of Overlay's own, says more than the process that has it open.
         Err(held) => {
-            apply(&mut Intent::clone(&member.intent()), &command)?;
+            apply(&mut intent::State::of(Intent::clone(&member.intent())), &command)?;
             return Err(held);
         }
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use overlay::intent::{Command, Intent, Reply, apply};
+use overlay::intent::{Command, Intent, Reply, Secrets, State, apply};
 use tokio::sync::{Mutex, watch};
 
 use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
@@ -21,6 +21,7 @@ pub struct Local {
 struct Log {
     store: Store,
     intent: watch::Sender<Arc<Intent>>,
+    secrets: watch::Sender<Arc<Secrets>>,
 }
 
 impl Local {
@@ -29,13 +30,22 @@ impl Local {
     /// # Errors
     /// The store's.
     pub fn open(store: Store, addr: SocketAddr) -> Result<Self, ManagerError> {
-        let intent: Intent = store.get(Key::Intent)?.unwrap_or_default();
+        let State { intent, secrets } = store.get(Key::Intent)?.unwrap_or_default();
         let link = ManagerLink { addr, reachable: true, last_error: None };
         Ok(Self {
-            log: Arc::new(Log { store, intent: watch::Sender::new(Arc::new(intent)) }),
+            log: Arc::new(Log {
+                store,
+                intent: watch::Sender::new(Arc::new(intent)),
+                secrets: watch::Sender::new(Arc::new(secrets)),
+            }),
             turn: Arc::default(),
             link: watch::Sender::new(link),
         })
+    }
+
+    /// What the managers alone know, now and later.
+    pub fn secrets(&self) -> watch::Receiver<Arc<Secrets>> {
+        self.log.secrets.subscribe()
     }
 
     async fn commit(&self, command: Command) -> Result<Reply, ProposeError> {
@@ -58,12 +68,15 @@ impl Local {
 
 impl Log {
     fn commit(&self, command: &Command) -> Result<Reply, ProposeError> {
-        let current = Arc::clone(&self.intent.borrow());
-        let mut next = Intent::clone(&current);
+        let intent = Intent::clone(&self.intent.borrow());
+        let secrets = Secrets::clone(&self.secrets.borrow());
+        let current = State { intent, secrets };
+        let mut next = current.clone();
         let reply = apply(&mut next, command)?;
-        if next != *current {
+        if next != current {
             self.store.put(Key::Intent, &next).map_err(|error| not_stored(&error))?;
-            self.intent.send_replace(Arc::new(next));
+            self.secrets.send_replace(Arc::new(next.secrets));
+            self.intent.send_replace(Arc::new(next.intent));
         }
         Ok(reply)
     }

@@ -1,6 +1,5 @@
 //! The manager API's requests, once TLS has told who asks.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,11 +13,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
-use overlay::intent::{Command, Intent};
-use overlay::model::{Node, NodeId};
+use overlay::intent::{AdmitNode, Command, Intent, IntentError, Secrets};
+use overlay::model::{Availability, Labels, Node, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::wire::{
@@ -41,11 +40,9 @@ pub(super) struct Peer {
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) log: Arc<dyn IntentLog>,
-    pub(super) authority: Arc<Authority>,
+    pub(super) secrets: watch::Receiver<Arc<Secrets>>,
     /// The current intent as a line of JSON, made once for all followers; closed when the server stops.
     pub(super) lines: watch::Receiver<Bytes>,
-    /// The requests that this server signed, by node: whose answer was lost may ask again.
-    pub(super) signed: Arc<Mutex<BTreeMap<NodeId, String>>>,
 }
 
 /// An answer other than 200: the status and the cause.
@@ -103,11 +100,8 @@ async fn propose(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let command: Command = decode(&body)?;
-    if !may_propose(&context.log.watch().borrow(), peer.node, &command) {
-        return Err((
-            StatusCode::FORBIDDEN,
-            "a node speaks for itself alone, and is not made a manager so".to_owned(),
-        ));
+    if !may_propose(peer.node, &command) {
+        return Err((StatusCode::FORBIDDEN, "a node speaks for itself alone".to_owned()));
     }
     let outcome = match context.log.propose(command).await {
         Ok(reply) => Ok(Proposed { version: context.log.watch().borrow().version, reply }),
@@ -118,13 +112,9 @@ async fn propose(
 }
 
 /// Any member may change what the cluster has in common, but not what is another node's.
-fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool {
+fn may_propose(peer: Option<NodeId>, command: &Command) -> bool {
     match command {
-        Command::InitCluster { .. } | Command::RemoveNode { .. } => false,
-        Command::PutNode(node) => {
-            peer == Some(node.id)
-                && intent.nodes.get(&node.id).is_some_and(|known| known.manager == node.manager)
-        }
+        Command::PutNode(node) => peer == Some(node.id),
         Command::GrantBlock(grant) => peer == Some(grant.node),
         Command::ReleaseBlock(release) => peer == Some(release.node),
         Command::CreateNetwork(_)
@@ -133,7 +123,8 @@ fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool
         | Command::UpdateService { .. }
         | Command::RemoveService { .. }
         | Command::DrainBackend { .. }
-        | Command::SetAvailability { .. } => true,
+        | Command::UpdateNode { .. } => true,
+        _ => false,
     }
 }
 
@@ -171,50 +162,52 @@ async fn admit(
     from: IpAddr,
     request: JoinRequest,
 ) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
-    let intent = Arc::clone(&context.log.watch().borrow());
-    let Some(cluster) = &intent.cluster else {
+    let secrets = Arc::clone(&context.secrets.borrow());
+    let Some(authority) = secrets.ca.clone().map(Authority::from) else {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "there is no cluster here yet".to_owned()));
     };
-    let known =
-        request.secret.parse().is_ok_and(|secret: Secret| secret.matches(&cluster.join_secret_digest));
-    if !known {
+    let Some(manager) = role_of_secret(&secrets, &request.secret) else {
         return Ok(Err(JoinRefusal::WrongSecret));
-    }
-    let node = Node { manager: false, ..request.node };
-    let id = node.id;
-    // One after the other, so that no two are let in under one id.
-    let mut signed = context.signed.lock().await;
-    if context.log.watch().borrow().nodes.contains_key(&id) && signed.get(&id) != Some(&request.csr) {
-        return Ok(Err(JoinRefusal::AlreadyMember));
-    }
-    let chain = match context.authority.sign(&request.csr, id) {
-        Ok(chain) => chain,
+    };
+    let id = request.node.id;
+    let (chain, key) = match authority.sign(&request.csr, id) {
+        Ok(signed) => signed,
         Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
     };
-    let forgotten = match forgotten(&intent, from, &node) {
-        Some(id) => context.log.propose(Command::RemoveNode { id }).await.map(drop),
-        None => Ok(()),
+    let node = Node {
+        manager,
+        availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 0,
+        key,
+        ..request.node
     };
-    let put = match forgotten {
-        Ok(()) => context.log.propose(Command::PutNode(node)).await,
-        Err(error) => Err(error),
-    };
-    match put {
+    let replaces = forgotten(&context.log.watch().borrow(), from, &node);
+    let admit = AdmitNode { node, issuer: authority.cert().to_owned(), replaces };
+    match context.log.propose(Command::AdmitNode(admit)).await {
         Ok(_) => {}
+        Err(ProposeError::Refused(IntentError::NodeExists { .. })) => {
+            return Ok(Err(JoinRefusal::AlreadyMember));
+        }
         Err(ProposeError::Refused(error)) => return Ok(Err(JoinRefusal::Refused(error))),
         Err(error) => return Err(failed(&error)),
     }
-    signed.insert(id, request.csr);
     let intent = Intent::clone(&context.log.watch().borrow());
-    Ok(Ok(JoinAnswer { chain, ca: context.authority.cert().to_owned(), intent }))
+    Ok(Ok(JoinAnswer { chain, ca: authority.cert().to_owned(), intent }))
+}
+
+/// Whether the secret that a newcomer shows makes it a manager; `None` if it is neither token's.
+fn role_of_secret(secrets: &Secrets, shown: &str) -> Option<bool> {
+    let shown: Secret = shown.parse().ok()?;
+    // Both are always compared, so that time tells nothing.
+    let (worker, manager) = (shown.is(&secrets.worker_secret.0), shown.is(&secrets.manager_secret.0));
+    (worker || manager).then_some(manager)
 }
 
 /// The member that a newcomer was before its state was wiped: who asks from the address that it wants to
 /// advertise has that address, and two agents cannot share its gossip port.
 fn forgotten(intent: &Intent, from: IpAddr, newcomer: &Node) -> Option<NodeId> {
-    let same_place = |node: &&Node| {
-        (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port) && !node.manager
-    };
+    let same_place = |node: &&Node| (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port);
     let known = intent.nodes.values().filter(|node| node.id != newcomer.id).find(same_place)?;
     (from == newcomer.addr).then_some(known.id)
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use overlay::intent::Intent;
+use overlay::intent::{Intent, Secrets};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::routes::{Context, Peer, router};
 use super::{Here, IntentLog, ManagerError, peers};
-use crate::identity::{Authority, ClientCertificate, Identity, node_of};
+use crate::identity::{ClientCertificate, Identity, node_of};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
 const CONNECTIONS: usize = 2048;
@@ -46,7 +46,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`; and on a manager `log`, and signatures of `authority` for those who join.
+    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`; and on a manager `log`, and
+    /// by `secrets` who may join.
     ///
     /// # Errors
     /// [`ManagerError::Listen`] for a taken port, [`ManagerError::Identity`].
@@ -54,7 +55,7 @@ impl Server {
         listen: SocketAddr,
         log: Arc<dyn IntentLog>,
         identity: &Identity,
-        authority: Option<Authority>,
+        secrets: Option<watch::Receiver<Arc<Secrets>>>,
         here: Here,
     ) -> Result<Self, ManagerError> {
         let tls = identity.server_config(ClientCertificate::Optional)?;
@@ -62,11 +63,10 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
-        let manager = authority.map(|authority| Context {
+        let manager = secrets.map(|secrets| Context {
             log: Arc::clone(&log),
-            authority: Arc::new(authority),
+            secrets,
             lines: publish_lines(log.watch(), stopped.clone()),
-            signed: Arc::default(),
         });
         let router = router(&log, peers::router(here), manager);
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));

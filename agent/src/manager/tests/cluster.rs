@@ -132,8 +132,8 @@ async fn a_manager_restarts_with_the_same_intent() {
 
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.get::<Identity>(Key::Identity).unwrap(), Some(founded.identity));
-    assert_eq!(store.get::<Authority>(Key::ClusterCa).unwrap(), Some(founded.authority));
     let log = Local::open(store, addr).unwrap();
+    assert_eq!(log.secrets().borrow().ca.as_ref(), Some(founded.authority.keys()));
     assert_eq!(*log.watch().borrow(), before);
 }
 
@@ -183,11 +183,10 @@ async fn a_second_cluster_on_one_node_is_refused() {
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let manager = Manager::start().await;
+    let secrets = Some(manager.log.secrets());
     let log = Arc::clone(&manager.log) as Arc<dyn IntentLog>;
-    let founded = &manager.founded;
     let here = here(watch::channel(0).1);
-    let authority = Some(founded.authority.clone());
-    let outcome = Server::start(manager.addr(), log, &founded.identity, authority, here).await;
+    let outcome = Server::start(manager.addr(), log, &manager.founded.identity, secrets, here).await;
     let Err(error) = outcome else { panic!("listens twice") };
     assert!(matches!(error, ManagerError::Listen { .. }));
     assert!(error.to_string().contains(&manager.addr().to_string()), "{error}");

@@ -40,6 +40,9 @@ fn node() -> Node {
         underlay: Vec::new(),
         version: "0".to_owned(),
         availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 0,
+        key: String::new(),
     }
 }
 
@@ -109,9 +112,10 @@ impl Manager {
 }
 
 async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
+    let secrets = log.secrets();
     let log = Arc::clone(log) as Arc<dyn IntentLog>;
     let here = here(watch::channel(0).1);
-    Server::start(listen, log, &founded.identity, Some(founded.authority.clone()), here).await.unwrap()
+    Server::start(listen, log, &founded.identity, Some(secrets), here).await.unwrap()
 }
 
 /// What a node answers from, whose data path has counted nothing.
