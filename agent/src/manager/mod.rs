@@ -17,6 +17,7 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod watching;
 mod wire;
 
 use std::net::SocketAddr;
