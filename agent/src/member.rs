@@ -18,7 +18,7 @@ use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
 use crate::identity::{ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Here, IntentLog, Local, Peers, Remote, Server};
+use crate::manager::{Here, IntentLog, KeySteward, Local, Peers, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -70,10 +70,20 @@ impl Member {
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
         let gossip = gossip(config, store, &identity, addr, known, held).await?;
-        let helpers = vec![
+        let mut helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
         ];
+        if manager {
+            let keys = KeySteward {
+                me: node,
+                log: Arc::clone(&log),
+                peers: Arc::clone(&others),
+                facts: gossip.watch(),
+                applied: applied.subscribe(),
+            };
+            helpers.push(tokio::spawn(keys.run()));
+        }
         let (intent, facts) = (log.watch(), gossip.watch());
         info!(node = %node.short(), %addr, manager, "member of the cluster");
         Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
