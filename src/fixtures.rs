@@ -62,7 +62,7 @@ pub(crate) fn init() -> Command {
         worker_secret: text("worker's").into(),
         manager_secret: text("manager's").into(),
     };
-    Command::InitCluster { cluster, node: node(1), secrets }
+    Command::InitCluster { cluster: cluster.into(), node: node(1), secrets: secrets.into() }
 }
 
 /// Applies a command that has nothing to do with secrets.

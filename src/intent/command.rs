@@ -17,11 +17,11 @@ pub enum Command {
     /// Makes an empty intent a cluster's, with its first node.
     InitCluster {
         /// The cluster.
-        cluster: Cluster,
+        cluster: Box<Cluster>,
         /// Its first node, a manager.
         node: Node,
         /// What its managers alone know.
-        secrets: Secrets,
+        secrets: Box<Secrets>,
     },
     /// Makes an empty intent that of a backup, with one manager.
     Restore {

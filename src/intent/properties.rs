@@ -89,7 +89,7 @@ fn trust() -> impl Strategy<Value = Command> {
         n.clone().prop_map(|n| Command::AddCa(ca(n))),
         n.clone().prop_map(|n| Command::UseCa { cert: ca(n).cert }),
         n.clone().prop_map(|n| Command::DropCa { cert: ca(n).cert }),
-        (1u8..9, n.clone())
+        (1u8..9, n)
             .prop_map(|(node, n)| Command::NoteCertificate { node: node_id(node), issuer: ca(n).cert }),
         (1u8..9, 0u64..9).prop_map(|(n, epoch)| Command::ForceNewCluster { node: node_id(n), epoch }),
         (1u8..9, 0u64..9).prop_map(|(n, epoch)| Command::Restore {

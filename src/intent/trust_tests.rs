@@ -8,14 +8,14 @@ fn state() -> State {
     state
 }
 
-fn trust(state: &mut State, command: Command) -> Result<(), String> {
+fn trust(state: &mut State, command: &Command) -> Result<(), String> {
     let before = state.clone();
-    let outcome = apply(state, &command).map(drop).map_err(|error| error.to_string());
+    let outcome = apply(state, command).map(drop).map_err(|error| error.to_string());
     assert!(outcome.is_ok() || *state == before);
     // Whoever leads after a leader that stopped may propose a step again.
     if outcome.is_ok() {
         let once = state.clone();
-        apply(state, &command).unwrap();
+        apply(state, command).unwrap();
         assert_eq!(*state, once, "{command:?}");
     }
     outcome
@@ -32,7 +32,7 @@ fn cert(name: &str) -> String {
 #[test]
 fn a_token_that_was_rotated_is_another() {
     let mut state = state();
-    trust(&mut state, Command::RotateToken { manager: true, secret: cert("new").into() }).unwrap();
+    trust(&mut state, &Command::RotateToken { manager: true, secret: cert("new").into() }).unwrap();
     assert_eq!(state.secrets.manager_secret.0, "new");
     assert_eq!(state.secrets.worker_secret.0, "worker's");
     assert_eq!(state.intent.version, 2);
@@ -51,15 +51,15 @@ fn nothing_secret_is_shown() {
 fn gossip_keys_overlap() {
     let mut state = state();
     let add = |id, key: &str| Command::AddGossipKey { id, key: key.to_owned().into(), at: 7 };
-    trust(&mut state, Command::WantGossipKey).unwrap();
-    let missing = trust(&mut state, Command::UseGossipKey { id: 1 });
+    trust(&mut state, &Command::WantGossipKey).unwrap();
+    let missing = trust(&mut state, &Command::UseGossipKey { id: 1 });
     assert_eq!(missing.unwrap_err(), "no gossip key has the id 1");
-    trust(&mut state, add(1, "new")).unwrap();
-    assert_eq!(trust(&mut state, add(2, "newer")).unwrap_err(), "the gossip key is being rotated already");
-    let in_use = trust(&mut state, Command::DropGossipKey { id: 0 });
+    trust(&mut state, &add(1, "new")).unwrap();
+    assert_eq!(trust(&mut state, &add(2, "newer")).unwrap_err(), "the gossip key is being rotated already");
+    let in_use = trust(&mut state, &Command::DropGossipKey { id: 0 });
     assert_eq!(in_use.unwrap_err(), "the gossip key 0 is in use");
-    trust(&mut state, Command::UseGossipKey { id: 1 }).unwrap();
-    trust(&mut state, Command::DropGossipKey { id: 0 }).unwrap();
+    trust(&mut state, &Command::UseGossipKey { id: 1 }).unwrap();
+    trust(&mut state, &Command::DropGossipKey { id: 0 }).unwrap();
     let gossip = &state.intent.cluster.as_ref().unwrap().gossip;
     assert_eq!((gossip.current, gossip.rotated_at, gossip.wanted), (1, 7, false));
     assert_eq!(gossip.keys, [(1, "new".to_owned())].into());
@@ -70,25 +70,25 @@ fn the_old_ca_goes_once_nobody_needs_it() {
     let mut state = state();
     apply(&mut state, &Command::PutNode(node(2))).unwrap();
     let note = |n, issuer: &str| Command::NoteCertificate { node: node_id(n), issuer: issuer.to_owned() };
-    assert!(trust(&mut state, Command::UseCa { cert: cert("second") }).is_err());
-    trust(&mut state, Command::AddCa(ca("second"))).unwrap();
+    assert!(trust(&mut state, &Command::UseCa { cert: cert("second") }).is_err());
+    trust(&mut state, &Command::AddCa(ca("second"))).unwrap();
     assert_eq!(
-        trust(&mut state, Command::AddCa(ca("third"))).unwrap_err(),
+        trust(&mut state, &Command::AddCa(ca("third"))).unwrap_err(),
         "the cluster's CA is being rotated already"
     );
-    trust(&mut state, Command::UseCa { cert: cert("second") }).unwrap();
+    trust(&mut state, &Command::UseCa { cert: cert("second") }).unwrap();
     assert_eq!(state.secrets.ca, Some(ca("second")));
-    assert!(trust(&mut state, Command::DropCa { cert: cert("second") }).is_err());
-    trust(&mut state, note(1, "second")).unwrap();
+    assert!(trust(&mut state, &Command::DropCa { cert: cert("second") }).is_err());
+    trust(&mut state, &note(1, "second")).unwrap();
     assert_eq!(
-        trust(&mut state, Command::DropCa { cert: cert("certificate") }).unwrap_err(),
+        trust(&mut state, &Command::DropCa { cert: cert("certificate") }).unwrap_err(),
         "the old CA signed the certificates of nodes that have not renewed them yet: host-2"
     );
-    trust(&mut state, note(2, "second")).unwrap();
-    trust(&mut state, Command::DropCa { cert: cert("certificate") }).unwrap();
+    trust(&mut state, &note(2, "second")).unwrap();
+    trust(&mut state, &Command::DropCa { cert: cert("certificate") }).unwrap();
     let cluster = state.intent.cluster.as_ref().unwrap();
     assert_eq!(cluster.trusted().collect::<Vec<_>>(), ["second"]);
-    assert!(trust(&mut state, note(2, "certificate")).is_err(), "nobody trusts that one any more");
+    assert!(trust(&mut state, &note(2, "certificate")).is_err(), "nobody trusts that one any more");
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn one_node_begins_anew() {
     }
     let force = |epoch| Command::ForceNewCluster { node: node_id(3), epoch };
     assert_eq!(
-        trust(&mut state, force(1)).unwrap_err(),
+        trust(&mut state, &force(1)).unwrap_err(),
         "epoch 1 is not newer than the cluster's, which is 1"
     );
-    trust(&mut state, force(9)).unwrap();
+    trust(&mut state, &force(9)).unwrap();
     assert_eq!(state.intent.managers().map(|node| node.id).collect::<Vec<_>>(), [node_id(3)]);
     assert_eq!(state.intent.cluster.as_ref().unwrap().epoch, 9);
 }

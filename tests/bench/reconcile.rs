@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use overlay::config::Config;
 use overlay::facts::{NodeFact, View};
-use overlay::intent::{Cluster, Command, CreateNetwork, GossipKeys, Intent, Secrets, State, apply};
+use overlay::intent::{Cluster, Command, CreateNetwork, GossipKeys, Intent, State, apply};
 use overlay::model::{
     Attachment, Availability, Endpoint, EndpointId, Labels, MacAddr, NetnsId, NetnsRef, NetworkId, Node,
     NodeId,
@@ -87,8 +87,9 @@ impl World {
             gossip: GossipKeys::default(),
             cert_lifetime: Cluster::CERT_LIFETIME,
         };
-        let secrets = Secrets::default();
-        apply(&mut state, &Command::InitCluster { cluster, node: description(0), secrets })?;
+        let begin =
+            Command::InitCluster { cluster: cluster.into(), node: description(0), secrets: Box::default() };
+        apply(&mut state, &begin)?;
         for number in 1..NODES {
             apply(&mut state, &Command::PutNode(description(number)))?;
         }

@@ -11,7 +11,7 @@ use overlay::api::{ClusterInit, ClusterJoin, EndpointAttach, NetworkCreate, Serv
 use overlay::config::Config;
 use overlay::facts::{Delta, NodeFact, Pull, Store};
 use overlay::intent::{
-    Command, CreateNetwork, CreateService, GossipKeys, GrantBlock, Secrets, ServiceChange, State, apply,
+    Command, CreateNetwork, CreateService, GossipKeys, GrantBlock, ServiceChange, State, apply,
 };
 use overlay::model::{
     Availability, Endpoint, EndpointId, EndpointMode, Labels, MacAddr, NetworkId, Node, NodeId, PortRange,
@@ -218,7 +218,7 @@ fn commands() -> Vec<Command> {
     };
     let subnet = "10.1.0.0/24".parse().expect("a subnet");
     vec![
-        Command::InitCluster { cluster, node: node.clone(), secrets: Secrets::default() },
+        Command::InitCluster { cluster: cluster.into(), node: node.clone(), secrets: Box::default() },
         Command::PutNode(node),
         Command::CreateNetwork(create),
         Command::GrantBlock(GrantBlock { network, node: id, subnet, address: None }),

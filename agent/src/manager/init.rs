@@ -56,7 +56,7 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
         manager_secret: manager.to_string().into(),
     };
     let mut state = State::default();
-    apply(&mut state, &Command::InitCluster { cluster, node, secrets })?;
+    apply(&mut state, &Command::InitCluster { cluster: cluster.into(), node, secrets: secrets.into() })?;
     let member = store.write(|batch| {
         let member: Option<Identity> = batch.get(Key::Identity)?;
         if member.is_none() {
