@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::hex;
 use overlay::intent::{Command, Intent, Secrets, State};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
@@ -19,7 +18,7 @@ use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
 use crate::identity::{ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Here, IntentLog, Local, Peers, Remote, Server};
+use crate::manager::{Here, IntentLog, KeySteward, Local, Peers, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -71,10 +70,20 @@ impl Member {
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
         let gossip = gossip(config, store, &identity, addr, known, held).await?;
-        let helpers = vec![
+        let mut helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
         ];
+        if manager {
+            let keys = KeySteward {
+                me: node,
+                log: Arc::clone(&log),
+                peers: Arc::clone(&others),
+                facts: gossip.watch(),
+                applied: applied.subscribe(),
+            };
+            helpers.push(tokio::spawn(keys.run()));
+        }
         let (intent, facts) = (log.watch(), gossip.watch());
         info!(node = %node.short(), %addr, manager, "member of the cluster");
         Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
@@ -272,11 +281,7 @@ fn peers_of(intent: &Intent) -> Vec<Peer> {
 }
 
 fn keys_of(intent: &Intent) -> Result<Keys, ApiError> {
-    let keys = intent.cluster.as_ref().and_then(|cluster| {
-        let gossip = &cluster.gossip;
-        let keys = gossip.keys.iter().map(|(id, key)| Some((*id, hex::decode(key)?)));
-        Keys::new(gossip.current, keys.collect::<Option<_>>()?)
-    });
+    let keys = intent.cluster.as_ref().and_then(|cluster| Keys::of(&cluster.gossip));
     keys.ok_or_else(|| internal(anyhow::anyhow!("the intent holds no usable gossip keys")))
 }
 

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use overlay::hex;
+use overlay::intent::GossipKeys;
+
 /// At least one key, each under a number that goes with every datagram.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
@@ -20,6 +23,12 @@ impl Keys {
     /// One key, which seals and opens.
     pub fn one(number: u8, key: [u8; 32]) -> Self {
         Self { current: number, keys: BTreeMap::from([(number, key)]) }
+    }
+
+    /// The keys in an intent; `None` if one is malformed, or if there is none to seal with.
+    pub fn of(intent: &GossipKeys) -> Option<Self> {
+        let keys = intent.keys.iter().map(|(number, key)| Some((*number, hex::decode(key)?)));
+        Self::new(intent.current, keys.collect::<Option<_>>()?)
     }
 
     /// The number of the key that seals.
@@ -57,6 +66,20 @@ mod tests {
         assert_eq!(Keys::new(2, BTreeMap::from([(1, [1; 32])])), None);
         let keys = Keys::new(2, BTreeMap::from([(1, [1; 32]), (2, [2; 32])])).unwrap();
         assert_eq!((keys.sealing(), keys.get(1), keys.get(3)), (&[2; 32], Some(&[1; 32]), None));
+    }
+
+    #[test]
+    fn all_of_an_intents_keys_are_taken_or_none() {
+        let (good, bad) = ("01".repeat(32), "01".repeat(31));
+        let intent = |current, keys: &[(u8, &String)]| GossipKeys {
+            current,
+            keys: keys.iter().map(|(number, key)| (*number, (*key).clone())).collect(),
+            ..GossipKeys::default()
+        };
+        let keys = Keys::new(4, BTreeMap::from([(3, [1; 32]), (4, [1; 32])]));
+        assert_eq!(Keys::of(&intent(4, &[(3, &good), (4, &good)])), keys);
+        assert_eq!(Keys::of(&intent(4, &[(3, &bad), (4, &good)])), None);
+        assert_eq!(Keys::of(&intent(4, &[(3, &good)])), None);
     }
 
     #[test]
