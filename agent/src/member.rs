@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::hex;
 use overlay::intent::{Command, Intent, Secrets, State};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
@@ -15,11 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
+use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
 use crate::identity::{ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Here, IntentLog, Local, Peers, Remote, Server};
+use crate::manager::{Here, IntentLog, KeySteward, Local, Peers, Remote, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -69,11 +68,22 @@ impl Member {
         let others = Arc::new(Peers::new(&identity)?);
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
-        let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
-        let helpers = vec![
-            tokio::spawn(follow_peers(log.watch(), peers)),
+        let (keys, held) = watch::channel(keys_of(&intent)?);
+        let gossip = gossip(config, store, &identity, addr, known, held).await?;
+        let mut helpers = vec![
+            tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
         ];
+        if manager {
+            let keys = KeySteward {
+                me: node,
+                log: Arc::clone(&log),
+                peers: Arc::clone(&others),
+                facts: gossip.watch(),
+                applied: applied.subscribe(),
+            };
+            helpers.push(tokio::spawn(keys.run()));
+        }
         let (intent, facts) = (log.watch(), gossip.watch());
         info!(node = %node.short(), %addr, manager, "member of the cluster");
         Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
@@ -90,7 +100,8 @@ impl Member {
         let intent = stored_intent(store)?;
         let underlay = Netlink::open()?.underlay(addr).await?;
         let (_peers, known) = watch::channel(peers_of(&intent));
-        let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
+        let (_keys, held) = watch::channel(keys_of(&intent)?);
+        let gossip = gossip(config, store, &identity, addr, known, held).await?;
         gossip.state(node_fact(&underlay), Vec::new());
         let all = |snapshot: &Snapshot| snapshot.synced && snapshot.alive.len() >= intent.nodes.len();
         drop(tokio::time::timeout(WITHDRAWING, gossip.watch().wait_for(|now| all(now))).await);
@@ -220,20 +231,16 @@ async fn gossip(
     store: &Store,
     identity: &Identity,
     addr: IpAddr,
-    intent: &Intent,
     peers: watch::Receiver<Vec<Peer>>,
+    keys: watch::Receiver<Keys>,
 ) -> Result<Gossip, ApiError> {
-    let gossip = intent.cluster.as_ref().map(|cluster| &cluster.gossip);
-    let key = gossip.and_then(|gossip| gossip.keys.get(&gossip.current)).and_then(|key| hex::decode(key));
-    let cluster_key =
-        key.ok_or_else(|| internal(anyhow::anyhow!("the stored intent holds no gossip key")))?;
     let listen = SocketAddr::new(addr, config.gossip_port);
     let gossip = GossipConfig {
         me: identity.node,
         generation: store.next_generation(unix_ms())?,
         bind: listen,
         advertise: listen,
-        cluster_key,
+        keys,
         tls_server: identity.server_config(ClientCertificate::Required)?,
         tls_client: identity.client_config()?,
         server_name: server_name(),
@@ -242,11 +249,26 @@ async fn gossip(
     Gossip::start(gossip, peers).await.map_err(internal)
 }
 
-/// Keeps gossip's list of peers as intent has it.
-async fn follow_peers(mut intent: watch::Receiver<Arc<Intent>>, peers: watch::Sender<Vec<Peer>>) {
+/// Keeps gossip's list of peers, and its keys, as intent has them.
+async fn tell_gossip(
+    mut intent: watch::Receiver<Arc<Intent>>,
+    peers: watch::Sender<Vec<Peer>>,
+    keys: watch::Sender<Keys>,
+) {
     loop {
-        let now = peers_of(&intent.borrow_and_update());
-        peers.send_replace(now);
+        let now = Arc::clone(&intent.borrow_and_update());
+        peers.send_replace(peers_of(&now));
+        match keys_of(&now) {
+            Ok(now) => {
+                keys.send_if_modified(|known| {
+                    *known != now && {
+                        *known = now;
+                        true
+                    }
+                });
+            }
+            Err(error) => warn!(%error, "gossip keeps the keys that it has"),
+        }
         if intent.changed().await.is_err() {
             return;
         }
@@ -256,6 +278,11 @@ async fn follow_peers(mut intent: watch::Receiver<Arc<Intent>>, peers: watch::Se
 fn peers_of(intent: &Intent) -> Vec<Peer> {
     let peer = |node: &Node| Peer { node: node.id, addr: SocketAddr::new(node.addr, node.gossip_port) };
     intent.nodes.values().map(peer).collect()
+}
+
+fn keys_of(intent: &Intent) -> Result<Keys, ApiError> {
+    let keys = intent.cluster.as_ref().and_then(|cluster| Keys::of(&cluster.gossip));
+    keys.ok_or_else(|| internal(anyhow::anyhow!("the intent holds no usable gossip keys")))
 }
 
 /// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its

@@ -227,6 +227,14 @@ impl Batch<'_> {
     }
 }
 
+/// Removes everything that makes this node a member of a cluster.
+///
+/// # Errors
+/// As [`Store::put`].
+pub fn forget_membership(batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    [Key::Identity, Key::Intent, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key))
+}
+
 /// Opens the file for its owner alone: it holds private keys.
 fn open_private(dir: &Path, path: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;

@@ -170,6 +170,21 @@ pub struct NodeChange {
     pub labels_add: Labels,
 }
 
+impl NodeChange {
+    /// Whether a node is as it is after the change.
+    pub fn is_made(&self, node: &Node) -> bool {
+        let mut changed = node.clone();
+        self.apply_to(&mut changed);
+        changed == *node
+    }
+
+    pub(super) fn apply_to(&self, node: &mut Node) {
+        node.availability = self.availability.unwrap_or(node.availability);
+        node.labels.retain(|key, _| !self.labels_rm.contains(key));
+        node.labels.extend(self.labels_add.clone());
+    }
+}
+
 /// What [`Command::CreateNetwork`] takes; what is left out, `apply` chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateNetwork {

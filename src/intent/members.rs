@@ -127,13 +127,7 @@ pub(super) fn set_role(intent: &mut Intent, id: NodeId, manager: bool) -> Result
 pub(super) fn update(intent: &mut Intent, id: NodeId, change: &NodeChange) -> Result<bool, IntentError> {
     let node = intent.nodes.get_mut(&id).ok_or(IntentError::NoSuchNode { node: id })?;
     let before = node.clone();
-    if let Some(availability) = change.availability {
-        node.availability = availability;
-    }
-    for key in &change.labels_rm {
-        node.labels.remove(key);
-    }
-    node.labels.extend(change.labels_add.clone());
+    change.apply_to(node);
     Ok(*node != before)
 }
 

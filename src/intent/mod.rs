@@ -5,6 +5,7 @@ mod apply;
 mod blocks;
 mod cluster;
 mod command;
+mod delta;
 mod error;
 mod members;
 mod service_error;
@@ -29,6 +30,7 @@ pub use command::{
     AdmitNode, Command, CreateNetwork, CreateService, GrantBlock, NodeChange, ReleaseBlock, Reply,
     ServiceChange,
 };
+pub use delta::{IntentDelta, NoRevision, Revision, WrongBase};
 pub use error::IntentError;
 pub use members::MOST_MANAGERS;
 pub use service_error::ServiceError;

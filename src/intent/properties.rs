@@ -25,7 +25,7 @@ const NETS: [&str; 9] = [
 /// Subnets with few addresses, one of each family.
 const SMALL: [&str; 2] = ["10.1.0.0/29", "fd00::/126"];
 
-fn command() -> impl Strategy<Value = Command> {
+pub(super) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => Just(init()),
         2 => put_node(),
@@ -213,7 +213,7 @@ fn grant(networks: Range<u8>, nets: &[&'static str]) -> impl Strategy<Value = Co
 }
 
 /// What must hold of every intent.
-fn check(intent: &Intent) {
+pub(super) fn check(intent: &Intent) {
     let networks: Vec<&Network> = intent.networks.values().collect();
     assert_eq!(networks.iter().map(|network| network.vni).collect::<BTreeSet<_>>().len(), networks.len());
     assert_eq!(networks.iter().map(|network| &network.name).collect::<BTreeSet<_>>().len(), networks.len());

@@ -15,8 +15,10 @@ mod peers;
 mod remote;
 mod routes;
 mod server;
+mod steward;
 #[cfg(test)]
 mod tests;
+mod watching;
 mod wire;
 
 use std::net::SocketAddr;
@@ -34,6 +36,7 @@ pub use local::Local;
 pub use peers::{Here, LONGEST_WAIT, Peers, held_here, when_applied};
 pub use remote::Remote;
 pub use server::Server;
+pub use steward::KeySteward;
 pub use wire::HeldPort;
 
 /// The cluster's intent, as this node sees it, and the way to change it.

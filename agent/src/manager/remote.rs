@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
-use overlay::intent::{Command, Intent, IntentError, Reply};
+use overlay::intent::{Command, Intent, IntentError, Reply, Revision};
 use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::client::{self, ClientError};
-use super::wire::{MAX_ANSWER, PROPOSE, Proposed, SILENCE, WATCH};
+use super::watching::Followed;
+use super::wire::{PROPOSE, Proposed, SILENCE, WATCH};
 use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
 use crate::identity::Identity;
 use crate::store::{Key, Store};
@@ -126,11 +126,13 @@ impl Shared {
 
     /// Follows a manager until that fails; returns why it did. A word from it resets `failures`.
     async fn follow_one(&self, addr: SocketAddr, failures: &mut u32) -> String {
-        let mut body = match client::get(addr, &self.tls, WATCH).await {
+        let held = Arc::clone(&self.intent.borrow());
+        let path = format!("{WATCH}?held={}", Revision::of(&held));
+        let mut body = match client::get(addr, &self.tls, &path).await {
             Ok(body) => body,
             Err(error) => return error.to_string(),
         };
-        let mut received = BytesMut::new();
+        let mut followed = Followed::new(held);
         loop {
             let data = match timeout(SILENCE, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
@@ -139,49 +141,19 @@ impl Shared {
                 Err(_) => return format!("nothing was heard for {} s", SILENCE.as_secs()),
             };
             *failures = 0;
-            if received.len() + data.len() > MAX_ANSWER {
-                return format!("the intent is larger than {MAX_ANSWER} bytes");
-            }
-            let searched = received.len();
-            received.extend_from_slice(&data);
-            if !data.contains(&b'\n') {
-                continue;
-            }
-            if let Err(cause) = self.take_lines(addr, &mut received, searched).await {
-                return cause;
+            match followed.receive(&data) {
+                Ok(Some(intent)) => self.take(addr, intent).await,
+                Ok(None) => {}
+                Err(error) => return error.to_string(),
             }
         }
     }
 
-    /// Takes the whole lines off `received`, of which the first `searched` bytes hold no end of one.
-    async fn take_lines(
-        &self,
-        addr: SocketAddr,
-        received: &mut BytesMut,
-        mut searched: usize,
-    ) -> Result<(), String> {
-        while let Some(end) = received[searched..].iter().position(|byte| *byte == b'\n') {
-            let line = received.split_to(searched + end);
-            received.advance(1);
-            searched = 0;
-            if !line.is_empty() {
-                let intent = serde_json::from_slice(&line)
-                    .map_err(|error| format!("the intent that it sends makes no sense: {error}"))?;
-                self.take(addr, Arc::new(intent)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the manager's intent this node's. An older one too: a manager that came back from a backup is
-    /// still the one who knows. What is seen is on the disk already, unless the disk fails.
+    /// Makes the manager's intent this node's, if it is newer: a manager may be behind the one that was followed before.
+    /// What is seen is on the disk already, unless the disk fails.
     async fn take(&self, addr: SocketAddr, intent: Arc<Intent>) {
-        let current = Arc::clone(&self.intent.borrow());
         let mut last_error = None;
-        if intent != current {
-            if intent.version < current.version {
-                tracing::warn!(from = current.version, to = intent.version, "the manager's intent went back");
-            }
+        if Revision::of(&intent) > Revision::of(&self.intent.borrow()) {
             let (store, copy) = (self.store.clone(), Arc::clone(&intent));
             let kept = tokio::task::spawn_blocking(move || store.put(Key::IntentCopy, &*copy)).await;
             last_error = match kept {

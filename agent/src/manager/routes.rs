@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -20,8 +20,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::watching::{Moment, Watcher};
 use super::wire::{
-    JOIN, JoinAnswer, JoinRefusal, JoinRequest, KEEPALIVE, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed,
+    Held, JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed,
     REQUEST_TIMEOUT, WATCH,
 };
 use super::{IntentLog, ProposeError};
@@ -41,8 +42,8 @@ pub(super) struct Peer {
 pub(super) struct Context {
     pub(super) log: Arc<dyn IntentLog>,
     pub(super) secrets: watch::Receiver<Arc<Secrets>>,
-    /// The current intent as a line of JSON, made once for all followers; closed when the server stops.
-    pub(super) lines: watch::Receiver<Bytes>,
+    /// What followers are sent; closed when the server stops.
+    pub(super) moments: watch::Receiver<Arc<Moment>>,
 }
 
 /// An answer other than 200: the status and the cause.
@@ -115,6 +116,8 @@ async fn propose(
 fn may_propose(peer: Option<NodeId>, command: &Command) -> bool {
     match command {
         Command::PutNode(node) => peer == Some(node.id),
+        // It leaves.
+        Command::RemoveNode { id, .. } => peer == Some(*id),
         Command::GrantBlock(grant) => peer == Some(grant.node),
         Command::ReleaseBlock(release) => peer == Some(release.node),
         Command::CreateNetwork(_)
@@ -128,18 +131,18 @@ fn may_propose(peer: Option<NodeId>, command: &Command) -> bool {
     }
 }
 
-async fn follow(State(context): State<Context>) -> Response {
-    let mut lines = context.lines;
-    lines.mark_changed();
-    let lines = stream::unfold(lines, |mut lines| async move {
-        let line = match timeout(KEEPALIVE, lines.changed()).await {
-            Ok(Ok(())) => lines.borrow_and_update().clone(),
-            Ok(Err(_stopped)) => return None,
-            Err(_elapsed) => Bytes::from_static(b"\n"),
-        };
-        Some((Ok::<_, std::convert::Infallible>(line), lines))
+async fn follow(
+    State(context): State<Context>,
+    Extension(peer): Extension<Peer>,
+    Query(Held { held }): Query<Held>,
+) -> Result<Response, Refusal> {
+    let node = peer.node.ok_or((StatusCode::FORBIDDEN, "only members may follow".to_owned()))?;
+    let watcher = Watcher::new(context.moments, node, held);
+    let lines = stream::unfold(watcher, |mut watcher| async move {
+        let lines = watcher.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(lines), watcher))
     });
-    ([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response()
+    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
 }
 
 async fn join(

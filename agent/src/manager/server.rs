@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use overlay::intent::{Intent, Secrets};
+use overlay::intent::Secrets;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::routes::{Context, Peer, router};
-use super::{Here, IntentLog, ManagerError, peers};
+use super::{Here, IntentLog, ManagerError, peers, watching};
 use crate::identity::{ClientCertificate, Identity, node_of};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
@@ -66,7 +65,7 @@ impl Server {
         let manager = secrets.map(|secrets| Context {
             log: Arc::clone(&log),
             secrets,
-            lines: publish_lines(log.watch(), stopped.clone()),
+            moments: watching::publish(log.watch(), until_stopped(stopped.clone())),
         });
         let router = router(&log, peers::router(here), manager);
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
@@ -89,40 +88,15 @@ impl Server {
     }
 }
 
-/// Renders each intent once, however many follow it.
-fn publish_lines(mut intents: watch::Receiver<Arc<Intent>>, mut stopped: Stopped) -> watch::Receiver<Bytes> {
-    let (lines, receiver) = watch::channel(line(&intents.borrow_and_update()));
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop(&mut stopped) => return,
-                changed = intents.changed() => if changed.is_err() { return },
-            }
-            let intent = Arc::clone(&intents.borrow_and_update());
-            lines.send_replace(line(&intent));
-        }
-    });
-    receiver
-}
-
-fn line(intent: &Intent) -> Bytes {
-    match serde_json::to_vec(intent) {
-        Ok(mut json) => {
-            json.push(b'\n');
-            json.into()
-        }
-        Err(error) => {
-            tracing::error!(%error, "the intent cannot be written as JSON");
-            Bytes::new()
-        }
-    }
-}
-
 /// Closed, not changed, when it is time to stop: so a forgotten server stops as well.
 type Stopped = watch::Receiver<()>;
 
 async fn stop(stopped: &mut Stopped) {
     while stopped.changed().await.is_ok() {}
+}
+
+async fn until_stopped(mut stopped: Stopped) {
+    stop(&mut stopped).await;
 }
 
 #[derive(Clone)]

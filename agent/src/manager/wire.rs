@@ -3,7 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /v1/propose` | postcard `Command` | postcard `Result<`[`Proposed`]`, IntentError>` |
-//! | `GET /v1/watch` | | a JSON `Intent` a line, the first at once; an empty line every [`KEEPALIVE`] |
+//! | `GET /v1/watch?held=E.V` | | lines of JSON, the first at once: the intent, or what changed since revision E.V |
 //! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
 //! | `POST /v1/held` | postcard `Vec<(Protocol, PortRange)>` | postcard `Vec<`[`HeldPort`]`>` |
 //! | `POST /v1/applied` | postcard [`WhenApplied`] | postcard `u64` |
@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use overlay::intent::{Intent, IntentError, Reply};
+use overlay::intent::{Intent, IntentError, Reply, Revision};
 use overlay::model::{Node, Protocol};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,13 @@ pub(super) const MAX_JOIN: usize = 64 << 10;
 pub(super) const MAX_QUESTION: usize = 4 << 10;
 /// The largest intent or other answer that is read, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
+
+/// What the query of a watch says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// The revision that the follower holds, if any.
+    pub(super) held: Option<Revision>,
+}
 
 /// A command that took effect.
 #[derive(Debug, Serialize, Deserialize)]

@@ -4,21 +4,24 @@ mod cluster;
 mod hostile;
 mod peers;
 mod silence;
+mod watched;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use overlay::intent::{Command, CreateNetwork, Intent};
+use overlay::intent::{Command, CreateNetwork, Intent, State};
 use overlay::model::{Availability, Labels, NetworkId, Node, NodeId};
 use overlay::traffic::Traffic;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub(super) use self::peers::serving;
 use super::{Founded, Here, IntentLog, Joined, Local, Remote, Server, init_cluster, join};
-use crate::store::Store;
+use crate::store::{Key, Store};
 
 /// A number that no other test of this process has.
 fn unique() -> u16 {
@@ -27,7 +30,7 @@ fn unique() -> u16 {
 }
 
 /// A node at a loopback address of its own, so that no other test can take a port that it gave up.
-fn node() -> Node {
+pub(super) fn node() -> Node {
     let [high, low] = unique().to_be_bytes();
     Node {
         id: NodeId::from_bytes(rand::random()),
@@ -46,7 +49,7 @@ fn node() -> Node {
     }
 }
 
-fn network(name: &str) -> Command {
+pub(super) fn network(name: &str) -> Command {
     Command::CreateNetwork(CreateNetwork {
         id: NetworkId::from_bytes(rand::random()),
         name: name.parse().unwrap(),
@@ -59,26 +62,40 @@ fn network(name: &str) -> Command {
     })
 }
 
+/// A cluster's first state.
+pub(super) fn initial() -> State {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    init_cluster(&store, node()).unwrap();
+    store.get(Key::Intent).unwrap().unwrap()
+}
+
+/// The intent in the line that a watch begins with.
+fn whole(line: &[u8]) -> Intent {
+    let mut line: BTreeMap<String, Intent> = serde_json::from_slice(line).unwrap();
+    line.remove("whole").unwrap()
+}
+
 fn has(intent: &Intent, name: &str) -> bool {
     intent.network(name).is_ok()
 }
 
 /// Waits for an intent or link that is as it should be.
-async fn seen<T: Clone>(mut receiver: watch::Receiver<T>, condition: impl FnMut(&T) -> bool) -> T {
+pub(super) async fn seen<T: Clone>(mut receiver: watch::Receiver<T>, condition: impl FnMut(&T) -> bool) -> T {
     let waited = timeout(Duration::from_secs(30), receiver.wait_for(condition)).await;
     waited.expect("did not come about").unwrap().clone()
 }
 
 /// The first node of a cluster, serving.
-struct Manager {
+pub(super) struct Manager {
     dir: TempDir,
-    founded: Founded,
-    log: Arc<Local>,
+    pub(super) founded: Founded,
+    pub(super) log: Arc<Local>,
     server: Server,
 }
 
 impl Manager {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let mut node = node();
@@ -100,7 +117,7 @@ impl Manager {
         join(&self.founded.token, self.addr(), node).await
     }
 
-    async fn worker(&self) -> Worker {
+    pub(super) async fn worker(&self) -> Worker {
         let dir = tempfile::tempdir().unwrap();
         let joined = self.join(node()).await.unwrap();
         let store = Store::open(dir.path()).unwrap();
@@ -124,7 +141,7 @@ fn here(applied: watch::Receiver<u64>) -> Here {
 }
 
 /// A node that joined, and follows.
-struct Worker {
+pub(super) struct Worker {
     _dir: TempDir,
     joined: Joined,
     store: Store,

@@ -6,7 +6,7 @@ use super::*;
 use crate::manager::{JoinError, Peers};
 
 /// A worker that serves what every node answers, and its node with the port that it serves on.
-async fn serving(worker: Worker, applied: &watch::Sender<u64>) -> (Node, Server) {
+pub(in crate::manager) async fn serving(worker: Worker, applied: &watch::Sender<u64>) -> (Node, Server) {
     let Worker { _dir, joined, log, .. } = worker;
     let id = joined.identity.node;
     let known = log.watch().borrow().nodes[&id].clone();
