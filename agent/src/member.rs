@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
-use crate::identity::{ClientCertificate, Identity, node_of, server_name};
+use crate::identity::{Credentials, Identity};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
 use crate::manager::{Here, IntentLog, KeySteward, Local, Peers, Remote, Server};
@@ -69,7 +69,9 @@ impl Member {
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
-        let gossip = gossip(config, store, &identity, addr, known, held).await?;
+        let credentials = Credentials::new(identity)?;
+        credentials.follow(&intent)?;
+        let gossip = gossip(config, store, credentials, addr, known, held).await?;
         let mut helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
@@ -101,7 +103,9 @@ impl Member {
         let underlay = Netlink::open()?.underlay(addr).await?;
         let (_peers, known) = watch::channel(peers_of(&intent));
         let (_keys, held) = watch::channel(keys_of(&intent)?);
-        let gossip = gossip(config, store, &identity, addr, known, held).await?;
+        let credentials = Credentials::new(identity)?;
+        credentials.follow(&intent)?;
+        let gossip = gossip(config, store, credentials, addr, known, held).await?;
         gossip.state(node_fact(&underlay), Vec::new());
         let all = |snapshot: &Snapshot| snapshot.synced && snapshot.alive.len() >= intent.nodes.len();
         drop(tokio::time::timeout(WITHDRAWING, gossip.watch().wait_for(|now| all(now))).await);
@@ -229,22 +233,19 @@ fn intent_log(
 async fn gossip(
     config: &Config,
     store: &Store,
-    identity: &Identity,
+    credentials: Arc<Credentials>,
     addr: IpAddr,
     peers: watch::Receiver<Vec<Peer>>,
     keys: watch::Receiver<Keys>,
 ) -> Result<Gossip, ApiError> {
     let listen = SocketAddr::new(addr, config.gossip_port);
     let gossip = GossipConfig {
-        me: identity.node,
+        me: credentials.now().identity.node,
         generation: store.next_generation(unix_ms())?,
         bind: listen,
         advertise: listen,
         keys,
-        tls_server: identity.server_config(ClientCertificate::Required)?,
-        tls_client: identity.client_config()?,
-        server_name: server_name(),
-        peer_node: node_of,
+        credentials,
     };
     Gossip::start(gossip, peers).await.map_err(internal)
 }

@@ -86,12 +86,18 @@ impl Credentials {
         Ok(())
     }
 
-    /// Refuses the nodes that the intent says were removed, and tells whether its cluster trusts other CAs than this
-    /// node does: the identity to [`Credentials::replace`] the current one with.
-    pub fn follow(&self, intent: &Intent) -> Option<Identity> {
+    /// Trusts whom the intent says from now on: its cluster's CAs, and none of the nodes that were removed.
+    ///
+    /// # Errors
+    /// A CA's certificate that is none; what was trusted stays trusted then.
+    pub fn follow(&self, intent: &Intent) -> Result<(), IdentityError> {
         self.revoked.set(&intent.removed);
-        let trusted: String = intent.cluster.as_ref()?.trusted().collect();
+        let Some(cluster) = &intent.cluster else { return Ok(()) };
+        let trusted: String = cluster.trusted().collect();
         let now = self.now();
-        (now.identity.ca != trusted).then(|| Identity { ca: trusted, ..now.identity.clone() })
+        if now.identity.ca == trusted {
+            return Ok(());
+        }
+        self.replace(Identity { ca: trusted, ..now.identity.clone() })
     }
 }

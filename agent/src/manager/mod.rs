@@ -12,7 +12,10 @@ mod insist;
 mod join;
 mod local;
 mod peers;
+mod permissions;
+mod refusals;
 mod remote;
+mod renewal;
 mod routes;
 mod server;
 mod steward;
@@ -35,8 +38,9 @@ pub use join::{Joined, join};
 pub use local::Local;
 pub use peers::{Here, LONGEST_WAIT, Peers, held_here, when_applied};
 pub use remote::Remote;
+pub use renewal::Renewal;
 pub use server::Server;
-pub use steward::KeySteward;
+pub use steward::{CaSteward, KeySteward};
 pub use wire::HeldPort;
 
 /// The cluster's intent, as this node sees it, and the way to change it.

@@ -5,6 +5,7 @@
 //! | `POST /v1/propose` | postcard `Command` | postcard `Result<`[`Proposed`]`, IntentError>` |
 //! | `GET /v1/watch?held=E.V` | | lines of JSON, the first at once: the intent, or what changed since revision E.V |
 //! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
+//! | `POST /v1/renew` | postcard [`RenewRequest`] | postcard `String`: the certificate and its CA's, PEM |
 //! | `POST /v1/held` | postcard `Vec<(Protocol, PortRange)>` | postcard `Vec<`[`HeldPort`]`>` |
 //! | `POST /v1/applied` | postcard [`WhenApplied`] | postcard `u64` |
 //! | `POST /v1/traffic` | postcard `()` | postcard `Traffic` |
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const PROPOSE: &str = "/v1/propose";
 pub(super) const WATCH: &str = "/v1/watch";
 pub(super) const JOIN: &str = "/v1/join";
+pub(super) const RENEW: &str = "/v1/renew";
 pub(super) const HELD: &str = "/v1/held";
 pub(super) const APPLIED: &str = "/v1/applied";
 pub(super) const TRAFFIC: &str = "/v1/traffic";
@@ -66,6 +68,13 @@ pub(super) struct JoinRequest {
     pub(super) csr: String,
     /// The node as it describes itself; whether it is a manager is not its to say.
     pub(super) node: Node,
+}
+
+/// A member asks for a new certificate, in the role that the intent gives it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RenewRequest {
+    /// The request to sign, PEM, in the node's name.
+    pub(super) csr: String,
 }
 
 /// It is one now.

@@ -54,7 +54,7 @@ async fn members_know_each_other_and_managers_as_such() {
 async fn who_was_removed_is_refused_by_either_side() {
     let authority = Authority::new("test").unwrap();
     let (one, other) = (credentials(&authority, 1, false), credentials(&authority, 2, true));
-    one.follow(&removing(2));
+    one.follow(&removing(2)).unwrap();
     let error = meet(&one, &other, server_name()).await.0.unwrap_err();
     assert!(error.to_string().contains("Revoked"), "{error}");
     let error = meet(&other, &one, server_name()).await.1.unwrap_err();
