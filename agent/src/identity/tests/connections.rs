@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use overlay::intent::Intent;
+use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -89,4 +90,40 @@ async fn a_renewed_certificate_is_shown_on_the_next_connection() {
     assert!(after.1.unwrap().manager);
     let (_, back) = tokio::join!(meet(&one, &other, server_name()), meet(&other, &one, manager_name()));
     assert!(back.0.unwrap().manager, "a server shows the new one as well");
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_refused_by_either_side() {
+    let authority = Authority::new("test").unwrap();
+    let member = credentials(&authority, 1, true);
+    let late = Credentials::new(ended(&authority, NodeId::from_bytes([2; 16]))).unwrap();
+    let error = meet(&member, &late, server_name()).await.0.unwrap_err();
+    assert!(error.to_string().contains("expired"), "{error}");
+    let error = meet(&late, &member, server_name()).await.1.unwrap_err();
+    assert!(error.to_string().contains("expired"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_refused_by_either_side() {
+    let [ours, theirs] = [(); 2].map(|()| Authority::new("test").unwrap());
+    let (member, stranger) = (credentials(&ours, 1, true), credentials(&theirs, 2, true));
+    let mut identity = stranger.now().identity.clone();
+    identity.ca = ours.cert().to_owned();
+    stranger.replace(identity).unwrap();
+    assert!(meet(&member, &stranger, server_name()).await.0.is_err());
+    assert!(meet(&stranger, &member, server_name()).await.1.is_err());
+}
+
+/// An identity whose certificate ended long ago.
+fn ended(authority: &Authority, node: NodeId) -> Identity {
+    let ca = authority.keys();
+    let issuer = Issuer::from_ca_cert_pem(&ca.cert, KeyPair::from_pem(&ca.key.0).unwrap()).unwrap();
+    let names = [node_name(node), SERVER_NAME.to_owned(), MANAGER_NAME.to_owned()];
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    let chain = params.signed_by(&key, &issuer).unwrap().pem() + authority.cert();
+    Identity { node, chain, key: key.serialize_pem(), ca: authority.cert().to_owned() }
 }
