@@ -1,13 +1,13 @@
 //! A membership in effect: intent followed (or held, on a manager), facts gossiped.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::intent::{Command, Intent, Secrets, State};
+use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::watch;
@@ -18,7 +18,9 @@ use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
 use crate::identity::{Credentials, Identity};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Here, IntentLog, KeySteward, Local, Peers, Remote, Server};
+use crate::manager::{
+    CaSteward, Follower, Here, HolderOf, IntentLog, KeySteward, Peers, Renewal, Role, RoleTask, Server,
+};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -34,6 +36,8 @@ pub struct Member {
     node: NodeId,
     addr: IpAddr,
     log: Arc<dyn IntentLog>,
+    role: Role,
+    role_task: RoleTask,
     server: Server,
     peers: Arc<Peers>,
     /// The version of the intent that the kernel holds.
@@ -41,6 +45,8 @@ pub struct Member {
     gossip: Gossip,
     intent: watch::Receiver<Arc<Intent>>,
     facts: watch::Receiver<Arc<Snapshot>>,
+    /// What goes wrong with this node's certificate.
+    certificate: watch::Receiver<Option<String>>,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -60,35 +66,65 @@ impl Member {
         let node = identity.node;
         let addr = stored_addr(store, node)?;
         let listen = SocketAddr::new(addr, config.api_port);
-        let (log, secrets) = intent_log(store, &identity, listen, seeds)?;
-        let manager = secrets.is_some();
+        let credentials = Credentials::new(identity)?;
+        let log = Follower::start(store.clone(), Arc::clone(&credentials), seeds)?;
+        let log: Arc<dyn IntentLog> = Arc::new(log);
+        let (role, role_task) = Role::start(Arc::clone(&credentials), store.dir().to_owned(), log.watch());
         let applied = watch::Sender::new(0);
-        let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
-        let server = Server::start(listen, Arc::clone(&log), &identity, secrets, here).await?;
-        let others = Arc::new(Peers::new(&identity)?);
+        let known_facts = Arc::new(OnceLock::new());
+        let here = Here {
+            applied: applied.subscribe(),
+            traffic: Arc::new(move || observer.traffic()),
+            holder: holder(Arc::clone(&known_facts)),
+        };
+        let server =
+            Server::start(listen, Arc::clone(&log), Arc::clone(&credentials), role.clone(), here).await?;
+        let others = Arc::new(Peers::new(Arc::clone(&credentials)));
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
-        let credentials = Credentials::new(identity)?;
-        credentials.follow(&intent)?;
-        let gossip = gossip(config, store, credentials, addr, known, held).await?;
-        let mut helpers = vec![
+        let gossip = gossip(config, store, Arc::clone(&credentials), addr, known, held).await?;
+        drop(known_facts.set(gossip.watch()));
+        let trouble = watch::Sender::new(None);
+        let certificate = trouble.subscribe();
+        let renewal = Renewal { credentials, log: Arc::clone(&log), store: store.clone(), trouble };
+        let ca = CaSteward {
+            me: node,
+            log: Arc::clone(&log),
+            peers: Arc::clone(&others),
+            applied: applied.subscribe(),
+        };
+        let keys_steward = KeySteward {
+            me: node,
+            log: Arc::clone(&log),
+            peers: Arc::clone(&others),
+            facts: gossip.watch(),
+            applied: applied.subscribe(),
+        };
+        let helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
+            tokio::spawn(renewal.run()),
+            tokio::spawn(role.clone().while_leading(move || keys_steward.clone().run())),
+            tokio::spawn(role.clone().while_leading(move || ca.clone().run())),
         ];
-        if manager {
-            let keys = KeySteward {
-                me: node,
-                log: Arc::clone(&log),
-                peers: Arc::clone(&others),
-                facts: gossip.watch(),
-                applied: applied.subscribe(),
-            };
-            helpers.push(tokio::spawn(keys.run()));
-        }
         let (intent, facts) = (log.watch(), gossip.watch());
-        info!(node = %node.short(), %addr, manager, "member of the cluster");
-        Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
+        info!(node = %node.short(), %addr, "member of the cluster");
+        Ok(Some(Self {
+            node,
+            addr,
+            log,
+            role,
+            role_task,
+            server,
+            peers: others,
+            applied,
+            gossip,
+            intent,
+            facts,
+            certificate,
+            helpers,
+        }))
     }
 
     /// Takes back what the stored membership's last boot stated and asked to be kept: this node is being removed. Tells as
@@ -156,8 +192,10 @@ impl Member {
             log: Arc::clone(&self.log),
             facts: self.facts.clone(),
             manager: self.log.status(),
+            role: self.role.status(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
+            certificate: self.certificate.clone(),
         }
     }
 
@@ -182,12 +220,22 @@ impl Member {
         }
         self.gossip.stop().await;
         self.server.stop().await;
+        self.role_task.stop().await;
     }
 }
 
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Which node holds an endpoint by the facts, once there are some.
+fn holder(facts: Arc<OnceLock<watch::Receiver<Arc<Snapshot>>>>) -> HolderOf {
+    Arc::new(move |endpoint| {
+        let snapshot = Arc::clone(&facts.get()?.borrow());
+        let found = snapshot.view.endpoints().find(|(_, known)| known.id == endpoint);
+        found.map(|(owner, _)| owner)
+    })
 }
 
 /// What this node states of itself.
@@ -201,33 +249,13 @@ pub fn node_fact(underlay: &Underlay) -> NodeFact {
 
 /// The intent that this node last held.
 fn stored_intent(store: &Store) -> Result<Intent, StoreError> {
-    Ok(match store.get::<State>(Key::Intent)? {
-        Some(state) => state.intent,
-        None => store.get(Key::IntentCopy)?.unwrap_or_default(),
-    })
+    Ok(store.get(Key::IntentCopy)?.unwrap_or_default())
 }
 
 /// The address that this node advertises, as that intent says.
 fn stored_addr(store: &Store, node: NodeId) -> Result<IpAddr, ApiError> {
     let addr = stored_intent(store)?.nodes.get(&node).map(|node| node.addr);
     addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
-}
-
-type SecretsWatch = watch::Receiver<Arc<Secrets>>;
-
-/// Where intent is: here on a manager, with the managers on any other node.
-fn intent_log(
-    store: &Store,
-    identity: &Identity,
-    listen: SocketAddr,
-    seeds: Vec<SocketAddr>,
-) -> Result<(Arc<dyn IntentLog>, Option<SecretsWatch>), ApiError> {
-    if store.get::<State>(Key::Intent)?.is_some() {
-        let log = Local::open(store.clone(), listen)?;
-        let secrets = log.secrets();
-        return Ok((Arc::new(log), Some(secrets)));
-    }
-    Ok((Arc::new(Remote::start(store.clone(), identity, seeds)?), None))
 }
 
 async fn gossip(

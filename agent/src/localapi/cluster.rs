@@ -8,7 +8,7 @@ use overlay::api::{
     ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ClusterLeave, ClusterLeft,
     ErrorCode,
 };
-use overlay::intent::Command;
+use overlay::intent::{Cluster, Command};
 use overlay::model::{Node, NodeId, Role};
 
 use super::{Answer, Body, Context, Json, parse};
@@ -18,7 +18,6 @@ use crate::kernel::netlink::Netlink;
 use crate::manager::{self, ProposeError};
 use crate::refusal::{already_member, internal};
 use crate::state::MemberHandle;
-use crate::store::forget_membership;
 
 /// How long a node that just joined may take to be known as alive by gossip.
 const SETTLES: Duration = Duration::from_secs(2);
@@ -32,7 +31,8 @@ pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<C
     let node = describe(&context, NodeId::from_bytes(rand::random()), addr, true).await?;
     let id = node.id;
     let store = context.store.clone();
-    let founded = tokio::task::spawn_blocking(move || manager::init_cluster(&store, node)).await;
+    let lifetime = wish.cert_lifetime.unwrap_or(Cluster::CERT_LIFETIME);
+    let founded = tokio::task::spawn_blocking(move || manager::init_cluster(&store, node, lifetime)).await;
     let token = founded.map_err(internal)??.token.to_string();
     in_effect(&context, Vec::new()).await?;
     let manager = SocketAddr::new(addr, context.config.api_port);
@@ -108,8 +108,7 @@ async fn resign(member: &MemberHandle) -> Result<(), ProposeError> {
 async fn in_effect(context: &Context, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
     let Err(error) = context.ask(|reply| Request::Join(seeds, reply)).await else { return Ok(()) };
     let store = context.store.clone();
-    let forget = move || store.write(forget_membership);
-    tokio::task::spawn_blocking(forget).await.map_err(internal)??;
+    tokio::task::spawn_blocking(move || manager::forget(&store)).await.map_err(internal)??;
     Err(error)
 }
 

@@ -24,7 +24,27 @@ pub enum ProposeError {
         /// What went wrong with it.
         cause: String,
     },
-    /// The manager failed, or does not take commands from this node.
+    /// The managers cannot agree now, or did not in time.
+    #[error("{cause}")]
+    Unavailable {
+        /// Why, and who of them does not answer.
+        cause: String,
+    },
+    /// It would cost the managers their majority.
+    #[error("{cause}")]
+    Unsafe {
+        /// Why.
+        cause: String,
+    },
+    /// The managers do not take this from this node.
+    #[error("{cause}")]
+    NotAllowed {
+        /// Why.
+        cause: String,
+        /// Who may ask for it, where that is known.
+        managers: Option<String>,
+    },
+    /// The manager failed, or its answer makes no sense.
     #[error("{cause}")]
     Internal {
         /// What it said.
@@ -42,6 +62,15 @@ impl From<ProposeError> for ApiError {
                  endpoints go on working meanwhile, and nothing new can be created",
                 addr.port()
             )),
+            ProposeError::Unavailable { .. } => Self::new(ErrorCode::Unavailable, text).hint(
+                "start overlayd on the managers that do not answer, or mend the network between them; existing \
+                 endpoints go on working meanwhile, and nothing new can be created",
+            ),
+            ProposeError::Unsafe { .. } => Self::new(ErrorCode::Conflict, text)
+                .hint("bring the other managers back first, or promote another node"),
+            ProposeError::NotAllowed { managers: None, .. } => Self::new(ErrorCode::Forbidden, text),
+            ProposeError::NotAllowed { managers: Some(managers), .. } => Self::new(ErrorCode::Forbidden, text)
+                .hint(format!("run it on a manager: {managers}; or promote this node there")),
             ProposeError::Internal { .. } => Self::new(ErrorCode::Internal, text),
         }
     }
@@ -73,6 +102,12 @@ pub enum JoinError {
     /// The cluster does not know the token's secret.
     #[error("the manager at {addr} does not accept the token")]
     WrongSecret {
+        /// The address given.
+        addr: SocketAddr,
+    },
+    /// Wrong tokens were shown too often, from here or by everybody.
+    #[error("the manager at {addr} has been shown too many wrong tokens")]
+    TooManyGuesses {
         /// The address given.
         addr: SocketAddr,
     },
@@ -114,6 +149,7 @@ impl JoinError {
             Self::WrongSecret { .. } => {
                 "copy the whole token that `overlayctl cluster init` printed".to_owned()
             }
+            Self::TooManyGuesses { .. } => "wait for a minute, and copy the whole token".to_owned(),
             Self::AlreadyMember(_) => "try again with a fresh id".to_owned(),
             Self::Refused(error) => return error.hint(),
             Self::Failed { .. } | Self::Identity(_) => return None,
@@ -124,7 +160,7 @@ impl JoinError {
 impl From<JoinError> for ApiError {
     fn from(error: JoinError) -> Self {
         let code = match &error {
-            JoinError::Unreachable { .. } => ErrorCode::Unavailable,
+            JoinError::Unreachable { .. } | JoinError::TooManyGuesses { .. } => ErrorCode::Unavailable,
             JoinError::NoManager { .. } | JoinError::WrongCluster { .. } | JoinError::WrongSecret { .. } => {
                 ErrorCode::Invalid
             }

@@ -4,13 +4,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use overlay::hex;
 use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
-use overlay::model::Node;
+use overlay::model::{Node, Seconds};
 
 use super::ManagerError;
+use super::raft::{begin, end};
 use crate::identity::{Authority, Identity, Request, Secret, Token};
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
-/// A new cluster, on the disk already: [`super::Local::open`] finds its state in the store.
+/// A new cluster, on the disk already: [`super::Role::start`] finds its log, and [`super::Follower::start`] its intent.
 #[derive(Debug)]
 pub struct Founded {
     /// Its CA, which this node signs with.
@@ -21,20 +22,20 @@ pub struct Founded {
     pub token: Token,
 }
 
-/// Draws a cluster's keys and stores CA, identity and first intent, all or none of them. `node` describes this
-/// node; it becomes a manager whatever it says. Blocks for a few writes.
+/// Draws a cluster's keys and stores log, identity and first intent; without an identity, the others count for nothing.
+/// `node` describes this node; it becomes a manager whatever it says. Nodes' certificates will be valid for
+/// `cert_lifetime`. Blocks for a few writes.
 ///
 /// # Errors
 /// [`ManagerError::AlreadyMember`] above all.
-pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerError> {
+pub fn init_cluster(store: &Store, mut node: Node, cert_lifetime: Seconds) -> Result<Founded, ManagerError> {
     node.manager = true;
     node.ca_generation = 1;
     let id = node.id;
     let cluster_id = hex::encode(&rand::random::<[u8; 16]>());
     let authority = Authority::new(&cluster_id)?;
     let request = Request::new(id)?;
-    let lifetime = Cluster::CERT_LIFETIME;
-    let signed = authority.sign(request.csr(), id, true, lifetime)?;
+    let signed = authority.sign(request.csr(), id, true, cert_lifetime)?;
     let identity = request.complete(signed.chain, authority.cert().to_owned())?;
     let (worker, manager) = (Secret::random(), Secret::random());
     let token = Token { ca: authority.digest()?, secret: worker.clone() };
@@ -48,7 +49,7 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
         old_ca_cert: None,
         ca_generation: node.ca_generation,
         gossip: GossipKeys { current: 0, keys: [(0, key)].into(), rotated_at: now, wanted: false },
-        cert_lifetime: lifetime,
+        cert_lifetime,
     };
     let secrets = Secrets {
         ca: Some(authority.keys().clone()),
@@ -58,18 +59,27 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
     };
     let mut state = State::default();
     apply(&mut state, &Command::InitCluster { cluster: cluster.into(), node, secrets: secrets.into() })?;
-    let member = store.write(|batch| {
-        let member: Option<Identity> = batch.get(Key::Identity)?;
-        if member.is_none() {
-            batch.put(Key::Identity, &identity)?;
-            batch.put(Key::Intent, &state)?;
-        }
-        Ok(member)
-    })?;
-    match member {
-        Some(member) => Err(ManagerError::AlreadyMember(member.node)),
-        None => Ok(Founded { authority, identity, token }),
+    if let Some(member) = store.get::<Identity>(Key::Identity)? {
+        return Err(ManagerError::AlreadyMember(member.node));
     }
+    let intent = state.intent.clone();
+    begin(store.dir(), id, state)?;
+    // Last: without an identity, what is there already is nobody's, and the next one begins anew.
+    store.write(|batch| {
+        batch.put(Key::Identity, &identity)?;
+        batch.put(Key::IntentCopy, &intent)
+    })?;
+    Ok(Founded { authority, identity, token })
+}
+
+/// Forgets the membership that is stored. Blocks.
+///
+/// # Errors
+/// The store's.
+pub fn forget(store: &Store) -> Result<(), StoreError> {
+    store
+        .write(|batch| [Key::Identity, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key)))?;
+    end(store.dir())
 }
 
 fn unix_seconds() -> u64 {

@@ -37,9 +37,3 @@ pub(super) fn may_propose(
         _ => false,
     }
 }
-
-/// Where what only managers may do can be asked for.
-pub(super) fn managers(intent: &Intent) -> String {
-    let named = |node: &overlay::model::Node| format!("{} ({})", node.hostname, node.addr);
-    intent.managers().map(named).collect::<Vec<_>>().join(", ")
-}

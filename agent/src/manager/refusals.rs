@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Command,
     /// It may not join.
     Join,
+    /// It has guessed often enough.
+    Guesses,
 }
 
 /// What was refused of late.
@@ -55,8 +57,15 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
+    /// Has the log tell of this, if it has not lately.
+    pub(super) fn log(&self, kind: Kind, from: IpAddr, cause: &str) {
+        if self.tell(kind, from, Instant::now()) {
+            tracing::warn!(?kind, %from, cause, "refused");
+        }
+    }
+
     /// Whether the log shall tell of this: once a minute for each kind and source.
-    pub(super) fn tell(&self, kind: Kind, from: IpAddr, now: Instant) -> bool {
+    fn tell(&self, kind: Kind, from: IpAddr, now: Instant) -> bool {
         lock(&self.told).count((from.into(), kind), now) == Some(1)
     }
 

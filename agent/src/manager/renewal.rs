@@ -1,5 +1,5 @@
 //! Keeps this node's certificate good: renews it before it ends, when its role has changed, and when another CA signs now;
-//! and tells the managers which CA signed the one in use. What it trusts follows the intent.
+//! and tells the managers which CA signed the one in use.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +59,6 @@ impl Renewal {
 
     /// Does what is due now, and returns how long nothing else will be.
     async fn step(&self, intent: &Intent, jitter: f64) -> Result<Duration, String> {
-        self.credentials.follow(intent).map_err(|error| error.to_string())?;
         let me = self.credentials.now().identity.node;
         let (Some(cluster), Some(node)) = (&intent.cluster, intent.nodes.get(&me)) else {
             return Ok(LONGEST_PAUSE);

@@ -39,6 +39,7 @@ fn next_step(intent: &Intent) -> Option<Step> {
 }
 
 /// Goes on with a rotation, for as long as this manager leads.
+#[derive(Clone)]
 pub struct CaSteward {
     /// This node.
     pub me: NodeId,

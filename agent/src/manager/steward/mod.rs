@@ -1,8 +1,10 @@
-//! What the leader does of its own accord. Each duty is a task of its own that ends with the leadership, and each of its
-//! steps a command in the log, so that a new leader goes on where the last one stopped.
+//! What the leader of the managers sees to by itself. Each duty is a task of its own that ends with the leadership
+//! ([`crate::manager::Role::while_leading`]), and each of its steps a command in the log, or a change of the log's own
+//! membership, so that a new leader goes on where the last one stopped.
 
 mod ca;
 mod keys;
+mod voters;
 
 use overlay::model::{Node, NodeId};
 use tokio::sync::watch;
@@ -11,6 +13,7 @@ use super::{LONGEST_WAIT, Peers, when_applied};
 
 pub use ca::CaSteward;
 pub use keys::KeySteward;
+pub(super) use voters::keep as keep_voters;
 
 /// The host names of those of `nodes` that do not say within [`LONGEST_WAIT`] that they hold that version of the intent.
 /// For this node, `me`, `applied` tells.

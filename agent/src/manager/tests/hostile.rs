@@ -17,6 +17,7 @@ use super::super::wire::{
 };
 use super::*;
 use crate::identity::{Authority, Identity, Request, joining_client_config, server_name};
+use overlay::api::ApiError;
 use overlay::intent::{Cluster, IntentError};
 
 type Answer = Result<Proposed, IntentError>;
@@ -109,18 +110,26 @@ async fn a_member_describes_itself_alone() {
     let own = intent.nodes[&worker.joined.identity.node].clone();
     let foreign = intent.nodes[&manager.founded.identity.node].clone();
 
+    let ca = intent.cluster.as_ref().unwrap().ca_cert.clone();
+
     for command in [
         Command::PutNode(Node { hostname: "taken over".to_owned(), ..foreign.clone() }),
         Command::SetRole { node: own.id, manager: true },
         Command::RemoveNode { id: foreign.id, force: true },
+        network("net"),
+        Command::RotateToken { manager: true, secret: "00".to_owned().into() },
+        Command::WantGossipKey,
+        Command::NoteCertificate { node: foreign.id, issuer: ca.clone() },
+        Command::NoteCertificate { node: own.id, issuer: Authority::new("other").unwrap().cert().to_owned() },
     ] {
-        let outcome = worker.log.propose(command).await;
-        assert!(
-            matches!(&outcome, Err(ProposeError::Internal { cause }) if cause.contains("403")),
-            "{outcome:?}"
-        );
+        let error = worker.log.propose(command).await.unwrap_err();
+        let named = format!("run it on a manager: {} (127.", foreign.hostname);
+        let shown = ApiError::from(error.clone());
+        assert!(matches!(error, ProposeError::NotAllowed { .. }), "{error}");
+        assert!(shown.hint.is_some_and(|hint| hint.starts_with(&named)));
     }
     assert_eq!(**manager.log.watch().borrow(), intent);
+    worker.log.propose(Command::NoteCertificate { node: own.id, issuer: ca }).await.unwrap();
     worker.log.propose(Command::PutNode(Node { hostname: "renamed".to_owned(), ..own })).await.unwrap();
 }
 
@@ -194,7 +203,7 @@ async fn garbage_and_silence_end_and_disturb_nobody() {
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
 
     let worker = manager.worker().await;
-    worker.log.propose(network("net")).await.unwrap();
+    worker.log.propose(renamed(&worker.log, worker.joined.identity.node, "heard")).await.unwrap();
 
     let ended = async {
         let mut rest = Vec::new();

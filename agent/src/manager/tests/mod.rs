@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod managers;
 mod peers;
 mod silence;
 mod watched;
@@ -12,16 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use overlay::intent::{Command, CreateNetwork, Intent, State};
-use overlay::model::{Availability, Labels, NetworkId, Node, NodeId};
+use overlay::intent::{Cluster, Command, CreateNetwork, GrantBlock, Intent, State};
+use overlay::model::{Availability, Labels, Network, NetworkId, Node, NodeId};
 use overlay::traffic::Traffic;
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
-use super::{Founded, Here, IntentLog, Joined, Local, Remote, Server, init_cluster, join};
-use crate::store::{Key, Store};
+use super::{
+    Follower, Founded, Here, IntentLog, Joined, Renewal, Role, RoleTask, Server, init_cluster, join,
+};
+use crate::identity::{Credentials, Identity};
+use crate::store::{Key, Store, StoreError};
 
 /// A number that no other test of this process has.
 fn unique() -> u16 {
@@ -37,7 +42,7 @@ pub(super) fn node() -> Node {
         hostname: format!("test-{high}-{low}"),
         addr: IpAddr::V4(Ipv4Addr::new(127, 1, high, low)),
         gossip_port: 7946,
-        api_port: 1,
+        api_port: 2377,
         data_port: 4789,
         manager: false,
         underlay: Vec::new(),
@@ -62,12 +67,25 @@ pub(super) fn network(name: &str) -> Command {
     })
 }
 
+/// What a worker may ask for: a block of its own, …
+fn grant(network: &Network, node: NodeId) -> Command {
+    let subnet = network.subnets[0].net;
+    Command::GrantBlock(GrantBlock { network: network.id, node, subnet, address: None })
+}
+
+/// … and that it is called otherwise.
+fn renamed(log: &Follower, node: NodeId, hostname: &str) -> Command {
+    let known = log.watch().borrow().nodes[&node].clone();
+    Command::PutNode(Node { hostname: hostname.to_owned(), ..known })
+}
+
 /// A cluster's first state.
 pub(super) fn initial() -> State {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    init_cluster(&store, node()).unwrap();
-    store.get(Key::Intent).unwrap().unwrap()
+    init_cluster(&store, node(), Cluster::CERT_LIFETIME).unwrap();
+    drop(store);
+    super::raft::stored(dir.path())
 }
 
 /// The intent in the line that a watch begins with.
@@ -90,23 +108,36 @@ pub(super) async fn seen<T: Clone>(mut receiver: watch::Receiver<T>, condition: 
 pub(super) struct Manager {
     dir: TempDir,
     pub(super) founded: Founded,
-    pub(super) log: Arc<Local>,
+    pub(super) log: Arc<Follower>,
+    role: Role,
+    role_task: RoleTask,
     server: Server,
+    credentials: Arc<Credentials>,
+    renewal: Renewing,
 }
 
 impl Manager {
     pub(super) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let mut node = node();
-        let founded = init_cluster(&store, node.clone()).unwrap();
-        let listen = SocketAddr::new(node.addr, 0);
-        let log = Arc::new(Local::open(store, listen).unwrap());
-        let server = serve(listen, &log, &founded).await;
-        node.manager = true;
-        node.api_port = server.local_addr().port();
-        log.propose(Command::PutNode(node)).await.unwrap();
-        Self { dir, founded, log, server }
+        let founded =
+            init_cluster(&Store::open(dir.path()).unwrap(), node(), Cluster::CERT_LIFETIME).unwrap();
+        Self::start_again(dir, founded).await
+    }
+
+    /// As the directory has it.
+    async fn start_again(dir: TempDir, founded: Founded) -> Self {
+        let Running { log, role, role_task, server, credentials, renewal } = start_node(&dir).await;
+        seen(role.status(), |status| status.leader.is_some()).await;
+        seen(log.status(), |link| link.reachable).await;
+        Self { dir, founded, log, role, role_task, server, credentials, renewal }
+    }
+
+    /// Ends in good order; its directory is free.
+    async fn stop(self) -> (TempDir, Founded) {
+        drop(self.renewal);
+        self.server.stop().await;
+        self.role_task.stop().await;
+        (self.dir, self.founded)
     }
 
     fn addr(&self) -> SocketAddr {
@@ -122,28 +153,105 @@ impl Manager {
         let joined = self.join(node()).await.unwrap();
         let store = Store::open(dir.path()).unwrap();
         joined.save(&store).unwrap();
-        let log = Remote::start(store.clone(), &joined.identity, Vec::new()).unwrap();
+        let log = Follower::start(store.clone(), shown(&joined.identity), Vec::new()).unwrap();
         seen(log.status(), |link| link.reachable).await;
-        Worker { _dir: dir, joined, store, log }
+        Worker { dir, joined, store, log }
     }
 }
 
-async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
-    let secrets = log.secrets();
+/// What a member is made of.
+struct Running {
+    log: Arc<Follower>,
+    role: Role,
+    role_task: RoleTask,
+    server: Server,
+    credentials: Arc<Credentials>,
+    renewal: Renewing,
+}
+
+/// Keeps a member's certificate good until it is dropped.
+struct Renewing(JoinHandle<()>);
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A member, as its directory has it.
+async fn start_node(dir: &TempDir) -> Running {
+    let store = reopened(dir).await;
+    let identity: Identity = store.get(Key::Identity).unwrap().unwrap();
+    let intent: Intent = store.get(Key::IntentCopy).unwrap().unwrap();
+    let node = &intent.nodes[&identity.node];
+    let listen = SocketAddr::new(node.addr, node.api_port);
+    let credentials = shown(&identity);
+    let log = Arc::new(Follower::start(store.clone(), Arc::clone(&credentials), Vec::new()).unwrap());
+    let (role, role_task) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let server = serve(listen, &log, &role, &credentials).await;
+    let renewal = Renewal {
+        credentials: Arc::clone(&credentials),
+        log: Arc::clone(&log) as Arc<dyn IntentLog>,
+        store,
+        trouble: watch::Sender::new(None),
+    };
+    let renewal = Renewing(tokio::spawn(renewal.run()));
+    Running { log, role, role_task, server, credentials, renewal }
+}
+
+async fn serve(
+    listen: SocketAddr,
+    log: &Arc<Follower>,
+    role: &Role,
+    credentials: &Arc<Credentials>,
+) -> Server {
+    let here = here(follow_intent(log.watch()));
     let log = Arc::clone(log) as Arc<dyn IntentLog>;
-    let here = here(watch::channel(0).1);
-    Server::start(listen, log, &founded.identity, Some(secrets), here).await.unwrap()
+    Server::start(listen, log, Arc::clone(credentials), role.clone(), here).await.unwrap()
+}
+
+/// What a member shows that has this identity.
+pub(super) fn shown(identity: &Identity) -> Arc<Credentials> {
+    Credentials::new(identity.clone()).unwrap()
+}
+
+/// A kernel that holds each intent at once.
+fn follow_intent(mut intent: watch::Receiver<Arc<Intent>>) -> watch::Receiver<u64> {
+    let (held, applied) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            let version = intent.borrow_and_update().version;
+            held.send_replace(version);
+            if held.is_closed() || intent.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    applied
+}
+
+/// The store, once what was stopped lets go of it.
+async fn reopened(dir: &TempDir) -> Store {
+    let opened = async {
+        loop {
+            match Store::open(dir.path()) {
+                Err(StoreError::Busy { .. }) => tokio::task::yield_now().await,
+                outcome => return outcome.unwrap(),
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), opened).await.expect("the store stays in use")
 }
 
 /// What a node answers from, whose data path has counted nothing.
 fn here(applied: watch::Receiver<u64>) -> Here {
-    Here { applied, traffic: Arc::new(|| Ok(Traffic::default())) }
+    Here { applied, traffic: Arc::new(|| Ok(Traffic::default())), holder: Arc::new(|_| None) }
 }
 
 /// A node that joined, and follows.
 pub(super) struct Worker {
-    _dir: TempDir,
+    dir: TempDir,
     joined: Joined,
     store: Store,
-    log: Remote,
+    log: Follower,
 }
