@@ -42,7 +42,10 @@ fn signed_by(authority: &Authority, ca: &Authority) -> Identity {
     request.complete(signed.chain, ca.cert().to_owned()).unwrap()
 }
 
-async fn tls_stream(manager: &Manager, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn tls_stream(
+    manager: &Manager,
+    tls: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(manager.addr()).await?;
     TlsConnector::from(Arc::clone(tls)).connect(server_name(), stream).await
 }

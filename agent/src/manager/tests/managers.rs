@@ -3,18 +3,18 @@
 use super::*;
 
 /// A node that joined and serves: a manager, once it is made one.
-struct Member {
+pub(super) struct Member {
     dir: TempDir,
-    log: Arc<Follower>,
+    pub(super) log: Arc<Follower>,
     role: Role,
     role_task: RoleTask,
     server: Server,
-    credentials: Arc<Credentials>,
-    renewal: Renewing,
+    pub(super) credentials: Arc<Credentials>,
+    helpers: Helpers,
 }
 
 impl Member {
-    async fn join(manager: &Manager) -> Self {
+    pub(super) async fn join(manager: &Manager) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let joined = manager.join(node()).await.unwrap();
         joined.save(&Store::open(dir.path()).unwrap()).unwrap();
@@ -22,25 +22,25 @@ impl Member {
     }
 
     async fn start(dir: TempDir) -> Self {
-        let Running { log, role, role_task, server, credentials, renewal } = start_node(&dir).await;
+        let Running { log, role, role_task, server, credentials, helpers } = start_node(&dir).await;
         seen(log.status(), |link| link.reachable).await;
-        Self { dir, log, role, role_task, server, credentials, renewal }
+        Self { dir, log, role, role_task, server, credentials, helpers }
     }
 
-    async fn stop(self) -> TempDir {
-        drop(self.renewal);
+    pub(super) async fn stop(self) -> TempDir {
+        drop(self.helpers);
         self.server.stop().await;
         self.role_task.stop().await;
         self.dir
     }
 
-    fn id(&self) -> NodeId {
+    pub(super) fn id(&self) -> NodeId {
         self.credentials.now().identity.node
     }
 }
 
 /// Three managers, the first of which leads.
-async fn three() -> (Manager, Member, Member) {
+pub(super) async fn three() -> (Manager, Member, Member) {
     let first = Manager::start().await;
     let (second, third) = (Member::join(&first).await, Member::join(&first).await);
     for member in [&second, &third] {

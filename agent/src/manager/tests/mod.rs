@@ -5,6 +5,7 @@ mod hostile;
 mod managers;
 mod peers;
 mod silence;
+mod trust;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,8 @@ use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
 use super::{
-    Follower, Founded, Here, IntentLog, Joined, Renewal, Role, RoleTask, Server, init_cluster, join,
+    CaSteward, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
+    init_cluster, join,
 };
 use crate::identity::{Credentials, Identity};
 use crate::store::{Key, Store, StoreError};
@@ -113,7 +115,7 @@ pub(super) struct Manager {
     role_task: RoleTask,
     server: Server,
     credentials: Arc<Credentials>,
-    renewal: Renewing,
+    helpers: Helpers,
 }
 
 impl Manager {
@@ -126,15 +128,15 @@ impl Manager {
 
     /// As the directory has it.
     async fn start_again(dir: TempDir, founded: Founded) -> Self {
-        let Running { log, role, role_task, server, credentials, renewal } = start_node(&dir).await;
+        let Running { log, role, role_task, server, credentials, helpers } = start_node(&dir).await;
         seen(role.status(), |status| status.leader.is_some()).await;
         seen(log.status(), |link| link.reachable).await;
-        Self { dir, founded, log, role, role_task, server, credentials, renewal }
+        Self { dir, founded, log, role, role_task, server, credentials, helpers }
     }
 
     /// Ends in good order; its directory is free.
     async fn stop(self) -> (TempDir, Founded) {
-        drop(self.renewal);
+        drop(self.helpers);
         self.server.stop().await;
         self.role_task.stop().await;
         (self.dir, self.founded)
@@ -166,15 +168,15 @@ struct Running {
     role_task: RoleTask,
     server: Server,
     credentials: Arc<Credentials>,
-    renewal: Renewing,
+    helpers: Helpers,
 }
 
-/// Keeps a member's certificate good until it is dropped.
-struct Renewing(JoinHandle<()>);
+/// What keeps a member's certificate good, and goes on with rotations of the CA, until it is dropped.
+struct Helpers([JoinHandle<()>; 2]);
 
-impl Drop for Renewing {
+impl Drop for Helpers {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -195,8 +197,15 @@ async fn start_node(dir: &TempDir) -> Running {
         store,
         trouble: watch::Sender::new(None),
     };
-    let renewal = Renewing(tokio::spawn(renewal.run()));
-    Running { log, role, role_task, server, credentials, renewal }
+    let steward = CaSteward {
+        me: credentials.now().identity.node,
+        log: Arc::clone(&log) as Arc<dyn IntentLog>,
+        peers: Arc::new(Peers::new(Arc::clone(&credentials))),
+        applied: follow_intent(log.watch()),
+    };
+    let leading = role.clone().while_leading(move || steward.clone().run());
+    let helpers = Helpers([tokio::spawn(renewal.run()), tokio::spawn(leading)]);
+    Running { log, role, role_task, server, credentials, helpers }
 }
 
 async fn serve(
