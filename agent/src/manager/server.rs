@@ -183,6 +183,6 @@ async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
 async fn removed(intent: &mut watch::Receiver<Arc<Intent>>, node: Option<NodeId>) {
     let gone = |intent: &Arc<Intent>| node.is_some_and(|node| intent.removed.contains(&node));
     if intent.wait_for(gone).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
