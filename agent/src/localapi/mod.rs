@@ -8,6 +8,7 @@ mod flows;
 mod networks;
 mod nodes;
 mod ports;
+mod rotation;
 mod services;
 mod stats;
 mod status;
@@ -174,6 +175,8 @@ fn router() -> Router<Context> {
         .route("/v1/cluster/init", post(cluster::init))
         .route("/v1/cluster/join", post(cluster::join))
         .route("/v1/cluster/leave", post(cluster::leave))
+        .route("/v1/cluster/ca", get(rotation::ca).post(rotation::rotate_ca))
+        .route("/v1/cluster/key", get(rotation::key).post(rotation::rotate_key))
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{reference}", get(nodes::inspect).post(nodes::update).delete(nodes::remove))
         .route("/v1/nodes/{reference}/role", post(nodes::set_role))
