@@ -14,6 +14,7 @@ mod local_api;
 #[cfg(feature = "long")]
 mod long;
 mod manager;
+mod managers;
 mod membership;
 mod mesh;
 mod nodes;

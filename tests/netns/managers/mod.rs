@@ -1,0 +1,6 @@
+//! Several managers.
+
+mod clients;
+mod faults;
+mod history;
+mod linear;
