@@ -23,7 +23,7 @@ use crate::manager::insist;
 use crate::member::{Member, node_fact};
 use crate::reconciler::{Reconciler, Wanted};
 use crate::state::{Local, Shared};
-use crate::store::{Key, Store, forget_membership};
+use crate::store::{Key, Store};
 
 /// How often everything is read from the kernel and compared, whether or not anything was heard of: foreign
 /// changes to the tables, which raise no event, and steps that failed wait at most this long.
@@ -169,7 +169,7 @@ impl EventLoop {
         self.proposing.abort_all();
         self.release = attach::Release::default();
         self.underlay = None;
-        self.store.write(forget_membership)?;
+        crate::manager::forget(&self.store)?;
         let nothing = Wanted {
             me: NodeId::from_bytes([0; 16]),
             intent: &Intent::default(),

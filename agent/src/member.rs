@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::intent::{Command, Intent, Secrets, State};
+use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
 use crate::identity::{ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Here, IntentLog, KeySteward, Local, Peers, Remote, Server};
+use crate::manager::{Follower, Here, IntentLog, KeySteward, Peers, Role, RoleTask, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -34,6 +34,8 @@ pub struct Member {
     node: NodeId,
     addr: IpAddr,
     log: Arc<dyn IntentLog>,
+    role: Role,
+    role_task: RoleTask,
     server: Server,
     peers: Arc<Peers>,
     /// The version of the intent that the kernel holds.
@@ -60,33 +62,45 @@ impl Member {
         let node = identity.node;
         let addr = stored_addr(store, node)?;
         let listen = SocketAddr::new(addr, config.api_port);
-        let (log, secrets) = intent_log(store, &identity, listen, seeds)?;
-        let manager = secrets.is_some();
+        let log: Arc<dyn IntentLog> = Arc::new(Follower::start(store.clone(), &identity, seeds)?);
+        let tls = identity.client_config()?;
+        let (role, role_task) = Role::start(node, store.dir().to_owned(), tls, log.watch());
         let applied = watch::Sender::new(0);
         let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
-        let server = Server::start(listen, Arc::clone(&log), &identity, secrets, here).await?;
+        let server = Server::start(listen, Arc::clone(&log), &identity, role.clone(), here).await?;
         let others = Arc::new(Peers::new(&identity)?);
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
         let gossip = gossip(config, store, &identity, addr, known, held).await?;
-        let mut helpers = vec![
+        let steward = KeySteward {
+            me: node,
+            log: Arc::clone(&log),
+            peers: Arc::clone(&others),
+            facts: gossip.watch(),
+            applied: applied.subscribe(),
+        };
+        let helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
+            tokio::spawn(role.clone().while_leading(move || steward.clone().run())),
         ];
-        if manager {
-            let keys = KeySteward {
-                me: node,
-                log: Arc::clone(&log),
-                peers: Arc::clone(&others),
-                facts: gossip.watch(),
-                applied: applied.subscribe(),
-            };
-            helpers.push(tokio::spawn(keys.run()));
-        }
         let (intent, facts) = (log.watch(), gossip.watch());
-        info!(node = %node.short(), %addr, manager, "member of the cluster");
-        Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
+        info!(node = %node.short(), %addr, "member of the cluster");
+        Ok(Some(Self {
+            node,
+            addr,
+            log,
+            role,
+            role_task,
+            server,
+            peers: others,
+            applied,
+            gossip,
+            intent,
+            facts,
+            helpers,
+        }))
     }
 
     /// Takes back what the stored membership's last boot stated and asked to be kept: this node is being removed. Tells as
@@ -152,6 +166,7 @@ impl Member {
             log: Arc::clone(&self.log),
             facts: self.facts.clone(),
             manager: self.log.status(),
+            role: self.role.status(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
         }
@@ -178,6 +193,7 @@ impl Member {
         }
         self.gossip.stop().await;
         self.server.stop().await;
+        self.role_task.stop().await;
     }
 }
 
@@ -197,33 +213,13 @@ pub fn node_fact(underlay: &Underlay) -> NodeFact {
 
 /// The intent that this node last held.
 fn stored_intent(store: &Store) -> Result<Intent, StoreError> {
-    Ok(match store.get::<State>(Key::Intent)? {
-        Some(state) => state.intent,
-        None => store.get(Key::IntentCopy)?.unwrap_or_default(),
-    })
+    Ok(store.get(Key::IntentCopy)?.unwrap_or_default())
 }
 
 /// The address that this node advertises, as that intent says.
 fn stored_addr(store: &Store, node: NodeId) -> Result<IpAddr, ApiError> {
     let addr = stored_intent(store)?.nodes.get(&node).map(|node| node.addr);
     addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
-}
-
-type SecretsWatch = watch::Receiver<Arc<Secrets>>;
-
-/// Where intent is: here on a manager, with the managers on any other node.
-fn intent_log(
-    store: &Store,
-    identity: &Identity,
-    listen: SocketAddr,
-    seeds: Vec<SocketAddr>,
-) -> Result<(Arc<dyn IntentLog>, Option<SecretsWatch>), ApiError> {
-    if store.get::<State>(Key::Intent)?.is_some() {
-        let log = Local::open(store.clone(), listen)?;
-        let secrets = log.secrets();
-        return Ok((Arc::new(log), Some(secrets)));
-    }
-    Ok((Arc::new(Remote::start(store.clone(), identity, seeds)?), None))
 }
 
 async fn gossip(

@@ -18,7 +18,6 @@ use crate::kernel::netlink::Netlink;
 use crate::manager::{self, ProposeError};
 use crate::refusal::{already_member, internal};
 use crate::state::MemberHandle;
-use crate::store::forget_membership;
 
 /// How long a node that just joined may take to be known as alive by gossip.
 const SETTLES: Duration = Duration::from_secs(2);
@@ -108,8 +107,7 @@ async fn resign(member: &MemberHandle) -> Result<(), ProposeError> {
 async fn in_effect(context: &Context, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
     let Err(error) = context.ask(|reply| Request::Join(seeds, reply)).await else { return Ok(()) };
     let store = context.store.clone();
-    let forget = move || store.write(forget_membership);
-    tokio::task::spawn_blocking(forget).await.map_err(internal)??;
+    tokio::task::spawn_blocking(move || manager::forget(&store)).await.map_err(internal)??;
     Err(error)
 }
 

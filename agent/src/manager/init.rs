@@ -7,10 +7,11 @@ use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
 use overlay::model::Node;
 
 use super::ManagerError;
+use super::raft::{begin, end};
 use crate::identity::{Authority, Identity, Request, Secret, Token};
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
-/// A new cluster, on the disk already: [`super::Local::open`] finds its state in the store.
+/// A new cluster, on the disk already: [`super::Role::start`] finds its log, and [`super::Follower::start`] its intent.
 #[derive(Debug)]
 pub struct Founded {
     /// Its CA, which this node signs with.
@@ -21,7 +22,7 @@ pub struct Founded {
     pub token: Token,
 }
 
-/// Draws a cluster's keys and stores CA, identity and first intent, all or none of them. `node` describes this
+/// Draws a cluster's keys and stores log, identity and first intent; without an identity, the others count for nothing. `node` describes this
 /// node; it becomes a manager whatever it says. Blocks for a few writes.
 ///
 /// # Errors
@@ -57,18 +58,27 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
     };
     let mut state = State::default();
     apply(&mut state, &Command::InitCluster { cluster: cluster.into(), node, secrets: secrets.into() })?;
-    let member = store.write(|batch| {
-        let member: Option<Identity> = batch.get(Key::Identity)?;
-        if member.is_none() {
-            batch.put(Key::Identity, &identity)?;
-            batch.put(Key::Intent, &state)?;
-        }
-        Ok(member)
-    })?;
-    match member {
-        Some(member) => Err(ManagerError::AlreadyMember(member.node)),
-        None => Ok(Founded { authority, identity, token }),
+    if let Some(member) = store.get::<Identity>(Key::Identity)? {
+        return Err(ManagerError::AlreadyMember(member.node));
     }
+    let intent = state.intent.clone();
+    begin(store.dir(), id, state)?;
+    // Last: without an identity, what is there already is nobody's, and the next one begins anew.
+    store.write(|batch| {
+        batch.put(Key::Identity, &identity)?;
+        batch.put(Key::IntentCopy, &intent)
+    })?;
+    Ok(Founded { authority, identity, token })
+}
+
+/// Forgets the membership that is stored. Blocks.
+///
+/// # Errors
+/// The store's.
+pub fn forget(store: &Store) -> Result<(), StoreError> {
+    store
+        .write(|batch| [Key::Identity, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key)))?;
+    end(store.dir())
 }
 
 fn unix_seconds() -> u64 {

@@ -17,15 +17,16 @@ use overlay::intent::{AdmitNode, Command, Intent, IntentError, Secrets};
 use overlay::model::{Availability, Labels, Node, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::watching::{Moment, Watcher};
+use super::IntentLog;
+use super::raft::{self, Answer, Role, Unanswered};
+use super::server::{Stopped, stop};
+use super::watching::Watcher;
 use super::wire::{
-    Held, JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed,
-    REQUEST_TIMEOUT, WATCH,
+    Held, JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_QUESTION, MAX_REQUEST, PROPOSE, Proposed,
+    READ, REQUEST_TIMEOUT, WATCH,
 };
-use super::{IntentLog, ProposeError};
 use crate::identity::{Authority, Secret};
 
 /// Who asks.
@@ -39,32 +40,39 @@ pub(super) struct Peer {
 
 /// What the requests work on.
 #[derive(Clone)]
-pub(super) struct Context {
-    pub(super) log: Arc<dyn IntentLog>,
-    pub(super) secrets: watch::Receiver<Arc<Secrets>>,
-    /// What followers are sent; closed when the server stops.
-    pub(super) moments: watch::Receiver<Arc<Moment>>,
+struct Context {
+    /// Who is a member, as this node knows.
+    log: Arc<dyn IntentLog>,
+    role: Role,
+    /// Ends what is streamed.
+    stopped: Stopped,
+}
+
+impl Context {
+    fn is_manager(&self, peer: Peer) -> bool {
+        let intent = Arc::clone(&self.log.watch().borrow());
+        peer.node.and_then(|node| intent.nodes.get(&node)).is_some_and(|node| node.manager)
+    }
 }
 
 /// An answer other than 200: the status and the cause.
 pub(super) type Refusal = (StatusCode, String);
 
 /// What every node answers, `peers`, and what a manager answers besides.
-pub(super) fn router(log: &Arc<dyn IntentLog>, peers: Router, manager: Option<Context>) -> Router {
-    let members = |router: Router| router.layer(from_fn_with_state(Arc::clone(log), members_only));
-    let Some(context) = manager else {
-        let nothing = || async { (StatusCode::NOT_FOUND, "this node is no manager") };
-        return members(peers).fallback(nothing).layer(from_fn(in_time));
-    };
+pub(super) fn router(log: Arc<dyn IntentLog>, role: Role, stopped: Stopped, peers: Router) -> Router {
+    let context = Context { log, role: role.clone(), stopped };
     let intent = Router::new()
         .route(PROPOSE, post(propose).layer(DefaultBodyLimit::max(MAX_REQUEST)))
+        .route(READ, post(read).layer(DefaultBodyLimit::max(MAX_QUESTION)))
         .route(WATCH, get(follow))
         .with_state(context.clone());
+    let managers = raft::router(role).layer(from_fn_with_state(context.clone(), managers_only));
     let nothing = || async { StatusCode::NOT_FOUND };
+    let members = peers.merge(intent).merge(managers).fallback(nothing);
     Router::new()
         .route(JOIN, post(join).layer(DefaultBodyLimit::max(MAX_JOIN)))
-        .with_state(context)
-        .merge(members(peers.merge(intent).fallback(nothing)))
+        .with_state(context.clone())
+        .merge(members.layer(from_fn_with_state(context, members_only)))
         .layer(from_fn(in_time))
 }
 
@@ -78,7 +86,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// Refuses all but members before a byte of the body is read.
 async fn members_only(
-    State(log): State<Arc<dyn IntentLog>>,
+    State(context): State<Context>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
@@ -87,10 +95,23 @@ async fn members_only(
         return (StatusCode::FORBIDDEN, "only members may do this, and no certificate was shown")
             .into_response();
     };
-    let member = log.watch().borrow().nodes.contains_key(&node);
+    let member = context.log.watch().borrow().nodes.contains_key(&node);
     if !member {
         return (StatusCode::FORBIDDEN, format!("node {node} is not a member of this cluster"))
             .into_response();
+    }
+    next.run(request).await
+}
+
+/// Refuses all members but managers.
+async fn managers_only(
+    State(context): State<Context>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !context.is_manager(peer) {
+        return (StatusCode::FORBIDDEN, "only managers may do this").into_response();
     }
     next.run(request).await
 }
@@ -101,15 +122,15 @@ async fn propose(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let command: Command = decode(&body)?;
-    if !may_propose(peer.node, &command) {
+    if !context.is_manager(peer) && !may_propose(peer.node, &command) {
         return Err((StatusCode::FORBIDDEN, "a node speaks for itself alone".to_owned()));
     }
-    let outcome = match context.log.propose(command).await {
-        Ok(reply) => Ok(Proposed { version: context.log.watch().borrow().version, reply }),
-        Err(ProposeError::Refused(error)) => Err(error),
-        Err(error) => return Err(failed(&error)),
-    };
-    encode(&outcome)
+    let Answer { version, outcome } = context.role.propose(&command).await?;
+    encode(&outcome.map(|reply| Proposed { version, reply }))
+}
+
+async fn read(State(context): State<Context>) -> Result<Response, Refusal> {
+    encode(&context.role.read().await?)
 }
 
 /// Any member may change what the cluster has in common, but not what is another node's.
@@ -137,10 +158,20 @@ async fn follow(
     Query(Held { held }): Query<Held>,
 ) -> Result<Response, Refusal> {
     let node = peer.node.ok_or((StatusCode::FORBIDDEN, "only members may follow".to_owned()))?;
-    let watcher = Watcher::new(context.moments, node, held);
-    let lines = stream::unfold(watcher, |mut watcher| async move {
-        let lines = watcher.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(lines), watcher))
+    let watcher = Watcher::new(context.role.running()?.moments, node, held);
+    let Context { role, mut stopped, .. } = context;
+    let end = Box::pin(async move {
+        tokio::select! {
+            () = stop(&mut stopped) => {}
+            () = role.left_behind() => {}
+        }
+    });
+    let lines = stream::unfold((watcher, end), |(mut watcher, mut end)| async move {
+        let lines = tokio::select! {
+            () = &mut end => return None,
+            lines = watcher.next() => lines?,
+        };
+        Some((Ok::<_, std::convert::Infallible>(lines), (watcher, end)))
     });
     Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
 }
@@ -165,7 +196,8 @@ async fn admit(
     from: IpAddr,
     request: JoinRequest,
 ) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
-    let secrets = Arc::clone(&context.secrets.borrow());
+    let running = context.role.running()?;
+    let secrets = Arc::clone(&running.secrets.borrow());
     let Some(authority) = secrets.ca.clone().map(Authority::from) else {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "there is no cluster here yet".to_owned()));
     };
@@ -185,17 +217,20 @@ async fn admit(
         key,
         ..request.node
     };
-    let replaces = forgotten(&context.log.watch().borrow(), from, &node);
+    let replaces = forgotten(&running.intent.borrow(), from, &node);
     let admit = AdmitNode { node, issuer: authority.cert().to_owned(), replaces };
-    match context.log.propose(Command::AdmitNode(admit)).await {
+    let Answer { version, outcome } = context.role.propose(&Command::AdmitNode(admit)).await?;
+    match outcome {
         Ok(_) => {}
-        Err(ProposeError::Refused(IntentError::NodeExists { .. })) => {
-            return Ok(Err(JoinRefusal::AlreadyMember));
-        }
-        Err(ProposeError::Refused(error)) => return Ok(Err(JoinRefusal::Refused(error))),
-        Err(error) => return Err(failed(&error)),
+        Err(IntentError::NodeExists { .. }) => return Ok(Err(JoinRefusal::AlreadyMember)),
+        Err(error) => return Ok(Err(JoinRefusal::Refused(error))),
     }
-    let intent = Intent::clone(&context.log.watch().borrow());
+    // The leader has it; this manager a moment later.
+    let mut intent = running.intent;
+    let intent = match intent.wait_for(|intent| intent.version >= version).await {
+        Ok(intent) => Intent::clone(&intent),
+        Err(_) => return Err(Unanswered::NoManager.into()),
+    };
     Ok(Ok(JoinAnswer { chain, ca: authority.cert().to_owned(), intent }))
 }
 
@@ -213,14 +248,6 @@ fn forgotten(intent: &Intent, from: IpAddr, newcomer: &Node) -> Option<NodeId> {
     let same_place = |node: &&Node| (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port);
     let known = intent.nodes.values().filter(|node| node.id != newcomer.id).find(same_place)?;
     (from == newcomer.addr).then_some(known.id)
-}
-
-fn failed(error: &ProposeError) -> Refusal {
-    let status = match error {
-        ProposeError::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (status, error.to_string())
 }
 
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -12,7 +12,6 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use overlay::intent::Secrets;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -20,8 +19,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::routes::{Context, Peer, router};
-use super::{Here, IntentLog, ManagerError, peers, watching};
+use super::routes::{Peer, router};
+use super::{Here, IntentLog, ManagerError, Role, peers};
 use crate::identity::{ClientCertificate, Identity, node_of};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
@@ -45,8 +44,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`; and on a manager `log`, and
-    /// by `secrets` who may join.
+    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`, and while `role` runs, what a
+    /// manager does. `log` tells who is a member.
     ///
     /// # Errors
     /// [`ManagerError::Listen`] for a taken port, [`ManagerError::Identity`].
@@ -54,7 +53,7 @@ impl Server {
         listen: SocketAddr,
         log: Arc<dyn IntentLog>,
         identity: &Identity,
-        secrets: Option<watch::Receiver<Arc<Secrets>>>,
+        role: Role,
         here: Here,
     ) -> Result<Self, ManagerError> {
         let tls = identity.server_config(ClientCertificate::Optional)?;
@@ -62,12 +61,7 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
-        let manager = secrets.map(|secrets| Context {
-            log: Arc::clone(&log),
-            secrets,
-            moments: watching::publish(log.watch(), until_stopped(stopped.clone())),
-        });
-        let router = router(&log, peers::router(here), manager);
+        let router = router(log, role, stopped.clone(), peers::router(here));
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })
@@ -89,14 +83,10 @@ impl Server {
 }
 
 /// Closed, not changed, when it is time to stop: so a forgotten server stops as well.
-type Stopped = watch::Receiver<()>;
+pub(super) type Stopped = watch::Receiver<()>;
 
-async fn stop(stopped: &mut Stopped) {
+pub(super) async fn stop(stopped: &mut Stopped) {
     while stopped.changed().await.is_ok() {}
-}
-
-async fn until_stopped(mut stopped: Stopped) {
-    stop(&mut stopped).await;
 }
 
 #[derive(Clone)]
@@ -155,7 +145,8 @@ async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(READ_BUFFER)
-            .keep_alive(false)
+            // What a connection is idle for counts as the time that a header may take.
+            .keep_alive(node.is_some())
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
     );
     let served = tokio::select! {

@@ -105,18 +105,14 @@ impl Moment {
     }
 }
 
-/// Keeps what followers are sent as the intent is, until it is time to stop.
-pub(super) fn publish(
-    mut intents: watch::Receiver<Arc<Intent>>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> watch::Receiver<Arc<Moment>> {
+/// Keeps what followers are sent as the intent is, until either end of it goes away.
+pub(super) fn publish(mut intents: watch::Receiver<Arc<Intent>>) -> watch::Receiver<Arc<Moment>> {
     let first = Moment::first(Arc::clone(&intents.borrow_and_update()));
     let (moments, published) = watch::channel(Arc::new(first));
     tokio::spawn(async move {
-        let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
-                () = &mut stop => return,
+                () = moments.closed() => return,
                 changed = intents.changed() => if changed.is_err() { return },
             }
             let intent = Arc::clone(&intents.borrow_and_update());

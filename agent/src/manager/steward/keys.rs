@@ -57,6 +57,7 @@ fn next_step(gossip: &GossipKeys, now: u64, draw: impl FnOnce() -> Hidden) -> Op
 }
 
 /// Changes the keys, for as long as this manager leads.
+#[derive(Clone)]
 pub struct KeySteward {
     /// This node.
     pub me: NodeId,

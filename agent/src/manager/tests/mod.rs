@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod managers;
 mod peers;
 mod silence;
 mod watched;
@@ -20,8 +21,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
-use super::{Founded, Here, IntentLog, Joined, Local, Remote, Server, init_cluster, join};
-use crate::store::{Key, Store};
+use super::{Follower, Founded, Here, IntentLog, Joined, Role, RoleTask, Server, init_cluster, join};
+use crate::identity::Identity;
+use crate::store::{Key, Store, StoreError};
 
 /// A number that no other test of this process has.
 fn unique() -> u16 {
@@ -37,7 +39,7 @@ pub(super) fn node() -> Node {
         hostname: format!("test-{high}-{low}"),
         addr: IpAddr::V4(Ipv4Addr::new(127, 1, high, low)),
         gossip_port: 7946,
-        api_port: 1,
+        api_port: 2377,
         data_port: 4789,
         manager: false,
         underlay: Vec::new(),
@@ -67,7 +69,8 @@ pub(super) fn initial() -> State {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     init_cluster(&store, node()).unwrap();
-    store.get(Key::Intent).unwrap().unwrap()
+    drop(store);
+    super::raft::stored(dir.path())
 }
 
 /// The intent in the line that a watch begins with.
@@ -90,23 +93,32 @@ pub(super) async fn seen<T: Clone>(mut receiver: watch::Receiver<T>, condition: 
 pub(super) struct Manager {
     dir: TempDir,
     pub(super) founded: Founded,
-    pub(super) log: Arc<Local>,
+    pub(super) log: Arc<Follower>,
+    role: Role,
+    role_task: RoleTask,
     server: Server,
 }
 
 impl Manager {
     pub(super) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let mut node = node();
-        let founded = init_cluster(&store, node.clone()).unwrap();
-        let listen = SocketAddr::new(node.addr, 0);
-        let log = Arc::new(Local::open(store, listen).unwrap());
-        let server = serve(listen, &log, &founded).await;
-        node.manager = true;
-        node.api_port = server.local_addr().port();
-        log.propose(Command::PutNode(node)).await.unwrap();
-        Self { dir, founded, log, server }
+        let founded = init_cluster(&Store::open(dir.path()).unwrap(), node()).unwrap();
+        Self::start_again(dir, founded).await
+    }
+
+    /// As the directory has it.
+    async fn start_again(dir: TempDir, founded: Founded) -> Self {
+        let (log, role, role_task, server) = start_node(&dir, &founded.identity).await;
+        seen(role.status(), |status| status.leader.is_some()).await;
+        seen(log.status(), |link| link.reachable).await;
+        Self { dir, founded, log, role, role_task, server }
+    }
+
+    /// Ends in good order; its directory is free.
+    async fn stop(self) -> (TempDir, Founded) {
+        self.server.stop().await;
+        self.role_task.stop().await;
+        (self.dir, self.founded)
     }
 
     fn addr(&self) -> SocketAddr {
@@ -122,17 +134,41 @@ impl Manager {
         let joined = self.join(node()).await.unwrap();
         let store = Store::open(dir.path()).unwrap();
         joined.save(&store).unwrap();
-        let log = Remote::start(store.clone(), &joined.identity, Vec::new()).unwrap();
+        let log = Follower::start(store.clone(), &joined.identity, Vec::new()).unwrap();
         seen(log.status(), |link| link.reachable).await;
-        Worker { _dir: dir, joined, store, log }
+        Worker { dir, joined, store, log }
     }
 }
 
-async fn serve(listen: SocketAddr, log: &Arc<Local>, founded: &Founded) -> Server {
-    let secrets = log.secrets();
+async fn serve(listen: SocketAddr, log: &Arc<Follower>, role: &Role, identity: &Identity) -> Server {
     let log = Arc::clone(log) as Arc<dyn IntentLog>;
-    let here = here(watch::channel(0).1);
-    Server::start(listen, log, &founded.identity, Some(secrets), here).await.unwrap()
+    Server::start(listen, log, identity, role.clone(), here(watch::channel(0).1)).await.unwrap()
+}
+
+/// A member, as its directory has it.
+async fn start_node(dir: &TempDir, identity: &Identity) -> (Arc<Follower>, Role, RoleTask, Server) {
+    let store = reopened(dir).await;
+    let intent: Intent = store.get(Key::IntentCopy).unwrap().unwrap();
+    let node = &intent.nodes[&identity.node];
+    let listen = SocketAddr::new(node.addr, node.api_port);
+    let log = Arc::new(Follower::start(store, identity, Vec::new()).unwrap());
+    let tls = identity.client_config().unwrap();
+    let (role, role_task) = Role::start(identity.node, dir.path().to_owned(), tls, log.watch());
+    let server = serve(listen, &log, &role, identity).await;
+    (log, role, role_task, server)
+}
+
+/// The store, once what was stopped lets go of it.
+async fn reopened(dir: &TempDir) -> Store {
+    let opened = async {
+        loop {
+            match Store::open(dir.path()) {
+                Err(StoreError::Busy { .. }) => tokio::task::yield_now().await,
+                outcome => return outcome.unwrap(),
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), opened).await.expect("the store stays in use")
 }
 
 /// What a node answers from, whose data path has counted nothing.
@@ -142,8 +178,8 @@ fn here(applied: watch::Receiver<u64>) -> Here {
 
 /// A node that joined, and follows.
 pub(super) struct Worker {
-    _dir: TempDir,
+    dir: TempDir,
     joined: Joined,
     store: Store,
-    log: Remote,
+    log: Follower,
 }

@@ -20,7 +20,7 @@ impl Manager {
         let mut state = initial();
         apply(&mut state, &Command::PutNode(follower.clone())).unwrap();
         let intents = watch::Sender::new(Arc::new(state.intent.clone()));
-        let moments = publish(intents.subscribe(), std::future::pending());
+        let moments = publish(intents.subscribe());
         Self { state, intents, moments, follower }
     }
 

@@ -1,4 +1,6 @@
-//! A worker's log: it follows a manager, and keeps a copy on the disk to start from when none is reached.
+//! Every node's log: it follows a manager, and keeps a copy on the disk to start from when none is reached.
+//!
+//! A manager follows itself first, like any other: its role may end, or begin, and nothing here changes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,15 +8,19 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
+use hyper::StatusCode;
 use overlay::intent::{Command, Intent, IntentError, Reply, Revision};
+use overlay::model::{Node, NodeId};
 use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::client::{self, ClientError};
 use super::watching::Followed;
-use super::wire::{PROPOSE, Proposed, SILENCE, WATCH};
+use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
 use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
 use crate::identity::Identity;
 use crate::store::{Key, Store};
@@ -24,14 +30,17 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a proposal that took effect waits to be seen here as well.
 const CATCH_UP: Duration = Duration::from_secs(3);
+/// How long managers are asked, one after the other: the first one takes a few seconds to say that it has no majority.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Proposes through any manager, and follows one. It stops following when it is dropped.
-pub struct Remote {
+pub struct Follower {
     shared: Arc<Shared>,
     follower: JoinHandle<()>,
 }
 
 struct Shared {
+    me: NodeId,
     store: Store,
     tls: Arc<ClientConfig>,
     /// Managers' addresses that were given, besides those in the intent.
@@ -40,7 +49,7 @@ struct Shared {
     link: watch::Sender<ManagerLink>,
 }
 
-impl Remote {
+impl Follower {
     /// Starts from the copy in the store, and follows the managers in it, or at `seeds`, from then on: the
     /// address that this node joined through, or none after a restart.
     ///
@@ -48,8 +57,10 @@ impl Remote {
     /// The store's, the identity's, and [`ManagerError::NoManager`] without any address to try.
     pub fn start(store: Store, identity: &Identity, seeds: Vec<SocketAddr>) -> Result<Self, ManagerError> {
         let intent: Intent = store.get(Key::IntentCopy)?.unwrap_or_default();
-        let addr = candidates(&intent, &seeds, None).first().copied().ok_or(ManagerError::NoManager)?;
+        let me = identity.node;
+        let addr = candidates(me, &intent, &seeds, None).first().copied().ok_or(ManagerError::NoManager)?;
         let shared = Arc::new(Shared {
+            me,
             store,
             tls: identity.client_config()?,
             seeds,
@@ -61,13 +72,13 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for Follower {
     fn drop(&mut self) {
         self.follower.abort();
     }
 }
 
-impl IntentLog for Remote {
+impl IntentLog for Follower {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
         Box::pin(self.shared.propose(command))
     }
@@ -79,36 +90,60 @@ impl IntentLog for Remote {
     fn status(&self) -> watch::Receiver<ManagerLink> {
         self.shared.link.subscribe()
     }
+
+    fn read(&self) -> BoxFuture<'_, Result<Standing, ProposeError>> {
+        Box::pin(self.shared.read())
+    }
 }
 
 impl Shared {
     async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
-        let mut last = ProposeError::Internal { cause: ManagerError::NoManager.to_string() };
-        for addr in self.candidates() {
-            let outcome: Result<Result<Proposed, IntentError>, _> =
-                client::post(addr, &self.tls, PROPOSE, &command).await;
-            match outcome {
-                Ok(proposed) => {
-                    let proposed = proposed?;
-                    let mut intent = self.intent.subscribe();
-                    let seen = intent.wait_for(|intent| intent.version >= proposed.version);
-                    // It took effect in any case; the follower brings it once it can.
-                    let _ = timeout(CATCH_UP, seen).await;
-                    return Ok(proposed.reply);
-                }
-                // What was not sent may be sent to another.
-                Err(error @ (ClientError::Connect(_) | ClientError::Untrusted(_))) => {
-                    last = ProposeError::Unreachable { addr, cause: error.to_string() };
-                }
-                Err(ClientError::Lost(cause)) => return Err(ProposeError::Unreachable { addr, cause }),
-                Err(error @ ClientError::Status { .. }) => {
-                    return Err(ProposeError::Internal {
-                        cause: format!("the manager at {addr} answers {error}"),
-                    });
+        let outcome: Result<Proposed, IntentError> = self.ask(PROPOSE, &command).await?;
+        let proposed = outcome?;
+        // It took effect in any case; the follower brings it once it can.
+        self.caught_up(proposed.version).await;
+        Ok(proposed.reply)
+    }
+
+    async fn read(&self) -> Result<Standing, ProposeError> {
+        let standing: Standing = self.ask(READ, &()).await?;
+        self.caught_up(standing.version).await;
+        Ok(standing)
+    }
+
+    /// Until this node's copy has that version, or for a moment.
+    async fn caught_up(&self, version: u64) {
+        let mut intent = self.intent.subscribe();
+        let _ = timeout(CATCH_UP, intent.wait_for(|intent| intent.version >= version)).await;
+    }
+
+    /// Asks one manager after the other, until one has taken the question.
+    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, path: &str, query: &Q) -> Result<A, ProposeError> {
+        let mut last = None;
+        let asked = async {
+            for addr in self.candidates() {
+                match client::post(addr, &self.tls, path, query).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => match unanswered(addr, error) {
+                        // What a manager says of the others is worth more than that another is not there.
+                        Tried::Next(error) => {
+                            if !matches!(last, Some(ProposeError::Unavailable { .. })) {
+                                last = Some(error);
+                            }
+                        }
+                        Tried::Final(error) => return Err(error),
+                    },
                 }
             }
+            Err(ProposeError::Internal { cause: ManagerError::NoManager.to_string() })
+        };
+        let outcome = timeout(PATIENCE, asked).await;
+        match (outcome, last) {
+            (Ok(Ok(answer)), _) => Ok(answer),
+            (Ok(Err(ProposeError::Internal { .. })) | Err(_), Some(last)) => Err(last),
+            (Ok(Err(error)), _) => Err(error),
+            (Err(_), None) => Err(ProposeError::Unavailable { cause: "no manager answers".to_owned() }),
         }
-        Err(last)
     }
 
     /// Follows one manager after the other, for ever.
@@ -184,21 +219,60 @@ impl Shared {
 
     fn candidates(&self) -> Vec<SocketAddr> {
         let link = self.link.borrow().clone();
-        candidates(&self.intent.borrow(), &self.seeds, link.reachable.then_some(link.addr))
+        candidates(self.me, &self.intent.borrow(), &self.seeds, link.reachable.then_some(link.addr))
     }
 }
 
-/// The addresses to try, best first: the one that is reached now, the managers in the intent, what was given.
-fn candidates(intent: &Intent, seeds: &[SocketAddr], reached: Option<SocketAddr>) -> Vec<SocketAddr> {
-    let managers = intent.nodes.values().filter(|node| node.manager);
-    let managers = managers.map(|node| SocketAddr::new(node.addr, node.api_port));
+/// The addresses to try, best first: this node's own if it is a manager, the one that is reached now, the managers in the
+/// intent, what was given.
+fn candidates(
+    me: NodeId,
+    intent: &Intent,
+    seeds: &[SocketAddr],
+    reached: Option<SocketAddr>,
+) -> Vec<SocketAddr> {
+    let addr = |node: &Node| SocketAddr::new(node.addr, node.api_port);
+    let own = intent.nodes.get(&me).filter(|node| node.manager).map(addr);
+    let managers = intent.managers().map(addr);
     let mut addresses = Vec::new();
-    for addr in reached.into_iter().chain(managers).chain(seeds.iter().copied()) {
+    for addr in own.into_iter().chain(reached).chain(managers).chain(seeds.iter().copied()) {
         if !addresses.contains(&addr) {
             addresses.push(addr);
         }
     }
     addresses
+}
+
+/// Whether another manager may be asked after one did not answer.
+enum Tried {
+    /// This one has surely changed nothing.
+    Next(ProposeError),
+    /// It may have, or would say the same again.
+    Final(ProposeError),
+}
+
+fn unanswered(addr: SocketAddr, error: ClientError) -> Tried {
+    match error {
+        ClientError::Connect(_) | ClientError::Untrusted(_) => {
+            Tried::Next(ProposeError::Unreachable { addr, cause: error.to_string() })
+        }
+        ClientError::Lost(cause) => Tried::Final(ProposeError::Unreachable { addr, cause }),
+        ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, cause } => {
+            Tried::Next(ProposeError::Unavailable { cause })
+        }
+        ClientError::Status { status: StatusCode::NOT_FOUND, cause } => {
+            Tried::Next(ProposeError::Unreachable { addr, cause })
+        }
+        ClientError::Status { status: StatusCode::GATEWAY_TIMEOUT, cause } => {
+            Tried::Final(ProposeError::Unavailable { cause })
+        }
+        ClientError::Status { status: StatusCode::CONFLICT, cause } => {
+            Tried::Final(ProposeError::Unsafe { cause })
+        }
+        error @ ClientError::Status { .. } => {
+            Tried::Final(ProposeError::Internal { cause: format!("the manager at {addr} answers {error}") })
+        }
+    }
 }
 
 /// Drawn from a range that doubles with every failure, so that followers do not come back all at once.
