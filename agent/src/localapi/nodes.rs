@@ -1,5 +1,8 @@
 //! Nodes: who is in the cluster and how they are, and what users want of them.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::{Path, State};
 use overlay::api::{
     ApiError, Changed, ErrorCode, ManagerState, NodeDetail, NodeRemove, NodeRole, NodeRow, NodeStatus,
@@ -8,14 +11,19 @@ use overlay::api::{
 use overlay::intent::{Command, Intent, NodeChange};
 use overlay::model::{Node, Role};
 
+use super::freshness::Managers;
 use super::services::version_with;
 use super::{Answer, Body, Context, Json, parse};
 use crate::gossip::Snapshot;
+use crate::manager::Standing;
 use crate::state::MemberHandle;
 
-pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<NodeRow>> {
+pub(super) async fn list(
+    State(context): State<Context>,
+    Extension(Managers(standing)): Extension<Managers>,
+) -> Answer<Vec<NodeRow>> {
     let member = context.member()?;
-    let rows = Rows::of(&member);
+    let rows = Rows::of(&member, standing);
     let mut rows: Vec<_> = rows.intent.nodes.values().map(|node| rows.row(node)).collect();
     rows.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));
     Ok(Json(rows))
@@ -23,10 +31,11 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<NodeRow>>
 
 pub(super) async fn inspect(
     State(context): State<Context>,
+    Extension(Managers(standing)): Extension<Managers>,
     Path(reference): Path<String>,
 ) -> Answer<NodeDetail> {
     let member = context.member()?;
-    let rows = Rows::of(&member);
+    let rows = Rows::of(&member, standing);
     let node = rows.intent.node(&reference)?;
     Ok(Json(NodeDetail {
         row: rows.row(node),
@@ -72,7 +81,7 @@ pub(super) async fn remove(
 ) -> Answer<NodeRow> {
     let NodeRemove { force } = parse(&body)?;
     let member = context.member()?;
-    let rows = Rows::of(&member);
+    let rows = Rows::of(&member, None);
     let row = rows.row(rows.intent.node(&reference)?);
     if row.this {
         return Err(conflict("this node cannot remove itself")
@@ -95,13 +104,26 @@ fn conflict(text: impl Into<String>) -> ApiError {
 /// What a row is made from.
 struct Rows<'a> {
     member: &'a MemberHandle,
-    intent: std::sync::Arc<Intent>,
-    snapshot: std::sync::Arc<Snapshot>,
+    intent: Arc<Intent>,
+    snapshot: Arc<Snapshot>,
+    /// If the managers could be asked.
+    standing: Option<Standing>,
 }
 
 impl<'a> Rows<'a> {
-    fn of(member: &'a MemberHandle) -> Self {
-        Self { member, intent: member.intent(), snapshot: member.snapshot() }
+    fn of(member: &'a MemberHandle, standing: Option<Standing>) -> Self {
+        Self { member, intent: member.intent(), snapshot: member.snapshot(), standing }
+    }
+
+    fn manager(&self, node: &Node) -> ManagerState {
+        let alive = self.snapshot.alive.contains(&node.id);
+        let reachable = match &self.standing {
+            Some(standing) if standing.leader == node.id => return ManagerState::Leader,
+            // One that catches up yet is asked nothing that would tell.
+            Some(standing) => standing.voters.get(&node.id).copied().unwrap_or(alive),
+            None => alive,
+        };
+        if reachable { ManagerState::Reachable } else { ManagerState::Unreachable }
     }
 
     fn row(&self, node: &Node) -> NodeRow {
@@ -116,7 +138,7 @@ impl<'a> Rows<'a> {
                 false => NodeStatus::Down,
             },
             availability: node.availability,
-            manager: node.manager.then_some(ManagerState::Leader),
+            manager: node.manager.then(|| self.manager(node)),
             addr: node.addr,
             version: view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),
         }

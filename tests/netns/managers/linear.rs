@@ -47,7 +47,7 @@ fn under_faults<const N: usize>(lab: &Lab, managers: [&Node; N], faults: usize) 
     let mut random = StdRng::seed_from_u64(seed);
     lab.form_managers()?;
     faults::whole(&managers)?;
-    create_network(managers[0], "base", &["--subnet", "10.80.0.0/16"], &managers)?;
+    create_network(managers[0], "base", &[], &managers)?;
     let endpoints = attach_each(lab, "base", managers)?;
     let probes = Mesh::start(&endpoints.iter().collect::<Vec<_>>())?;
 
