@@ -1,6 +1,7 @@
 //! Nodes: who is in the cluster and how they are, and what users want of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -9,7 +10,8 @@ use overlay::api::{
     NodeUpdate,
 };
 use overlay::intent::{Command, Intent, NodeChange};
-use overlay::model::{Node, Role};
+use overlay::model::{Node, NodeId, Role};
+use tokio::time::{sleep, timeout};
 
 use super::freshness::Managers;
 use super::services::version_with;
@@ -17,6 +19,10 @@ use super::{Answer, Body, Context, Json, parse};
 use crate::gossip::Snapshot;
 use crate::manager::Standing;
 use crate::state::MemberHandle;
+
+/// How long a node may take to become a manager, or to be one no more, and how often that is looked at.
+const ROLE_CHANGES: Duration = Duration::from_secs(20);
+const ROLE_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn list(
     State(context): State<Context>,
@@ -70,8 +76,28 @@ pub(super) async fn set_role(
     let member = context.member()?;
     let (node, manager) = (member.intent().node(&reference)?.id, role == Role::Manager);
     member.log.propose(Command::SetRole { node, manager }).await?;
+    taken_up(&member, node, manager).await?;
     let is = |intent: &Intent| intent.nodes.get(&node).is_some_and(|node| node.manager == manager);
     version_with(&member, is).await
+}
+
+/// Once the managers count on a new manager, or no longer on a former one.
+async fn taken_up(member: &MemberHandle, node: NodeId, manager: bool) -> Result<(), ApiError> {
+    let taken_up = async {
+        loop {
+            let standing = member.log.read().await;
+            if standing.is_ok_and(|standing| standing.voters.contains_key(&node) == manager) {
+                return;
+            }
+            sleep(ROLE_PAUSE).await;
+        }
+    };
+    timeout(ROLE_CHANGES, taken_up).await.map_err(|_| {
+        let hostname = member.intent().hostname(node);
+        let what = if manager { "has not caught up with the managers" } else { "still counts as a manager" };
+        ApiError::new(ErrorCode::Unavailable, format!("{hostname} {what} yet"))
+            .hint("the change is noted, and is made as soon as the managers answer; see `overlayctl node ls`")
+    })
 }
 
 pub(super) async fn remove(

@@ -1,6 +1,0 @@
-//! Several managers.
-
-mod clients;
-mod faults;
-mod history;
-mod linear;
