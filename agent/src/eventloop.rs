@@ -97,10 +97,11 @@ impl EventLoop {
     ) -> (Self, watch::Receiver<Arc<Shared>>) {
         let (shared, receiver) = watch::channel(Arc::default());
         let (release, proposing, underlay) = Default::default();
-        (
-            Self { config, store, reconciler, member, attachments, release, proposing, underlay, shared },
-            receiver,
-        )
+        let this =
+            Self { config, store, reconciler, member, attachments, release, proposing, underlay, shared };
+        // Whoever asks before the first pass is over is told of the membership, too.
+        this.publish();
+        (this, receiver)
     }
 
     /// Until the other end of `ended` is dropped. The data path stays.

@@ -104,8 +104,8 @@ impl<'a> Clients<'a> {
 fn outcome(output: &Output, ask: Ask) -> Result<Outcome> {
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
-        if said.contains("warning:") {
-            // What this node last knew, which may be old.
+        if said.contains("this is what this node last knew") {
+            // It may be old, and says so.
             return Ok(Outcome::Unheard);
         }
         return Ok(Outcome::Told(match ask {

@@ -75,17 +75,15 @@ pub(super) fn leader<'a>(managers: &[&'a Node]) -> Option<&'a Node> {
 
 /// Has a node drop what the others say to it as managers.
 fn ignore(node: &Node, others: &[&Node]) -> Result<()> {
-    let drops: String = others
-        .iter()
-        .map(|other| {
-            let addr = other.addr();
-            format!(
-                "add rule ip cut in ip saddr {addr} tcp dport {API_PORT} drop\n\
-                 add rule ip cut in ip saddr {addr} tcp sport {API_PORT} drop\n"
-            )
-        })
-        .collect();
-    nft(node, &format!("table ip cut {{ chain in {{ type filter hook input priority 0; }} }}\n{drops}"))
+    let addrs: Vec<String> = others.iter().map(|other| other.addr().to_string()).collect();
+    let from = format!("ip saddr {{ {} }} tcp", addrs.join(", "));
+    nft(
+        node,
+        &format!(
+            "table ip cut {{\nchain in {{\ntype filter hook input priority 0;\n\
+             {from} dport {API_PORT} drop\n{from} sport {API_PORT} drop\n}}\n}}"
+        ),
+    )
 }
 
 fn listen(node: &Node) -> Result<()> {
