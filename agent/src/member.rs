@@ -192,7 +192,7 @@ impl Member {
             log: Arc::clone(&self.log),
             facts: self.facts.clone(),
             manager: self.log.status(),
-            role: self.role.status(),
+            role: self.role.clone(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
             certificate: self.certificate.clone(),
