@@ -1,7 +1,7 @@
 //! A membership in effect: intent followed (or held, on a manager), facts gossiped.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlay::api::ApiError;
@@ -15,10 +15,12 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
-use crate::identity::{ClientCertificate, Identity, node_of, server_name};
+use crate::identity::{Credentials, Identity};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Follower, Here, IntentLog, KeySteward, Peers, Role, RoleTask, Server};
+use crate::manager::{
+    CaSteward, Follower, Here, HolderOf, IntentLog, KeySteward, Peers, Renewal, Role, RoleTask, Server,
+};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -43,6 +45,8 @@ pub struct Member {
     gossip: Gossip,
     intent: watch::Receiver<Arc<Intent>>,
     facts: watch::Receiver<Arc<Snapshot>>,
+    /// What goes wrong with this node's certificate.
+    certificate: watch::Receiver<Option<String>>,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -62,18 +66,35 @@ impl Member {
         let node = identity.node;
         let addr = stored_addr(store, node)?;
         let listen = SocketAddr::new(addr, config.api_port);
-        let log: Arc<dyn IntentLog> = Arc::new(Follower::start(store.clone(), &identity, seeds)?);
-        let tls = identity.client_config()?;
-        let (role, role_task) = Role::start(node, store.dir().to_owned(), tls, log.watch());
+        let credentials = Credentials::new(identity)?;
+        let log = Follower::start(store.clone(), Arc::clone(&credentials), seeds)?;
+        let log: Arc<dyn IntentLog> = Arc::new(log);
+        let (role, role_task) = Role::start(Arc::clone(&credentials), store.dir().to_owned(), log.watch());
         let applied = watch::Sender::new(0);
-        let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
-        let server = Server::start(listen, Arc::clone(&log), &identity, role.clone(), here).await?;
-        let others = Arc::new(Peers::new(&identity)?);
+        let known_facts = Arc::new(OnceLock::new());
+        let here = Here {
+            applied: applied.subscribe(),
+            traffic: Arc::new(move || observer.traffic()),
+            holder: holder(Arc::clone(&known_facts)),
+        };
+        let server =
+            Server::start(listen, Arc::clone(&log), Arc::clone(&credentials), role.clone(), here).await?;
+        let others = Arc::new(Peers::new(Arc::clone(&credentials)));
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
-        let gossip = gossip(config, store, &identity, addr, known, held).await?;
-        let steward = KeySteward {
+        let gossip = gossip(config, store, Arc::clone(&credentials), addr, known, held).await?;
+        drop(known_facts.set(gossip.watch()));
+        let trouble = watch::Sender::new(None);
+        let certificate = trouble.subscribe();
+        let renewal = Renewal { credentials, log: Arc::clone(&log), store: store.clone(), trouble };
+        let ca = CaSteward {
+            me: node,
+            log: Arc::clone(&log),
+            peers: Arc::clone(&others),
+            applied: applied.subscribe(),
+        };
+        let keys_steward = KeySteward {
             me: node,
             log: Arc::clone(&log),
             peers: Arc::clone(&others),
@@ -83,7 +104,9 @@ impl Member {
         let helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
-            tokio::spawn(role.clone().while_leading(move || steward.clone().run())),
+            tokio::spawn(renewal.run()),
+            tokio::spawn(role.clone().while_leading(move || keys_steward.clone().run())),
+            tokio::spawn(role.clone().while_leading(move || ca.clone().run())),
         ];
         let (intent, facts) = (log.watch(), gossip.watch());
         info!(node = %node.short(), %addr, "member of the cluster");
@@ -99,6 +122,7 @@ impl Member {
             gossip,
             intent,
             facts,
+            certificate,
             helpers,
         }))
     }
@@ -115,7 +139,9 @@ impl Member {
         let underlay = Netlink::open()?.underlay(addr).await?;
         let (_peers, known) = watch::channel(peers_of(&intent));
         let (_keys, held) = watch::channel(keys_of(&intent)?);
-        let gossip = gossip(config, store, &identity, addr, known, held).await?;
+        let credentials = Credentials::new(identity)?;
+        credentials.follow(&intent)?;
+        let gossip = gossip(config, store, credentials, addr, known, held).await?;
         gossip.state(node_fact(&underlay), Vec::new());
         let all = |snapshot: &Snapshot| snapshot.synced && snapshot.alive.len() >= intent.nodes.len();
         drop(tokio::time::timeout(WITHDRAWING, gossip.watch().wait_for(|now| all(now))).await);
@@ -169,6 +195,7 @@ impl Member {
             role: self.role.clone(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
+            certificate: self.certificate.clone(),
         }
     }
 
@@ -202,6 +229,15 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Which node holds an endpoint by the facts, once there are some.
+fn holder(facts: Arc<OnceLock<watch::Receiver<Arc<Snapshot>>>>) -> HolderOf {
+    Arc::new(move |endpoint| {
+        let snapshot = Arc::clone(&facts.get()?.borrow());
+        let found = snapshot.view.endpoints().find(|(_, known)| known.id == endpoint);
+        found.map(|(owner, _)| owner)
+    })
+}
+
 /// What this node states of itself.
 pub fn node_fact(underlay: &Underlay) -> NodeFact {
     NodeFact {
@@ -225,22 +261,19 @@ fn stored_addr(store: &Store, node: NodeId) -> Result<IpAddr, ApiError> {
 async fn gossip(
     config: &Config,
     store: &Store,
-    identity: &Identity,
+    credentials: Arc<Credentials>,
     addr: IpAddr,
     peers: watch::Receiver<Vec<Peer>>,
     keys: watch::Receiver<Keys>,
 ) -> Result<Gossip, ApiError> {
     let listen = SocketAddr::new(addr, config.gossip_port);
     let gossip = GossipConfig {
-        me: identity.node,
+        me: credentials.now().identity.node,
         generation: store.next_generation(unix_ms())?,
         bind: listen,
         advertise: listen,
         keys,
-        tls_server: identity.server_config(ClientCertificate::Required)?,
-        tls_client: identity.client_config()?,
-        server_name: server_name(),
-        peer_node: node_of,
+        credentials,
     };
     Gossip::start(gossip, peers).await.map_err(internal)
 }

@@ -44,10 +44,10 @@ use std::time::Duration;
 
 use overlay::facts::{NodeFact, View};
 use overlay::model::{Endpoint, NodeId};
-use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::identity::Credentials;
 use driver::{Command, Driver};
 pub use keys::Keys;
 use node::PUSHED_WITHIN;
@@ -65,14 +65,8 @@ pub struct GossipConfig {
     pub advertise: SocketAddr,
     /// The secrets that all nodes of the cluster share, now and whenever they change.
     pub keys: watch::Receiver<Keys>,
-    /// TLS as it is served; it must demand client certificates.
-    pub tls_server: Arc<rustls::ServerConfig>,
-    /// TLS towards other nodes, with this node's certificate.
-    pub tls_client: Arc<rustls::ClientConfig>,
-    /// The name that every node's certificate carries.
-    pub server_name: ServerName<'static>,
-    /// Which node a (verified) certificate belongs to.
-    pub peer_node: fn(&CertificateDer<'_>) -> Option<NodeId>,
+    /// What this node shows to others, and whom it trusts.
+    pub credentials: Arc<Credentials>,
 }
 
 /// A node of the cluster, as the intent knows it.

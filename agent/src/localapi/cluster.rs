@@ -8,7 +8,7 @@ use overlay::api::{
     ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ClusterLeave, ClusterLeft,
     ClusterRestore, ErrorCode,
 };
-use overlay::intent::Command;
+use overlay::intent::{Cluster, Command};
 use overlay::model::{Node, NodeId, Role};
 
 use super::{Answer, Body, Context, Json, managers, parse};
@@ -28,7 +28,9 @@ pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<C
     if wish.force_new_cluster {
         return force_new_cluster(&context).await;
     }
-    begin(&context, wish.advertise_addr, move |store, node| manager::init_cluster(store, node)).await
+    let lifetime = wish.cert_lifetime.unwrap_or(Cluster::CERT_LIFETIME);
+    let found = move |store: &Store, node| manager::init_cluster(store, node, lifetime);
+    begin(&context, wish.advertise_addr, found).await
 }
 
 pub(super) async fn restore(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {

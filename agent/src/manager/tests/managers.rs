@@ -1,45 +1,46 @@
 //! Several managers: what they stand, in one process and over real sockets.
 
 use super::*;
-use crate::identity::Identity;
 
 /// A node that joined and serves: a manager, once it is made one.
-struct Member {
+pub(super) struct Member {
     dir: TempDir,
-    identity: Identity,
-    log: Arc<Follower>,
+    pub(super) log: Arc<Follower>,
     role: Role,
     role_task: RoleTask,
     server: Server,
+    pub(super) credentials: Arc<Credentials>,
+    helpers: Helpers,
 }
 
 impl Member {
-    async fn join(manager: &Manager) -> Self {
+    pub(super) async fn join(manager: &Manager) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let joined = manager.join(node()).await.unwrap();
         joined.save(&Store::open(dir.path()).unwrap()).unwrap();
-        Self::start(dir, joined.identity).await
+        Self::start(dir).await
     }
 
-    async fn start(dir: TempDir, identity: Identity) -> Self {
-        let (log, role, role_task, server) = start_node(&dir, &identity).await;
+    async fn start(dir: TempDir) -> Self {
+        let Running { log, role, role_task, server, credentials, helpers } = start_node(&dir).await;
         seen(log.status(), |link| link.reachable).await;
-        Self { dir, identity, log, role, role_task, server }
+        Self { dir, log, role, role_task, server, credentials, helpers }
     }
 
-    async fn stop(self) -> (TempDir, Identity) {
+    pub(super) async fn stop(self) -> TempDir {
+        drop(self.helpers);
         self.server.stop().await;
         self.role_task.stop().await;
-        (self.dir, self.identity)
+        self.dir
     }
 
-    fn id(&self) -> NodeId {
-        self.identity.node
+    pub(super) fn id(&self) -> NodeId {
+        self.credentials.now().identity.node
     }
 }
 
 /// Three managers, the first of which leads.
-async fn three() -> (Manager, Member, Member) {
+pub(super) async fn three() -> (Manager, Member, Member) {
     let first = Manager::start().await;
     let (second, third) = (Member::join(&first).await, Member::join(&first).await);
     for member in [&second, &third] {
