@@ -161,6 +161,7 @@ pub(crate) fn description(number: u32) -> Node {
         manager: number == 0,
         underlay: Vec::new(),
         version: String::new(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 1,

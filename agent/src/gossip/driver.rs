@@ -78,7 +78,7 @@ impl Driver {
         }
         let me = Identity::new(config.me, advertise, config.generation);
         let mut keys = config.keys;
-        let node = Node::new(&me, keys.borrow_and_update().clone(), rand::random());
+        let node = Node::new(&me, keys.borrow_and_update().clone(), config.signer, rand::random());
         let (snapshot, watched) = watch::channel(node.snapshot());
         let tls = Tls {
             acceptor: TlsAcceptor::from(config.tls_server),

@@ -44,6 +44,7 @@ pub(super) fn node() -> Node {
         manager: false,
         underlay: Vec::new(),
         version: "0".to_owned(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 0,
