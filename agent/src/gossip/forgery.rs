@@ -15,6 +15,9 @@ use super::vouch::{Digest, Push, Voucher, digest_of};
 use super::wire::Payload;
 use super::*;
 
+/// What a thief makes of an owner's delta.
+type Alteration = (&'static str, fn(&mut Delta));
+
 const VICTIM: u8 = 2;
 const THIEF: u8 = 3;
 /// A snapshot is out so long after a change.
@@ -101,7 +104,7 @@ fn what_its_owner_pushes_is_taken() {
 
 #[test]
 fn an_exchange_brings_what_the_owner_said_and_nothing_else() {
-    let alter: [(&str, fn(&mut Delta)); 8] = [
+    let alter: [Alteration; 8] = [
         ("adds", |delta| {
             let added = Record { body: Some(vec![1]), ..delta.records[0].clone() };
             delta.records[0] = Record { key: overlay::facts::Key { id: [9; 16], ..added.key }, ..added };
