@@ -1,6 +1,7 @@
 //! A manager and its workers over real sockets on the loopback device.
 
 mod cluster;
+mod fanout;
 mod hostile;
 mod managers;
 mod peers;
