@@ -13,6 +13,7 @@ use overlay::model::{Node, NodeId, Role};
 
 use super::{Answer, Body, Context, Json, managers, parse};
 use crate::eventloop::Request;
+use crate::gossip::Signer;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
 use crate::manager::{self, Founded, ManagerError, ProposeError};
@@ -167,5 +168,6 @@ async fn advertised(
 }
 
 async fn describe(context: &Context, id: NodeId, addr: IpAddr, manager: bool) -> Result<Node, ApiError> {
-    crate::describe::node(&context.config, id, addr, manager).await.map_err(internal)
+    let key = Signer::of(&context.store)?.key();
+    crate::describe::node(&context.config, id, addr, manager, &key).await.map_err(internal)
 }
