@@ -68,6 +68,12 @@ impl<C: Types> Machine<C> {
         self.secrets.subscribe()
     }
 
+    /// The state now.
+    #[cfg(test)]
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Shows those who watch what is new. Every change raises the intent's version.
     fn publish(&self) {
         if self.state.secrets != **self.secrets.borrow() {
