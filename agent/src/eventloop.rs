@@ -19,7 +19,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::kernel::netns;
-use crate::manager::insist;
+use crate::manager::{self, insist};
 use crate::member::{Member, node_fact};
 use crate::reconciler::{Reconciler, Wanted};
 use crate::state::{Local, Shared};
@@ -37,6 +37,8 @@ const FORGET_DRAIN: Duration = Duration::from_secs(60);
 pub enum Request {
     /// Puts the membership that init or join stored into effect; these managers are followed at first.
     Join(Vec<SocketAddr>, Reply<()>),
+    /// Makes this manager the only one of its cluster.
+    BeginAnew(Reply<()>),
     /// Ends the membership and forgets it, with every endpoint here.
     Leave(Reply<()>),
     /// Attaches a namespace, or says which block of addresses it takes first.
@@ -95,10 +97,11 @@ impl EventLoop {
     ) -> (Self, watch::Receiver<Arc<Shared>>) {
         let (shared, receiver) = watch::channel(Arc::default());
         let (release, proposing, underlay) = Default::default();
-        (
-            Self { config, store, reconciler, member, attachments, release, proposing, underlay, shared },
-            receiver,
-        )
+        let this =
+            Self { config, store, reconciler, member, attachments, release, proposing, underlay, shared };
+        // Whoever asks before the first pass is over is told of the membership, too.
+        this.publish();
+        (this, receiver)
     }
 
     /// Until the other end of `ended` is dropped. The data path stays.
@@ -135,6 +138,7 @@ impl EventLoop {
         // An answer that nobody waits for any more is no failure: what was asked for stands.
         match request {
             Request::Join(seeds, reply) => drop(reply.send(self.join(seeds).await)),
+            Request::BeginAnew(reply) => drop(reply.send(self.begin_anew().await)),
             Request::Leave(reply) => drop(reply.send(self.leave().await)),
             Request::Attach(request, reply) => drop(reply.send(self.attach(*request).await)),
             Request::Detach(id, reply) => drop(reply.send(self.detach(id).await)),
@@ -155,6 +159,17 @@ impl EventLoop {
         Ok(())
     }
 
+    /// The membership is put into effect again whatever comes of it.
+    async fn begin_anew(&mut self) -> Result<(), ApiError> {
+        if let Some(member) = self.member.take() {
+            member.stop(Duration::ZERO).await;
+        }
+        let store = self.store.clone();
+        let begun = tokio::task::spawn_blocking(move || manager::force_new_cluster(&store)).await;
+        self.join(Vec::new()).await?;
+        Ok(begun.map_err(crate::refusal::internal)??)
+    }
+
     async fn leave(&mut self) -> Result<(), ApiError> {
         if self.member.is_none() {
             return Err(crate::refusal::not_member());
@@ -169,7 +184,7 @@ impl EventLoop {
         self.proposing.abort_all();
         self.release = attach::Release::default();
         self.underlay = None;
-        crate::manager::forget(&self.store)?;
+        manager::forget(&self.store)?;
         let nothing = Wanted {
             me: NodeId::from_bytes([0; 16]),
             intent: &Intent::default(),

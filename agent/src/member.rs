@@ -166,7 +166,7 @@ impl Member {
             log: Arc::clone(&self.log),
             facts: self.facts.clone(),
             manager: self.log.status(),
-            role: self.role.status(),
+            role: self.role.clone(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
         }

@@ -70,6 +70,10 @@ pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, St
 /// The version of these types, the first part of every path.
 pub const API_VERSION: &str = "v1";
 
+/// The header of an answer that tells what this node last knew, for the managers could not be asked whether it is still
+/// so; its value says why not. Answers without it show every change that was answered before they were asked for.
+pub const STALE: &str = "overlay-stale";
+
 /// Creates a network on every node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -20,6 +20,16 @@ impl State {
     pub fn of(intent: Intent) -> Self {
         Self { intent, secrets: Secrets::default() }
     }
+
+    /// Whether intent and secrets are of one moment, as far as it matters: each CA has its key.
+    pub fn is_whole(&self) -> bool {
+        let certs = |keys: &Option<CaKeys>| keys.as_ref().map(|keys| keys.cert.clone());
+        let (ca, next) = (certs(&self.secrets.ca), certs(&self.secrets.next_ca));
+        match &self.intent.cluster {
+            Some(cluster) => ca.as_ref() == Some(&cluster.ca_cert) && next == cluster.next_ca_cert,
+            None => ca.is_none() && next.is_none(),
+        }
+    }
 }
 
 /// What never leaves the managers. `Debug` shows none of it.

@@ -1,5 +1,10 @@
 //! Three managers: one of them may be away, whichever it is, and nothing that was answered is lost.
 
+mod clients;
+mod faults;
+mod history;
+mod linear;
+
 use anyhow::{Context as _, Result, ensure};
 use overlay_harness::{Lab, Node, Topology, eventually};
 

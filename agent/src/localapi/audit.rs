@@ -18,6 +18,8 @@ use super::Refusal;
 
 /// The largest body that is read, in bytes.
 const BODY_LIMIT: usize = 1 << 20;
+/// The same of a request that carries a backup.
+const BACKUP_LIMIT: usize = 64 << 20;
 /// How much of a request's body is logged, in bytes.
 const SHOWN: usize = 512;
 /// What stands in the log for a secret.
@@ -54,12 +56,13 @@ fn name(uid: u32) -> String {
 pub(super) async fn log(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (parts, body) = request.into_parts();
-    let body = match to_bytes(body, BODY_LIMIT).await {
+    let limit = if path == "/v1/cluster/restore" { BACKUP_LIMIT } else { BODY_LIMIT };
+    let body = match to_bytes(body, limit).await {
         Ok(body) => body,
         Err(error) => {
             let text = format!("the request's body cannot be read: {error}");
             let error = ApiError::new(ErrorCode::Invalid, text)
-                .hint(format!("no request of overlayctl is near {BODY_LIMIT} bytes"));
+                .hint(format!("no request of overlayctl is near {limit} bytes"));
             record(&caller, &method, &path, "unreadable", StatusCode::BAD_REQUEST);
             return Refusal(error).into_response();
         }
@@ -102,10 +105,12 @@ fn shown(body: &[u8]) -> String {
     text
 }
 
-/// Takes join tokens out.
+/// Takes join tokens and backups out.
 fn hide(value: &mut Value) {
-    if let Some(token) = value.get_mut("token") {
-        *token = HIDDEN.into();
+    for secret in ["token", "backup"] {
+        if let Some(secret) = value.get_mut(secret) {
+            *secret = HIDDEN.into();
+        }
     }
 }
 

@@ -6,36 +6,68 @@ use std::time::Duration;
 use axum::extract::State;
 use overlay::api::{
     ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ClusterLeave, ClusterLeft,
-    ErrorCode,
+    ClusterRestore, ErrorCode,
 };
 use overlay::intent::Command;
 use overlay::model::{Node, NodeId, Role};
 
-use super::{Answer, Body, Context, Json, parse};
+use super::{Answer, Body, Context, Json, managers, parse};
 use crate::eventloop::Request;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{self, ProposeError};
+use crate::manager::{self, Founded, ManagerError, ProposeError};
 use crate::refusal::{already_member, internal};
 use crate::state::MemberHandle;
+use crate::store::Store;
 
 /// How long a node that just joined may take to be known as alive by gossip.
 const SETTLES: Duration = Duration::from_secs(2);
 
 pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {
     let wish: ClusterInit = parse(&body)?;
+    if wish.force_new_cluster {
+        return force_new_cluster(&context).await;
+    }
+    begin(&context, wish.advertise_addr, move |store, node| manager::init_cluster(store, node)).await
+}
+
+pub(super) async fn restore(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {
+    let ClusterRestore { backup, advertise_addr } = parse(&body)?;
+    begin(&context, advertise_addr, move |store, node| manager::restore(store, &backup, node)).await
+}
+
+/// Makes this node the only manager of a cluster that `found` stores.
+async fn begin(
+    context: &Context,
+    advertise_addr: Option<IpAddr>,
+    found: impl FnOnce(&Store, Node) -> Result<Founded, ManagerError> + Send + 'static,
+) -> Answer<ClusterInitialized> {
     if context.member().is_ok() {
         return Err(already_member().into());
     }
-    let addr = advertised(&context, wish.advertise_addr, None).await?;
-    let node = describe(&context, NodeId::from_bytes(rand::random()), addr, true).await?;
+    let addr = advertised(context, advertise_addr, None).await?;
+    let node = describe(context, NodeId::from_bytes(rand::random()), addr, true).await?;
     let id = node.id;
     let store = context.store.clone();
-    let founded = tokio::task::spawn_blocking(move || manager::init_cluster(&store, node)).await;
+    let founded = tokio::task::spawn_blocking(move || found(&store, node)).await;
     let token = founded.map_err(internal)??.token.to_string();
-    in_effect(&context, Vec::new()).await?;
+    in_effect(context, Vec::new()).await?;
     let manager = SocketAddr::new(addr, context.config.api_port);
     Ok(Json(ClusterInitialized { node: id, join_token: token, manager }))
+}
+
+async fn force_new_cluster(context: &Context) -> Answer<ClusterInitialized> {
+    let member = context.member()?;
+    if !member.intent().nodes.get(&member.node).is_some_and(|node| node.manager) {
+        let error = ApiError::new(ErrorCode::Conflict, "this node is no manager of its cluster");
+        return Err(error
+            .hint("run it on a manager that is left; if none is, `overlayctl cluster restore` takes a backup")
+            .into());
+    }
+    context.ask(Request::BeginAnew).await?;
+    let member = context.member()?;
+    let token = managers::token(&context, &member, Role::Worker).await?;
+    Ok(Json(ClusterInitialized { node: member.node, join_token: token.token, manager: token.manager }))
 }
 
 pub(super) async fn join(State(context): State<Context>, body: Body) -> Answer<ClusterJoined> {

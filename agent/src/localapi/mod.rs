@@ -5,9 +5,12 @@ mod audit;
 mod cluster;
 mod endpoints;
 mod flows;
+mod freshness;
+mod managers;
 mod networks;
 mod nodes;
 mod ports;
+mod rotation;
 mod services;
 mod stats;
 mod status;
@@ -18,8 +21,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes as Body;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use nix::unistd::{Gid, Group};
@@ -159,7 +163,7 @@ impl LocalApi {
         observer: Arc<Observer>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let router = router().with_state(Context { config, store, shared, requests, observer });
+        let router = router(Context { config, store, shared, requests, observer });
         axum::serve(self.listener, router.into_make_service_with_connect_info::<audit::Caller>())
             .with_graceful_shutdown(stop)
             .await
@@ -168,33 +172,44 @@ impl LocalApi {
     }
 }
 
-fn router() -> Router<Context> {
-    Router::new()
-        .route("/v1/status", get(status::status))
-        .route("/v1/cluster/init", post(cluster::init))
-        .route("/v1/cluster/join", post(cluster::join))
-        .route("/v1/cluster/leave", post(cluster::leave))
+fn router(context: Context) -> Router {
+    let of_intent = Router::new()
+        .route("/v1/cluster/ca", get(rotation::ca).post(rotation::rotate_ca))
+        .route("/v1/cluster/key", get(rotation::key).post(rotation::rotate_key))
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{reference}", get(nodes::inspect).post(nodes::update).delete(nodes::remove))
         .route("/v1/nodes/{reference}/role", post(nodes::set_role))
         .route("/v1/networks", get(networks::list).post(networks::create))
         .route("/v1/networks/{reference}", get(networks::inspect).delete(networks::remove))
-        .route("/v1/endpoints", get(endpoints::list).post(endpoints::attach))
-        .route("/v1/endpoints/{reference}", get(endpoints::inspect).delete(endpoints::detach))
         .route("/v1/services", get(services::list).post(services::create))
         .route(
             "/v1/services/{reference}",
             get(services::inspect).post(services::update).delete(services::remove),
         )
+        .route_layer(from_fn_with_state(context.clone(), freshness::ensure));
+    Router::new()
+        .route("/v1/status", get(status::status))
+        .route("/v1/cluster/init", post(cluster::init))
+        .route("/v1/cluster/join", post(cluster::join))
+        .route("/v1/cluster/leave", post(cluster::leave))
+        .route("/v1/cluster/join-token", post(managers::join_token))
+        .route("/v1/cluster/backup", get(managers::backup))
+        .route("/v1/cluster/restore", post(cluster::restore))
+        .route("/v1/endpoints", get(endpoints::list).post(endpoints::attach))
+        .route("/v1/endpoints/{reference}", get(endpoints::inspect).delete(endpoints::detach))
         .route("/v1/backends/{reference}", post(services::drain))
         .route("/v1/confirm", post(services::confirm))
         .route("/v1/stats", get(stats::all))
         .route("/v1/stats/{reference}", get(stats::one))
         .route("/v1/flows", post(flows::list))
         .route("/v1/flows/flush", post(flows::flush))
+        .merge(of_intent)
+        // The log, which reads bodies first, limits them.
+        .layer(DefaultBodyLimit::disable())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(from_fn(audit::log))
+        .with_state(context)
 }
 
 fn group_id(name: &str) -> anyhow::Result<Gid> {

@@ -1,7 +1,9 @@
 //! Nodes: who is in the cluster and how they are, and what users want of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use overlay::api::{
     ApiError, Changed, ErrorCode, ManagerState, NodeDetail, NodeRemove, NodeRole, NodeRow, NodeStatus,
@@ -11,18 +13,23 @@ use overlay::intent::{Command, Intent, NodeChange};
 use overlay::model::{Node, NodeId, Role};
 use tokio::time::{sleep, timeout};
 
+use super::freshness::Managers;
 use super::services::version_with;
 use super::{Answer, Body, Context, Json, parse};
 use crate::gossip::Snapshot;
+use crate::manager::Standing;
 use crate::state::MemberHandle;
 
 /// How long a node may take to become a manager, or to be one no more, and how often that is looked at.
 const ROLE_CHANGES: Duration = Duration::from_secs(20);
 const ROLE_PAUSE: Duration = Duration::from_millis(200);
 
-pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<NodeRow>> {
+pub(super) async fn list(
+    State(context): State<Context>,
+    Extension(Managers(standing)): Extension<Managers>,
+) -> Answer<Vec<NodeRow>> {
     let member = context.member()?;
-    let rows = Rows::of(&member);
+    let rows = Rows::of(&member, standing);
     let mut rows: Vec<_> = rows.intent.nodes.values().map(|node| rows.row(node)).collect();
     rows.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));
     Ok(Json(rows))
@@ -30,10 +37,11 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<NodeRow>>
 
 pub(super) async fn inspect(
     State(context): State<Context>,
+    Extension(Managers(standing)): Extension<Managers>,
     Path(reference): Path<String>,
 ) -> Answer<NodeDetail> {
     let member = context.member()?;
-    let rows = Rows::of(&member);
+    let rows = Rows::of(&member, standing);
     let node = rows.intent.node(&reference)?;
     Ok(Json(NodeDetail {
         row: rows.row(node),
@@ -99,7 +107,7 @@ pub(super) async fn remove(
 ) -> Answer<NodeRow> {
     let NodeRemove { force } = parse(&body)?;
     let member = context.member()?;
-    let rows = Rows::of(&member);
+    let rows = Rows::of(&member, None);
     let row = rows.row(rows.intent.node(&reference)?);
     if row.this {
         return Err(conflict("this node cannot remove itself")
@@ -122,13 +130,26 @@ fn conflict(text: impl Into<String>) -> ApiError {
 /// What a row is made from.
 struct Rows<'a> {
     member: &'a MemberHandle,
-    intent: std::sync::Arc<Intent>,
-    snapshot: std::sync::Arc<Snapshot>,
+    intent: Arc<Intent>,
+    snapshot: Arc<Snapshot>,
+    /// If the managers could be asked.
+    standing: Option<Standing>,
 }
 
 impl<'a> Rows<'a> {
-    fn of(member: &'a MemberHandle) -> Self {
-        Self { member, intent: member.intent(), snapshot: member.snapshot() }
+    fn of(member: &'a MemberHandle, standing: Option<Standing>) -> Self {
+        Self { member, intent: member.intent(), snapshot: member.snapshot(), standing }
+    }
+
+    fn manager(&self, node: &Node) -> ManagerState {
+        let alive = self.snapshot.alive.contains(&node.id);
+        let reachable = match &self.standing {
+            Some(standing) if standing.leader == node.id => return ManagerState::Leader,
+            // One that catches up yet is asked nothing that would tell.
+            Some(standing) => standing.voters.get(&node.id).copied().unwrap_or(alive),
+            None => alive,
+        };
+        if reachable { ManagerState::Reachable } else { ManagerState::Unreachable }
     }
 
     fn row(&self, node: &Node) -> NodeRow {
@@ -143,7 +164,7 @@ impl<'a> Rows<'a> {
                 false => NodeStatus::Down,
             },
             availability: node.availability,
-            manager: node.manager.then_some(ManagerState::Leader),
+            manager: node.manager.then(|| self.manager(node)),
             addr: node.addr,
             version: view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),
         }

@@ -7,6 +7,7 @@ use overlay::api::{ApiError, ErrorCode};
 use overlay::intent::IntentError;
 use overlay::model::NodeId;
 
+use super::BackupError;
 use crate::identity::IdentityError;
 use crate::store::StoreError;
 
@@ -174,6 +175,9 @@ pub enum ManagerError {
     /// This node is of a cluster already.
     #[error("this node is a member of a cluster already, as {0}")]
     AlreadyMember(NodeId),
+    /// A backup that cannot be used.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A worker that knows no manager.
     #[error("no manager's address is known")]
     NoManager,
@@ -192,6 +196,7 @@ impl ManagerError {
             }
             Self::AlreadyMember(_) => "give it a fresh state_dir to make it a member of another one",
             Self::NoManager => "let this node join the cluster anew",
+            Self::Backup(error) => error.hint(),
             Self::Refused(error) => return error.hint(),
             Self::Identity(_) => return None,
         };
@@ -203,6 +208,7 @@ impl From<ManagerError> for ApiError {
     fn from(error: ManagerError) -> Self {
         let code = match &error {
             ManagerError::AlreadyMember(_) => ErrorCode::Conflict,
+            ManagerError::Backup(_) => ErrorCode::Invalid,
             ManagerError::Refused(error) => error.code(),
             _ => ErrorCode::Internal,
         };

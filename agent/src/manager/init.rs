@@ -58,17 +58,23 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
     };
     let mut state = State::default();
     apply(&mut state, &Command::InitCluster { cluster: cluster.into(), node, secrets: secrets.into() })?;
+    establish(store, &identity, state)?;
+    Ok(Founded { authority, identity, token })
+}
+
+/// Stores a cluster's beginning: this node is its only manager. Blocks for a few writes.
+pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Result<(), ManagerError> {
     if let Some(member) = store.get::<Identity>(Key::Identity)? {
         return Err(ManagerError::AlreadyMember(member.node));
     }
     let intent = state.intent.clone();
-    begin(store.dir(), id, state)?;
+    begin(store.dir(), identity.node, state)?;
     // Last: without an identity, what is there already is nobody's, and the next one begins anew.
     store.write(|batch| {
-        batch.put(Key::Identity, &identity)?;
+        batch.put(Key::Identity, identity)?;
         batch.put(Key::IntentCopy, &intent)
     })?;
-    Ok(Founded { authority, identity, token })
+    Ok(())
 }
 
 /// Forgets the membership that is stored. Blocks.
@@ -81,6 +87,6 @@ pub fn forget(store: &Store) -> Result<(), StoreError> {
     end(store.dir())
 }
 
-fn unix_seconds() -> u64 {
+pub(super) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -6,6 +6,7 @@
 //! it answers other nodes' questions ([`Peers`]), and serves intent on a manager. No code here decides what a command does:
 //! that is `overlay::intent::apply`.
 
+mod anew;
 mod client;
 mod error;
 mod follower;
@@ -29,13 +30,14 @@ use futures_util::future::BoxFuture;
 use overlay::intent::{Command, Intent, Reply};
 use tokio::sync::watch;
 
+pub use anew::{BackupError, backup, force_new_cluster, restore};
 pub use error::{JoinError, ManagerError, ProposeError};
 pub use follower::Follower;
 pub use init::{Founded, forget, init_cluster};
 pub use insist::insist;
 pub use join::{Joined, join};
 pub use peers::{Here, LONGEST_WAIT, Peers, held_here, when_applied};
-pub use raft::{Role, RoleTask, Status};
+pub use raft::{Role, RoleTask, Status, Unanswered};
 pub use server::Server;
 pub use steward::KeySteward;
 pub use wire::{HeldPort, Standing};

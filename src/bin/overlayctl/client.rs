@@ -2,12 +2,13 @@
 //!
 //! A whole HTTP client would bring an asynchronous runtime with it; one request after another needs none.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use overlay::api::{API_VERSION, ApiError};
+use overlay::api::{API_VERSION, ApiError, STALE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -23,17 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     socket: PathBuf,
     patience: Duration,
+    stale: RefCell<Option<String>>,
 }
 
 impl Client {
     /// The agent at `socket`; connects with the first request.
     pub(crate) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), patience: PATIENCE }
+        Self { socket: socket.to_owned(), patience: PATIENCE, stale: RefCell::default() }
     }
 
     /// With another limit on the agent's silence, which is at least a millisecond.
     pub(crate) fn patience(&self, patience: Duration) -> Self {
-        Self { socket: self.socket.clone(), patience: patience.max(Duration::from_millis(1)) }
+        Self { patience: patience.max(Duration::from_millis(1)), ..Self::new(&self.socket) }
+    }
+
+    /// Why an answer so far may be old, if one may.
+    pub(crate) fn stale(&self) -> Option<String> {
+        self.stale.borrow().clone()
     }
 
     /// Asks for what is at `path`, a list of segments below the API's version.
@@ -65,7 +72,10 @@ impl Client {
 
     fn request<T: DeserializeOwned>(&self, method: &str, path: &[&str], body: &[u8]) -> Result<T, Error> {
         let answer = self.exchange(&encode(method, path, body))?;
-        let (status, body) = decode(&answer)?;
+        let Answer { status, body, stale } = decode(&answer)?;
+        if stale.is_some() {
+            self.stale.replace(stale);
+        }
         if !(200..300).contains(&status) {
             return Err(serde_json::from_slice::<ApiError>(body).map_or_else(
                 |_| Error::NotUnderstood {
@@ -134,8 +144,15 @@ fn target(path: &[&str]) -> String {
     target
 }
 
-/// The status and the body of an answer that was read to its end.
-fn decode(answer: &[u8]) -> Result<(u16, &[u8]), Error> {
+/// An answer that was read to its end.
+struct Answer<'a> {
+    status: u16,
+    body: &'a [u8],
+    /// Why it may be old.
+    stale: Option<String>,
+}
+
+fn decode(answer: &[u8]) -> Result<Answer<'_>, Error> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
     let parsed =
@@ -143,12 +160,15 @@ fn decode(answer: &[u8]) -> Result<(u16, &[u8]), Error> {
     let cut_off = Error::CutOff { received: answer.len() };
     let (httparse::Status::Complete(length), Some(status)) = (parsed, head.code) else { return Err(cut_off) };
     let body = answer.get(length..).unwrap_or_default();
-    let promised = head
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
-        .and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
-    if promised.is_some_and(|promised| body.len() < promised) { Err(cut_off) } else { Ok((status, body)) }
+    let header = |name: &str| {
+        let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        Some(String::from_utf8_lossy(header.value).trim().to_owned())
+    };
+    let promised = header("content-length").and_then(|length| length.parse::<usize>().ok());
+    if promised.is_some_and(|promised| body.len() < promised) {
+        return Err(cut_off);
+    }
+    Ok(Answer { status, body, stale: header(STALE) })
 }
 
 #[cfg(test)]

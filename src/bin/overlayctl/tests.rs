@@ -355,3 +355,14 @@ fn one_node_that_cannot_be_removed_does_not_keep_the_others() {
     assert_eq!(outcome.requests[1], "DELETE /v1/nodes/web-2 HTTP/1.0");
     assert_eq!(outcome.body, r#"{"force":true}"#);
 }
+
+#[test]
+fn an_answer_that_may_be_old_says_so() {
+    let fresh = http(200, "[]");
+    let stale = fresh.replacen("\r\n", "\r\nOverlay-Stale: no majority of managers is reachable\r\n", 1);
+    let outcome = run("network ls", vec![stale]);
+    outcome.result.unwrap();
+    let warning = "warning: this is what this node last knew: no majority of managers is reachable\n";
+    assert_eq!(outcome.progress, warning);
+    assert_eq!(run("network ls", vec![fresh]).progress, "");
+}

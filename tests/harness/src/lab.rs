@@ -208,6 +208,22 @@ impl Lab {
         Ok(token)
     }
 
+    /// Makes all nodes one cluster, all of them managers; waits until all are Ready.
+    ///
+    /// # Errors
+    /// What an agent or `overlayctl` said.
+    pub fn form_managers(&self) -> Result<()> {
+        let [first, others @ ..] = &self.nodes[..] else { return Ok(()) };
+        first.start()?;
+        first.init_cluster()?;
+        let token = first.ctl(&["cluster", "join-token", "-q", "manager"])?;
+        for node in others {
+            node.start()?;
+            node.join_cluster(token.trim(), first)?;
+        }
+        self.nodes.iter().try_for_each(|node| node.wait_ready(FORMING))
+    }
+
     /// Makes an empty network namespace, as a container runtime does before it has a container attached.
     ///
     /// # Errors

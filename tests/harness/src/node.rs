@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ impl Node {
     /// # Errors
     /// It succeeds.
     pub fn ctl_fails(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.overlayctl()?.args(arguments).stdin(Stdio::null()).output()?;
+        let output = self.ctl_output(arguments)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(!output.status.success(), "overlayctl {} succeeded on {}", arguments.join(" "), self.name);
         Ok(said)
@@ -205,10 +205,18 @@ impl Node {
     /// # Errors
     /// It fails; then with that.
     pub fn ctl_says(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.overlayctl()?.args(arguments).stdin(Stdio::null()).output()?;
+        let output = self.ctl_output(arguments)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "overlayctl {} on {}: {said}", arguments.join(" "), self.name);
         Ok(said)
+    }
+
+    /// Runs `overlayctl` where it may succeed or fail, and hands back all that it said.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn ctl_output(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.overlayctl()?.args(arguments).stdin(Stdio::null()).output()?)
     }
 
     /// Freezes the agent as it is (SIGSTOP), or lets it go on (SIGCONT). Its data path goes on in any case.

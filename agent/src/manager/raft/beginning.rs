@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use openraft::{CommittedLeaderId, EmptyNode, LogId, Membership, StoredMembership, Vote};
-use overlay::intent::State;
+use openraft::{
+    CommittedLeaderId, EmptyNode, Entry, EntryPayload, LogId, Membership, StoredMembership, Vote,
+};
+use overlay::intent::{State, apply};
 use overlay::model::NodeId;
 
 use super::journal::{Journal, Value};
+use super::machine::Machine;
 use super::snapshot::Contents;
+use super::types::Managers;
 use crate::store::StoreError;
 
 /// Removes the log in `state_dir`, if there is one: the node leaves the cluster. Blocks.
@@ -46,11 +50,21 @@ pub(super) fn begin_in(journal: &Journal, manager: NodeId, state: State) -> Resu
     ])
 }
 
-/// The state that the log in `state_dir` began with.
-#[cfg(test)]
-pub(crate) fn stored(state_dir: &Path) -> State {
-    let journal = Journal::open(state_dir).unwrap();
-    let machine = super::machine::Machine::<super::types::Managers>::open(journal).unwrap();
-    let (intent, secrets) = (machine.intent(), machine.secrets());
-    State { intent: (**intent.borrow()).clone(), secrets: (**secrets.borrow()).clone() }
+/// The state that the log in `state_dir` leads to, with entries of which nobody here knows whether a majority had them: some
+/// were answered, and none may be lost. Blocks.
+///
+/// # Errors
+/// The store's; what the file holds is damaged.
+pub(crate) fn held(state_dir: &Path) -> Result<State, StoreError> {
+    let journal = Journal::open(state_dir)?;
+    let machine = Machine::<Managers>::open(journal.clone())?;
+    let first = machine.applied().map_or(0, |applied| applied.index + 1);
+    let mut state = machine.into_state();
+    for entry in journal.entries::<Entry<Managers>>(first.., usize::MAX)? {
+        if let EntryPayload::Normal(command) = entry.payload {
+            // A refusal is what the command came to, here as anywhere else.
+            drop(apply(&mut state, &command));
+        }
+    }
+    Ok(state)
 }

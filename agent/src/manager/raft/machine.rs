@@ -74,6 +74,16 @@ impl<C: Types> Machine<C> {
         &self.state
     }
 
+    /// The last entry that made the state what it is.
+    pub(crate) fn applied(&self) -> Option<&LogId<C::NodeId>> {
+        self.applied.as_ref()
+    }
+
+    /// The state, with nobody to watch it any more.
+    pub(crate) fn into_state(self) -> State {
+        self.state
+    }
+
     /// Shows those who watch what is new. Every change raises the intent's version.
     fn publish(&self) {
         if self.state.secrets != **self.secrets.borrow() {

@@ -27,10 +27,8 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-pub(super) use beginning::stored;
-pub(super) use beginning::{begin, end};
-pub(super) use requests::Unanswered;
+pub(super) use beginning::{begin, end, held};
+pub use requests::Unanswered;
 pub(super) use role::Running;
 pub use role::{Role, RoleTask, Status};
 pub(super) use routes::router;

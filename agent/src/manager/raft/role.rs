@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::{Config, EmptyNode, Raft, RaftMetrics, SnapshotPolicy};
-use overlay::intent::{Intent, Secrets};
+use overlay::intent::{Intent, Secrets, State};
 use overlay::model::NodeId;
 use rustls::ClientConfig;
 use tokio::sync::watch;
@@ -132,6 +132,31 @@ impl Role {
     /// How it is.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// All that the managers hold, as this one knows it.
+    ///
+    /// # Errors
+    /// [`Unanswered::NotTaken`] or [`Unanswered::NoManager`], where the role does not run.
+    pub(in crate::manager) async fn state(&self) -> Result<State, Unanswered> {
+        let mut running = self.running()?;
+        loop {
+            let intent = Intent::clone(&running.intent.borrow_and_update());
+            let state = State { intent, secrets: Secrets::clone(&running.secrets.borrow()) };
+            // Secrets are shown a moment before the intent that goes with them.
+            if state.is_whole() {
+                return Ok(state);
+            }
+            running.intent.changed().await.map_err(|_| Unanswered::NoManager)?;
+        }
+    }
+
+    /// What the managers alone know.
+    ///
+    /// # Errors
+    /// As [`Role::state`].
+    pub fn secrets(&self) -> Result<Arc<Secrets>, Unanswered> {
+        Ok(Arc::clone(&self.running()?.secrets.borrow()))
     }
 
     /// Does `duty` whenever this manager is the leader, for as long as it is; the duty may be dropped at any point.

@@ -70,7 +70,7 @@ pub(super) fn initial() -> State {
     let store = Store::open(dir.path()).unwrap();
     init_cluster(&store, node()).unwrap();
     drop(store);
-    super::raft::stored(dir.path())
+    super::raft::held(dir.path()).unwrap()
 }
 
 /// The intent in the line that a watch begins with.

@@ -1,0 +1,45 @@
+//! Answers that show every change that anybody was answered before they were asked for (linearizable reads). Where the
+//! managers cannot be asked, what this node last knew is answered, and the answer says so.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use overlay::api::STALE;
+
+use super::Context;
+use crate::manager::Standing;
+use crate::state::MemberHandle;
+
+/// How the managers stand, if they could be asked; with every request that looks at intent.
+#[derive(Clone)]
+pub(super) struct Managers(pub(super) Option<Standing>);
+
+/// Brings this node's copy of intent up to date before a request that looks at it.
+pub(super) async fn ensure(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+    let (standing, cause) = match context.member() {
+        Ok(member) if *request.method() == Method::GET => match ask(&member).await {
+            Ok(standing) => (Some(standing), None),
+            Err(cause) => (None, Some(cause)),
+        },
+        // Changes are made at the managers; whoever is no member has nothing to look at.
+        _ => (None, None),
+    };
+    request.extensions_mut().insert(Managers(standing));
+    let mut response = next.run(request).await;
+    if let Some(cause) = cause {
+        // A line break would be the only byte that no header can have.
+        let value = HeaderValue::from_bytes(cause.replace(char::is_control, " ").as_bytes());
+        let value = value.unwrap_or(HeaderValue::from_static("the managers cannot be asked"));
+        response.headers_mut().insert(HeaderName::from_static(STALE), value);
+    }
+    response
+}
+
+async fn ask(member: &MemberHandle) -> Result<Standing, String> {
+    let standing = member.log.read().await.map_err(|error| error.to_string())?;
+    if member.intent().version < standing.version {
+        return Err("the managers' latest changes have not arrived here yet".to_owned());
+    }
+    Ok(standing)
+}
