@@ -14,6 +14,8 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 export CARGO_TARGET_$(HOST)_RUNNER := sudo --preserve-env=OVERLAY_BIN_DIR,OVERLAY_LAB_LOG
 endif
 
+# Of the managers' simulation; one that fails prints its seed.
+SCHEDULES ?= 3000
 # Of each fuzz target.
 FUZZ_SECONDS ?= 20
 
@@ -38,8 +40,10 @@ test-long: build ## Runs the tests that take more than half a minute each (needs
 	cargo build -p overlayd --features next-abi --bin overlayd-next
 	cargo test --no-fail-fast -p overlay-netns --features long -- long::
 
-sim: setup ## Simulates gossip among 1,000 nodes with 100,000 endpoints, and prints how fast facts travel
+sim: setup ## Simulates 1,000 nodes' gossip, and SCHEDULES lives of managers whose disks and network fail
 	cargo test --release -p overlayd --lib simulation::size::a_thousand_nodes -- --nocapture
+	OVERLAY_SIM_SCHEDULES=$(SCHEDULES) \
+	  cargo test --release -p overlayd --lib managers_lose_nothing -- --nocapture
 
 fuzz: ## Runs each fuzz target for a while
 	@scripts/setup fuzz
@@ -53,6 +57,8 @@ bench: build ## Measures the overlay beside the bare underlay, as ratios in one 
 	cargo run --quiet -p overlay-bench
 	cargo run --quiet --release -p overlay-bench reconcile
 	cargo run --quiet --release -p overlay-bench services
+	cargo run --quiet --release -p overlay-bench intent
+	cargo test --quiet --release -p overlayd --lib manager::tests::fanout -- --nocapture
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check

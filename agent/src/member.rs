@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
+use overlay::hex;
 use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
+use crate::gossip::{FactsKey, Gossip, GossipConfig, Keys, Peer, Signer, Snapshot};
 use crate::identity::{Credentials, Identity};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
@@ -103,7 +104,13 @@ impl Member {
         };
         let helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
-            tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
+            tokio::spawn(keep_described(
+                config.clone(),
+                node,
+                addr,
+                Signer::of(store)?.key(),
+                Arc::clone(&log),
+            )),
             tokio::spawn(renewal.run()),
             tokio::spawn(role.clone().while_leading(move || keys_steward.clone().run())),
             tokio::spawn(role.clone().while_leading(move || ca.clone().run())),
@@ -270,6 +277,7 @@ async fn gossip(
     let gossip = GossipConfig {
         me: credentials.now().identity.node,
         generation: store.next_generation(unix_ms())?,
+        signer: Signer::of(store)?,
         bind: listen,
         advertise: listen,
         keys,
@@ -305,7 +313,11 @@ async fn tell_gossip(
 }
 
 fn peers_of(intent: &Intent) -> Vec<Peer> {
-    let peer = |node: &Node| Peer { node: node.id, addr: SocketAddr::new(node.addr, node.gossip_port) };
+    let peer = |node: &Node| Peer {
+        node: node.id,
+        addr: SocketAddr::new(node.addr, node.gossip_port),
+        facts_key: hex::decode(&node.facts_key),
+    };
     intent.nodes.values().map(peer).collect()
 }
 
@@ -316,13 +328,13 @@ fn keys_of(intent: &Intent) -> Result<Keys, ApiError> {
 
 /// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its
 /// interfaces' subnets have changed.
-async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn IntentLog>) {
+async fn keep_described(config: Config, node: NodeId, addr: IpAddr, key: FactsKey, log: Arc<dyn IntentLog>) {
     let mut tick = tokio::time::interval(DESCRIBE_AGAIN);
     loop {
         tick.tick().await;
         let intent = Arc::clone(&log.watch().borrow());
         let Some(known) = intent.nodes.get(&node) else { continue };
-        let now = match crate::describe::node(&config, node, addr, known.manager).await {
+        let now = match crate::describe::node(&config, node, addr, known.manager, &key).await {
             Ok(now) => now.kept_by(known),
             Err(error) => {
                 warn!(error = format!("{error:#}"), "cannot describe this node");

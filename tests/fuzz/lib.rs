@@ -190,6 +190,7 @@ fn commands() -> Vec<Command> {
         manager: true,
         underlay: vec![],
         version: "0.1.0".to_owned(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 1,

@@ -72,7 +72,7 @@ impl Driver {
         }
         let me = Identity::new(config.me, advertise, config.generation);
         let mut keys = config.keys;
-        let node = Node::new(&me, keys.borrow_and_update().clone(), rand::random());
+        let node = Node::new(&me, keys.borrow_and_update().clone(), config.signer, rand::random());
         let (snapshot, watched) = watch::channel(node.snapshot());
         let driver = Self {
             node,

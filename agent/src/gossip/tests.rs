@@ -8,8 +8,9 @@ use overlay::model::Seconds;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::samples::{endpoint, fact, keys, node};
+use super::samples::{endpoint, fact, keys, node, peer, signer};
 use super::seal::Sealer;
+use super::vouch::Push;
 use super::wire::Payload;
 use super::*;
 use crate::identity::{Authority, Request};
@@ -42,7 +43,7 @@ impl Cluster {
         let gossip = self.start_at(node, generation, "127.0.0.1:0".parse().unwrap()).await.unwrap();
         self.peers.send_modify(|peers| {
             peers.retain(|peer| peer.node != node);
-            peers.push(Peer { node, addr: gossip.local_addr() });
+            peers.push(peer(node, gossip.local_addr()));
         });
         Member { snapshots: gossip.watch(), gossip }
     }
@@ -57,6 +58,7 @@ impl Cluster {
             bind,
             advertise: bind,
             keys: self.keys.subscribe(),
+            signer: signer(me),
             credentials: Credentials::new(identity).unwrap(),
         };
         Gossip::start(config, self.peers.subscribe()).await
@@ -210,7 +212,7 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
         to: 1,
         records: vec![Record { key: Key { kind: 1, id: [0; 16] }, version: 1, body: None }],
     };
-    let push = |owner| Payload::Push(delta(owner)).encode();
+    let push = |owner| Payload::Push(Push::new(delta(owner), [0; 32], &signer(node(3)))).encode();
     let mut stranger = Sealer::new(&Keys::one(1, [7; 32]), node(4), 1);
     let forged = stranger.seal(&push(node(4)));
     let mut insider = Sealer::new(&keys(), node(3), 1);

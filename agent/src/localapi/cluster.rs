@@ -13,6 +13,7 @@ use overlay::model::{Node, NodeId, Role};
 
 use super::{Answer, Body, Context, Json, managers, parse};
 use crate::eventloop::Request;
+use crate::gossip::Signer;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
 use crate::manager::{self, Founded, ManagerError, ProposeError};
@@ -29,8 +30,8 @@ pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<C
         return force_new_cluster(&context).await;
     }
     let lifetime = wish.cert_lifetime.unwrap_or(Cluster::CERT_LIFETIME);
-    begin(&context, wish.advertise_addr, move |store, node| manager::init_cluster(store, node, lifetime))
-        .await
+    let found = move |store: &Store, node| manager::init_cluster(store, node, lifetime);
+    begin(&context, wish.advertise_addr, found).await
 }
 
 pub(super) async fn restore(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {
@@ -68,7 +69,7 @@ async fn force_new_cluster(context: &Context) -> Answer<ClusterInitialized> {
     }
     context.ask(Request::BeginAnew).await?;
     let member = context.member()?;
-    let token = managers::token(&context, &member, Role::Worker).await?;
+    let token = managers::token(context, &member, Role::Worker).await?;
     Ok(Json(ClusterInitialized { node: member.node, join_token: token.token, manager: token.manager }))
 }
 
@@ -167,5 +168,6 @@ async fn advertised(
 }
 
 async fn describe(context: &Context, id: NodeId, addr: IpAddr, manager: bool) -> Result<Node, ApiError> {
-    crate::describe::node(&context.config, id, addr, manager).await.map_err(internal)
+    let key = Signer::of(&context.store)?.key();
+    crate::describe::node(&context.config, id, addr, manager, &key).await.map_err(internal)
 }

@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use super::init::{Founded, establish, unix_seconds};
 use super::raft::{begin, held};
 use super::{ManagerError, Role, Unanswered};
-use crate::identity::{Authority, Identity, Request, Signed, Token};
+use crate::identity::{Authority, Identity, Request, Token};
 use crate::store::{Key, Store};
 
 /// Why a backup cannot be used.
@@ -86,12 +86,11 @@ pub fn restore(store: &Store, backup: &Backup, node: Node) -> Result<Founded, Ma
     let secret = secret.map_err(|_| BackupError::Damaged("there is no join token in it".to_owned()))?;
     let token = Token { ca: authority.digest()?, secret };
     let request = Request::new(node.id)?;
-    let lifetime =
-        backup.intent.cluster.as_ref().map_or(Cluster::CERT_LIFETIME, |cluster| cluster.cert_lifetime);
-    let Signed { chain, key } = authority.sign(request.csr(), node.id, true, lifetime)?;
-    let identity = request.complete(chain, authority.cert().to_owned())?;
+    let lifetime = backup.intent.cluster.as_ref().map_or(Cluster::CERT_LIFETIME, |it| it.cert_lifetime);
+    let signed = authority.sign(request.csr(), node.id, true, lifetime)?;
+    let identity = request.complete(signed.chain, authority.cert().to_owned())?;
     let mut state = State::default();
-    let node = Node { key, ..node };
+    let node = Node { key: signed.key, ..node };
     let command = Command::Restore { state: Box::new(backup), node, epoch: unix_seconds() };
     apply(&mut state, &command)?;
     establish(store, &identity, state)?;

@@ -29,7 +29,14 @@ pub(crate) fn end(state_dir: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// The store's.
 pub(crate) fn begin(state_dir: &Path, manager: NodeId, state: State) -> Result<(), StoreError> {
-    let journal = Journal::open(state_dir)?;
+    begin_in(&Journal::open(state_dir)?, manager, state)
+}
+
+/// As [`begin`], in a journal that is open.
+///
+/// # Errors
+/// The journal's.
+pub(super) fn begin_in(journal: &Journal, manager: NodeId, state: State) -> Result<(), StoreError> {
     let first = LogId::new(CommittedLeaderId::new(1, manager), 1);
     let voters = Membership::new(vec![[manager].into()], BTreeMap::from([(manager, EmptyNode {})]));
     let membership = StoredMembership::new(Some(first), voters);

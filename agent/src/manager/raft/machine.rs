@@ -68,6 +68,12 @@ impl<C: Types> Machine<C> {
         self.secrets.subscribe()
     }
 
+    /// The state now.
+    #[cfg(test)]
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The last entry that made the state what it is.
     pub(crate) fn applied(&self) -> Option<&LogId<C::NodeId>> {
         self.applied.as_ref()

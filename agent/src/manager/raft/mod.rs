@@ -23,6 +23,8 @@ mod store;
 mod types;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub(super) use beginning::{begin, end, held};

@@ -266,7 +266,8 @@ impl Keeper {
         let (intent, secrets) = (machine.intent(), machine.secrets());
         let config = config(self.rank()).validate().map_err(|error| error.to_string())?;
         let links = self.links.clone();
-        let raft = Raft::new(self.me, Arc::new(config), links.clone(), LogStore::new(journal), machine);
+        let raft =
+            Raft::new(self.me, Arc::new(config), links.clone(), LogStore::new(self.me, journal), machine);
         let raft = raft.await.map_err(|error| error.to_string())?;
         let moments = watching::publish(intent.clone());
         Ok(Running { raft, links, intent, secrets, moments })

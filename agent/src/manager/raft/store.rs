@@ -4,7 +4,6 @@
 //! blocks is done off the asynchronous threads.
 
 use std::fmt::Debug;
-use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -21,21 +20,16 @@ use crate::store::StoreError;
 const BATCH: usize = 1 << 20;
 
 /// The log; clones read the same.
-pub(crate) struct LogStore<C> {
+#[derive(Clone)]
+pub(crate) struct LogStore<C: Types> {
+    me: C::NodeId,
     journal: Journal,
-    types: PhantomData<fn() -> C>,
 }
 
-impl<C> Clone for LogStore<C> {
-    fn clone(&self) -> Self {
-        Self::new(self.journal.clone())
-    }
-}
-
-impl<C> LogStore<C> {
-    /// On an open journal.
-    pub(crate) const fn new(journal: Journal) -> Self {
-        Self { journal, types: PhantomData }
+impl<C: Types> LogStore<C> {
+    /// Of manager `me`, on an open journal.
+    pub(crate) const fn new(me: C::NodeId, journal: Journal) -> Self {
+        Self { me, journal }
     }
 }
 
@@ -112,7 +106,14 @@ impl<C: Types> RaftLogStorage<C> for LogStore<C> {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<C::NodeId>>, StorageError<C::NodeId>> {
-        Ok(self.with(|journal| journal.get(Value::Vote)).await.map_err(StorageIOError::read_vote)?)
+        let vote = self.with(|journal| journal.get(Value::Vote)).await;
+        let vote: Option<Vote<C::NodeId>> = vote.map_err(StorageIOError::read_vote)?;
+        // The library would let a leader that restarts go on leading. But it may not know of all that it had committed, and
+        // would answer reads without: it has to be elected anew, and then it knows.
+        Ok(vote.map(|vote| match vote.leader_id().voted_for() {
+            Some(leader) if leader == self.me => Vote::new(vote.leader_id().get_term(), leader),
+            _ => vote,
+        }))
     }
 
     async fn save_committed(

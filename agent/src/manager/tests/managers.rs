@@ -141,3 +141,24 @@ async fn nobody_is_demoted_at_the_cost_of_the_majority() {
     first.log.propose(Command::SetRole { node: third_id, manager: false }).await.unwrap();
     seen(first.role.status(), |status| status.voters.len() == 2).await;
 }
+
+#[tokio::test]
+async fn a_damaged_log_stops_the_role_alone_until_it_is_whole_again() {
+    let (first, second, third) = three().await;
+    let dir = third.stop().await;
+    let file = dir.path().join("raft.redb");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, vec![0xa5; 1 << 20]).unwrap();
+
+    let third = Member::start(dir).await;
+    let status = seen(third.role.status(), |status| status.last_error.is_some()).await;
+    let cause = status.last_error.unwrap();
+    assert!(!status.running && cause.contains("raft.redb") && cause.contains("damaged"), "{cause}");
+    first.log.propose(network("meanwhile")).await.unwrap();
+    seen(third.log.watch(), |intent| has(intent, "meanwhile")).await;
+    third.log.propose(network("from-there")).await.unwrap();
+
+    std::fs::write(&file, whole).unwrap();
+    seen(third.role.status(), |status| status.running && status.last_error.is_none()).await;
+    second.log.propose(network("after")).await.unwrap();
+}

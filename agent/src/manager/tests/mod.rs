@@ -1,6 +1,7 @@
 //! A manager and its workers over real sockets on the loopback device.
 
 mod cluster;
+mod fanout;
 mod hostile;
 mod managers;
 mod peers;
@@ -49,6 +50,7 @@ pub(super) fn node() -> Node {
         manager: false,
         underlay: Vec::new(),
         version: "0".to_owned(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 0,
