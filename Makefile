@@ -57,6 +57,8 @@ bench: build ## Measures the overlay beside the bare underlay, as ratios in one 
 	cargo run --quiet -p overlay-bench
 	cargo run --quiet --release -p overlay-bench reconcile
 	cargo run --quiet --release -p overlay-bench services
+	cargo run --quiet --release -p overlay-bench intent
+	cargo test --quiet --release -p overlayd --lib manager::tests::fanout -- --nocapture
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check

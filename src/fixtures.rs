@@ -32,6 +32,7 @@ pub(crate) fn node(n: u8) -> Node {
         manager: n == 1,
         underlay: vec!["192.0.2.0/24".parse().unwrap()],
         version: "0.1.0".to_owned(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: BTreeMap::new(),
         ca_generation: 1,

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use overlay::config::Config;
+use overlay::hex;
 use overlay::model::{Availability, Labels, Node, NodeId};
 
+use crate::gossip::FactsKey;
 use crate::kernel::netlink::Netlink;
 
 /// The node's name for people.
@@ -16,7 +18,13 @@ pub fn hostname(config: &Config) -> String {
 }
 
 /// What this node tells the managers of itself. Its availability is not its own to tell: the managers keep theirs.
-pub async fn node(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> anyhow::Result<Node> {
+pub async fn node(
+    config: &Config,
+    id: NodeId,
+    addr: IpAddr,
+    manager: bool,
+    facts_key: &FactsKey,
+) -> anyhow::Result<Node> {
     let netlink = Netlink::open()?;
     Ok(Node {
         id,
@@ -28,6 +36,7 @@ pub async fn node(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> a
         manager,
         underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        facts_key: hex::encode(facts_key),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 0,

@@ -1,12 +1,13 @@
 //! A membership in effect: intent followed (or held, on a manager), facts gossiped.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
+use overlay::hex;
 use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
@@ -14,11 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
-use crate::identity::{ClientCertificate, Identity, node_of, server_name};
+use crate::gossip::{FactsKey, Gossip, GossipConfig, Keys, Peer, Signer, Snapshot};
+use crate::identity::{Credentials, Identity};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Follower, Here, IntentLog, KeySteward, Peers, Role, RoleTask, Server};
+use crate::manager::{
+    CaSteward, Follower, Here, HolderOf, IntentLog, KeySteward, Peers, Renewal, Role, RoleTask, Server,
+};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 use crate::store::{Key, Store, StoreError};
@@ -43,6 +46,8 @@ pub struct Member {
     gossip: Gossip,
     intent: watch::Receiver<Arc<Intent>>,
     facts: watch::Receiver<Arc<Snapshot>>,
+    /// What goes wrong with this node's certificate.
+    certificate: watch::Receiver<Option<String>>,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -62,18 +67,35 @@ impl Member {
         let node = identity.node;
         let addr = stored_addr(store, node)?;
         let listen = SocketAddr::new(addr, config.api_port);
-        let log: Arc<dyn IntentLog> = Arc::new(Follower::start(store.clone(), &identity, seeds)?);
-        let tls = identity.client_config()?;
-        let (role, role_task) = Role::start(node, store.dir().to_owned(), tls, log.watch());
+        let credentials = Credentials::new(identity)?;
+        let log = Follower::start(store.clone(), Arc::clone(&credentials), seeds)?;
+        let log: Arc<dyn IntentLog> = Arc::new(log);
+        let (role, role_task) = Role::start(Arc::clone(&credentials), store.dir().to_owned(), log.watch());
         let applied = watch::Sender::new(0);
-        let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
-        let server = Server::start(listen, Arc::clone(&log), &identity, role.clone(), here).await?;
-        let others = Arc::new(Peers::new(&identity)?);
+        let known_facts = Arc::new(OnceLock::new());
+        let here = Here {
+            applied: applied.subscribe(),
+            traffic: Arc::new(move || observer.traffic()),
+            holder: holder(Arc::clone(&known_facts)),
+        };
+        let server =
+            Server::start(listen, Arc::clone(&log), Arc::clone(&credentials), role.clone(), here).await?;
+        let others = Arc::new(Peers::new(Arc::clone(&credentials)));
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
         let (keys, held) = watch::channel(keys_of(&intent)?);
-        let gossip = gossip(config, store, &identity, addr, known, held).await?;
-        let steward = KeySteward {
+        let gossip = gossip(config, store, Arc::clone(&credentials), addr, known, held).await?;
+        drop(known_facts.set(gossip.watch()));
+        let trouble = watch::Sender::new(None);
+        let certificate = trouble.subscribe();
+        let renewal = Renewal { credentials, log: Arc::clone(&log), store: store.clone(), trouble };
+        let ca = CaSteward {
+            me: node,
+            log: Arc::clone(&log),
+            peers: Arc::clone(&others),
+            applied: applied.subscribe(),
+        };
+        let keys_steward = KeySteward {
             me: node,
             log: Arc::clone(&log),
             peers: Arc::clone(&others),
@@ -82,8 +104,16 @@ impl Member {
         };
         let helpers = vec![
             tokio::spawn(tell_gossip(log.watch(), peers, keys)),
-            tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
-            tokio::spawn(role.clone().while_leading(move || steward.clone().run())),
+            tokio::spawn(keep_described(
+                config.clone(),
+                node,
+                addr,
+                Signer::of(store)?.key(),
+                Arc::clone(&log),
+            )),
+            tokio::spawn(renewal.run()),
+            tokio::spawn(role.clone().while_leading(move || keys_steward.clone().run())),
+            tokio::spawn(role.clone().while_leading(move || ca.clone().run())),
         ];
         let (intent, facts) = (log.watch(), gossip.watch());
         info!(node = %node.short(), %addr, "member of the cluster");
@@ -99,6 +129,7 @@ impl Member {
             gossip,
             intent,
             facts,
+            certificate,
             helpers,
         }))
     }
@@ -115,7 +146,9 @@ impl Member {
         let underlay = Netlink::open()?.underlay(addr).await?;
         let (_peers, known) = watch::channel(peers_of(&intent));
         let (_keys, held) = watch::channel(keys_of(&intent)?);
-        let gossip = gossip(config, store, &identity, addr, known, held).await?;
+        let credentials = Credentials::new(identity)?;
+        credentials.follow(&intent)?;
+        let gossip = gossip(config, store, credentials, addr, known, held).await?;
         gossip.state(node_fact(&underlay), Vec::new());
         let all = |snapshot: &Snapshot| snapshot.synced && snapshot.alive.len() >= intent.nodes.len();
         drop(tokio::time::timeout(WITHDRAWING, gossip.watch().wait_for(|now| all(now))).await);
@@ -169,6 +202,7 @@ impl Member {
             role: self.role.clone(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
+            certificate: self.certificate.clone(),
         }
     }
 
@@ -202,6 +236,15 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Which node holds an endpoint by the facts, once there are some.
+fn holder(facts: Arc<OnceLock<watch::Receiver<Arc<Snapshot>>>>) -> HolderOf {
+    Arc::new(move |endpoint| {
+        let snapshot = Arc::clone(&facts.get()?.borrow());
+        let found = snapshot.view.endpoints().find(|(_, known)| known.id == endpoint);
+        found.map(|(owner, _)| owner)
+    })
+}
+
 /// What this node states of itself.
 pub fn node_fact(underlay: &Underlay) -> NodeFact {
     NodeFact {
@@ -225,22 +268,20 @@ fn stored_addr(store: &Store, node: NodeId) -> Result<IpAddr, ApiError> {
 async fn gossip(
     config: &Config,
     store: &Store,
-    identity: &Identity,
+    credentials: Arc<Credentials>,
     addr: IpAddr,
     peers: watch::Receiver<Vec<Peer>>,
     keys: watch::Receiver<Keys>,
 ) -> Result<Gossip, ApiError> {
     let listen = SocketAddr::new(addr, config.gossip_port);
     let gossip = GossipConfig {
-        me: identity.node,
+        me: credentials.now().identity.node,
         generation: store.next_generation(unix_ms())?,
+        signer: Signer::of(store)?,
         bind: listen,
         advertise: listen,
         keys,
-        tls_server: identity.server_config(ClientCertificate::Required)?,
-        tls_client: identity.client_config()?,
-        server_name: server_name(),
-        peer_node: node_of,
+        credentials,
     };
     Gossip::start(gossip, peers).await.map_err(internal)
 }
@@ -272,7 +313,11 @@ async fn tell_gossip(
 }
 
 fn peers_of(intent: &Intent) -> Vec<Peer> {
-    let peer = |node: &Node| Peer { node: node.id, addr: SocketAddr::new(node.addr, node.gossip_port) };
+    let peer = |node: &Node| Peer {
+        node: node.id,
+        addr: SocketAddr::new(node.addr, node.gossip_port),
+        facts_key: hex::decode(&node.facts_key),
+    };
     intent.nodes.values().map(peer).collect()
 }
 
@@ -283,13 +328,13 @@ fn keys_of(intent: &Intent) -> Result<Keys, ApiError> {
 
 /// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its
 /// interfaces' subnets have changed.
-async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn IntentLog>) {
+async fn keep_described(config: Config, node: NodeId, addr: IpAddr, key: FactsKey, log: Arc<dyn IntentLog>) {
     let mut tick = tokio::time::interval(DESCRIBE_AGAIN);
     loop {
         tick.tick().await;
         let intent = Arc::clone(&log.watch().borrow());
         let Some(known) = intent.nodes.get(&node) else { continue };
-        let now = match crate::describe::node(&config, node, addr, known.manager).await {
+        let now = match crate::describe::node(&config, node, addr, known.manager, &key).await {
             Ok(now) => now.kept_by(known),
             Err(error) => {
                 warn!(error = format!("{error:#}"), "cannot describe this node");

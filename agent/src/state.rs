@@ -55,6 +55,8 @@ pub struct MemberHandle {
     pub peers: Arc<Peers>,
     /// The version of the intent that this node's kernel holds.
     pub applied: watch::Receiver<u64>,
+    /// What goes wrong with this node's certificate, if anything does.
+    pub certificate: watch::Receiver<Option<String>>,
 }
 
 impl MemberHandle {

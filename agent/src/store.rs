@@ -33,6 +33,8 @@ pub enum Key {
     Generation,
     /// The mark by which the data path knows its own packets.
     GuardMark,
+    /// The secret that this node signs its facts with.
+    FactsSecret,
 }
 
 impl Key {
@@ -43,6 +45,7 @@ impl Key {
             Self::Attachments => "attachments",
             Self::Generation => "generation",
             Self::GuardMark => "guard-mark",
+            Self::FactsSecret => "facts-secret",
         }
     }
 }

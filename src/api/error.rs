@@ -22,6 +22,8 @@ pub struct ApiError {
 pub enum ErrorCode {
     /// The request itself is wrong (400).
     Invalid,
+    /// It is not this node's to ask for (403).
+    Forbidden,
     /// What it names is not there (404).
     NotFound,
     /// It clashes with what is there (409).
@@ -37,6 +39,7 @@ impl ErrorCode {
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::Unavailable => 503,

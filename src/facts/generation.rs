@@ -133,6 +133,18 @@ impl Generation {
         self.records.insert(key, Slot { version: self.mark, body, buried: None });
     }
 
+    /// Everything that is stated, in the order of keys: the same for all who hold all of it, whatever they know of
+    /// deletions. `None` if there is a gap.
+    pub(super) fn whole(&self, owner: NodeId, generation: u64) -> Option<Delta> {
+        let live = |(key, slot): (&Key, &Slot)| {
+            let body = Some(slot.body.clone()?);
+            Some(Record { key: *key, version: slot.version, body })
+        };
+        let records = || self.records.iter().filter_map(live).collect();
+        let (head, to) = (self.head, self.mark);
+        (to == head).then(|| Delta { owner, generation, head, floor: 0, from: 0, to, records: records() })
+    }
+
     /// What someone whose mark is `from` lacks: a range if it can be one, else the whole state.
     pub(super) fn since(&self, owner: NodeId, generation: u64, from: u64) -> Delta {
         let whole = from < self.floor;

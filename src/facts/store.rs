@@ -1,6 +1,7 @@
 //! All facts that a node holds: its own, which it states, and the others', which it merges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -143,6 +144,32 @@ impl Store {
         Outcome { changed, pull: self.gap(owner) }
     }
 
+    /// Whether [`merge`](Self::merge) would take anything from it.
+    pub fn is_news(&self, delta: &Delta) -> bool {
+        if delta.owner == self.me || !delta.is_sound() {
+            return false;
+        }
+        let Some(held) = self.owners.get(&delta.owner) else { return true };
+        let mut newer = held.generations.range((Excluded(delta.generation), Unbounded));
+        !newer.any(|(_, state)| state.is_whole())
+            && held.generations.get(&delta.generation).is_none_or(|held| held.is_news(delta))
+    }
+
+    /// All that an owner states as of its last known change, encoded alike by whoever holds all of it; and that change.
+    /// `None` where there is a gap.
+    pub fn statement(&self, owner: NodeId) -> Option<(Version, Vec<u8>)> {
+        let (generation, held) = self.owners.get(&owner)?.newest()?;
+        statement(owner, *generation, held)
+    }
+
+    /// What [`statement`](Self::statement) of its owner is once a sound delta is merged; nothing is changed.
+    pub fn statement_with(&self, delta: &Delta) -> Option<(Version, Vec<u8>)> {
+        let held = self.owners.get(&delta.owner).and_then(|held| held.generations.get(&delta.generation));
+        let mut next = held.cloned().unwrap_or_default();
+        next.merge(delta.clone());
+        statement(delta.owner, delta.generation, &next)
+    }
+
     /// The first gap of each owner: what to ask them for.
     pub fn gaps(&self) -> impl Iterator<Item = Pull> {
         self.owners.keys().filter_map(|owner| self.gap(*owner))
@@ -239,6 +266,11 @@ impl Store {
             self.owners.remove(&owner);
         }
     }
+}
+
+fn statement(owner: NodeId, generation: u64, held: &Generation) -> Option<(Version, Vec<u8>)> {
+    let whole = held.whole(owner, generation)?;
+    Some((Version { owner, generation, mark: whole.to }, super::encode(&whole)))
 }
 
 #[cfg(test)]

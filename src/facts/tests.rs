@@ -99,6 +99,8 @@ struct World {
     statements: u32,
     /// By generation: each endpoint's changes, by version.
     history: BTreeMap<u64, BTreeMap<u64, (u8, Option<u32>)>>,
+    /// All that the owner stated, by generation and version.
+    words: BTreeMap<(u64, u64), Vec<u8>>,
     clocks: [Duration; HOLDERS + 1],
     /// The endpoints of [`ALWAYS`] that each holder has shown.
     seen: [BTreeSet<u8>; HOLDERS],
@@ -114,6 +116,7 @@ impl World {
             stated: BTreeMap::new(),
             statements: 0,
             history: BTreeMap::new(),
+            words: BTreeMap::new(),
             clocks: [Duration::ZERO; HOLDERS + 1],
             seen: Default::default(),
         };
@@ -139,6 +142,8 @@ impl World {
         }
         self.network.extend(self.owner.own_chunks(from, self.owner.head(), LIMIT));
         self.network.push(delta);
+        let (version, word) = self.owner.statement(OWNER).unwrap();
+        self.words.insert((version.generation, version.mark), word);
     }
 
     fn step(&mut self, step: Step) {
@@ -181,6 +186,10 @@ impl World {
     fn check(&mut self) -> Result<(), TestCaseError> {
         for (holder, seen) in self.holders.iter().zip(&mut self.seen) {
             let Some(version) = holder.version(OWNER) else { continue };
+            if let Some((version, word)) = holder.statement(OWNER) {
+                let owners = &self.words[&(version.generation, version.mark)];
+                prop_assert_eq!(&word, owners, "not the owner's word at {:?}", version);
+            }
             let view = holder.view(&alive());
             let shown: BTreeMap<u8, u32> =
                 view.endpoints().map(|(_, it)| (it.id.as_bytes()[0], content(it))).collect();

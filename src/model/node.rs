@@ -26,6 +26,8 @@ pub struct Node {
     pub underlay: Vec<IpNet>,
     /// The version of its agent.
     pub version: String,
+    /// The key that proves its facts, an Ed25519 public key of 32 bytes, hexadecimal.
+    pub facts_key: String,
     /// Whether it is to be a manager, and hold the intent. This and what follows is not the node's to say.
     pub manager: bool,
     /// What users want of it now.

@@ -3,11 +3,12 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile` and `services` are such names too,
-//! and `packets` takes a second one of that kind. The last two time the core itself, so they want an optimized build, but
+//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile`, `services` and `intent` are such names
+//! too, and `packets` takes a second one of that kind. The last three time the core itself, so they want an optimized build, but
 //! neither root nor a lab.
 
 mod agent;
+mod intent;
 mod measure;
 mod packets;
 mod paths;
@@ -140,6 +141,7 @@ fn main() -> Result<()> {
         "agent" => return agent::print(&effort),
         "reconcile" => return reconcile::print(),
         "services" => return services::print(),
+        "intent" => return intent::print(),
         _ => {}
     }
     {

@@ -77,19 +77,7 @@ impl World {
     fn new() -> Result<Self> {
         let mut state = State::default();
         let text = String::new;
-        let cluster = Cluster {
-            id: text(),
-            epoch: 1,
-            ca_cert: text(),
-            next_ca_cert: None,
-            old_ca_cert: None,
-            ca_generation: 1,
-            gossip: GossipKeys::default(),
-            cert_lifetime: Cluster::CERT_LIFETIME,
-        };
-        let begin =
-            Command::InitCluster { cluster: cluster.into(), node: description(0), secrets: Box::default() };
-        apply(&mut state, &begin)?;
+        apply(&mut state, &begin())?;
         for number in 1..NODES {
             apply(&mut state, &Command::PutNode(description(number)))?;
         }
@@ -126,8 +114,24 @@ impl World {
     }
 }
 
+/// How a cluster begins, with node 0.
+pub(crate) fn begin() -> Command {
+    let text = String::new;
+    let cluster = Cluster {
+        id: text(),
+        epoch: 1,
+        ca_cert: text(),
+        next_ca_cert: None,
+        old_ca_cert: None,
+        ca_generation: 1,
+        gossip: GossipKeys::default(),
+        cert_lifetime: Cluster::CERT_LIFETIME,
+    };
+    Command::InitCluster { cluster: cluster.into(), node: description(0), secrets: Box::default() }
+}
+
 /// Sixteen bytes without an order that means anything, as random ids are; the same for the same numbers.
-fn scattered(kind: u64, number: u32) -> [u8; 16] {
+pub(crate) fn scattered(kind: u64, number: u32) -> [u8; 16] {
     // SplitMix64 by G. Steele and others: each step a bijection that leaves no pattern.
     let word = |salt: u64| {
         let mut mixed = (u64::from(number) << 8 | kind << 4 | salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -138,7 +142,7 @@ fn scattered(kind: u64, number: u32) -> [u8; 16] {
     (u128::from(word(1)) << 64 | u128::from(word(2))).to_be_bytes()
 }
 
-fn node(number: u32) -> NodeId {
+pub(crate) fn node(number: u32) -> NodeId {
     NodeId::from_bytes(scattered(1, number))
 }
 
@@ -146,7 +150,7 @@ fn vtep(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0xc612_0001 + number).into()
 }
 
-fn description(number: u32) -> Node {
+pub(crate) fn description(number: u32) -> Node {
     Node {
         id: node(number),
         hostname: format!("node-{number}"),
@@ -157,6 +161,7 @@ fn description(number: u32) -> Node {
         manager: number == 0,
         underlay: Vec::new(),
         version: String::new(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 1,

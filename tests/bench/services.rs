@@ -148,6 +148,7 @@ fn holder() -> Node {
         manager: false,
         underlay: Vec::new(),
         version: String::new(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 1,

@@ -11,7 +11,8 @@ use overlay::api::{ClusterInit, ClusterJoin, EndpointAttach, NetworkCreate, Serv
 use overlay::config::Config;
 use overlay::facts::{Delta, NodeFact, Pull, Store};
 use overlay::intent::{
-    Command, CreateNetwork, CreateService, GossipKeys, GrantBlock, ServiceChange, State, apply,
+    AdmitNode, CaKeys, Command, CreateNetwork, CreateService, GossipKeys, GrantBlock, ServiceChange, State,
+    apply,
 };
 use overlay::model::{
     Availability, Endpoint, EndpointId, EndpointMode, Labels, MacAddr, NetworkId, Node, NodeId, PortRange,
@@ -189,6 +190,7 @@ fn commands() -> Vec<Command> {
         manager: true,
         underlay: vec![],
         version: "0.1.0".to_owned(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 1,
@@ -219,11 +221,20 @@ fn commands() -> Vec<Command> {
     let subnet = "10.1.0.0/24".parse().expect("a subnet");
     vec![
         Command::InitCluster { cluster: cluster.into(), node: node.clone(), secrets: Box::default() },
-        Command::PutNode(node),
+        Command::PutNode(node.clone()),
         Command::CreateNetwork(create),
         Command::GrantBlock(GrantBlock { network, node: id, subnet, address: None }),
         create_service(network),
         Command::UpdateService { id: SERVICE, change: change(network) },
+        Command::AdmitNode(AdmitNode {
+            node: Node { id: NodeId::from_bytes([3; 16]), addr: Ipv4Addr::new(192, 0, 2, 2).into(), ..node },
+            issuer: text("certificate"),
+            replaces: None,
+        }),
+        Command::AddGossipKey { id: 1, key: text("key").into(), at: 7 },
+        Command::AddCa(CaKeys { cert: text("next"), key: text("private").into() }),
+        Command::NoteCertificate { node: id, issuer: text("next") },
+        Command::ForceNewCluster { node: id, epoch: 2 },
     ]
 }
 

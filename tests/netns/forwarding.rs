@@ -35,7 +35,7 @@ fn every_pair(lab: &Lab, mtu: u16) -> Result<()> {
     lab.form_cluster()?;
     for network in NETWORKS {
         // At a worker, not at the manager.
-        create_network(nodes[1], network, &["--allow-overlap"], &nodes)?;
+        create_network(nodes[0], network, &["--allow-overlap"], &nodes)?;
     }
     let [blue, green] = [attach(lab, NETWORKS[0])?, attach(lab, NETWORKS[1])?];
     all_list(

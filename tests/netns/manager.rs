@@ -34,7 +34,7 @@ fn nodes_work_on_without_the_manager() {
         nodes.iter().try_for_each(|node| node.wait_ready(FORMING))?;
         all_list(&nodes, &["blue/n1", "blue/n3", "blue/new", "blue/newer"])?;
         pairs(&[on_manager, on_n3, new.clone(), newer]).try_for_each(|(from, to)| talk(from, to))?;
-        create_network(n3, "green", &["--allow-overlap"], &nodes)?;
+        create_network(manager, "green", &["--allow-overlap"], &nodes)?;
         let back = lab.attach(manager, "blue", "back", &[])?;
         talk(&back, &new)
     });

@@ -64,7 +64,7 @@ fn every_data_path_holds_a_service_and_keeps_it_through_restarts() {
                 Held::of(node)?.leads_to(&[&web1])
             })?;
         }
-        n3.ctl(&["service", "rm", "web"])?;
+        n1.ctl(&["service", "rm", "web"])?;
         for node in nodes {
             eventually(&format!("{} holds nothing of it", node.name()), SOON, || {
                 let held = Held::of(node)?.tables;

@@ -17,8 +17,8 @@ fn a_service_is_the_same_on_every_node() {
         lab.form_cluster()?;
         create_network(n1, "blue", &[], &nodes)?;
         create_network(n1, "green", &["--allow-overlap"], &nodes)?;
-        n2.ctl(&["service", "create", "web", "--network", "blue", "-p", "8080:80", "-p", "53:5353/udp"])?;
-        let made = detail(n2, "web")?.service;
+        n1.ctl(&["service", "create", "web", "--network", "blue", "-p", "8080:80", "-p", "53:5353/udp"])?;
+        let made = detail(n1, "web")?.service;
         ensure!(made.vips.len() == 2, "one of each family: {:?}", made.vips);
         for node in nodes {
             eventually(&format!("{} knows the service", node.name()), SOON, || {
@@ -38,8 +38,8 @@ fn a_service_is_the_same_on_every_node() {
         let [row] = n2.ctl_json::<[ServiceRow; 1]>(&["service", "ls"])?;
         ensure!((row.backends, row.backends_active) == (2, 2), "{row:?}");
 
-        n3.ctl(&["service", "update", "web", "--publish-rm", "8080", "--source-ip", "snat"])?;
-        let updated = detail(n3, "web")?.service;
+        n1.ctl(&["service", "update", "web", "--publish-rm", "8080", "--source-ip", "snat"])?;
+        let updated = detail(n1, "web")?.service;
         ensure!(
             (updated.id, &updated.vips, updated.publish.len()) == (made.id, &made.vips, 1),
             "{updated:?}"
@@ -48,7 +48,7 @@ fn a_service_is_the_same_on_every_node() {
         eventually("the service is gone everywhere", SOON, || {
             nodes.iter().try_for_each(|node| node.ctl_fails(&["service", "ps", "web"]).map(drop))
         })?;
-        n2.ctl(&["service", "create", "web", "--network", "blue"])?;
+        n1.ctl(&["service", "create", "web", "--network", "blue"])?;
         backends_are(&nodes, &[("web1", "n1", 1), ("web3", "n3", 7)])
     });
 }
@@ -135,7 +135,7 @@ fn a_drain_is_confirmed_by_every_node_or_the_missing_one_is_named() {
         }
         backends_are(&nodes, &[("web1", "n1", 1), ("web2", "n2", 1)])?;
 
-        n2.ctl(&["service", "drain", "web.web1", "--wait"])?;
+        n1.ctl(&["service", "drain", "web.web1", "--wait"])?;
         for node in nodes {
             // Whoever has confirmed shows it, without waiting for anything.
             ensure!(state(node, "web1")? == BackendState::Drained, "on {}", node.name());
@@ -162,7 +162,7 @@ fn a_drain_is_confirmed_by_every_node_or_the_missing_one_is_named() {
         let beside = lab.namespace("beside")?;
         let attach = ["endpoint", "attach", "--netns", beside.name(), "--network", "blue", "--name", "b"];
         refused(n2, &attach, &["n2", "drain", "--availability active"])?;
-        n3.ctl(&["node", "update", "n2", "--availability", "active", "--wait"])?;
+        n1.ctl(&["node", "update", "n2", "--availability", "active", "--wait"])?;
         n2.ctl(&attach)?;
         ensure!(state(n1, "web2")? == BackendState::Active);
         Ok(())

@@ -127,8 +127,8 @@ fn a_service_in_dnsrr_mode_has_no_virtual_address() {
         let nodes: [&Node; 2] = lab.nodes();
         lab.form_cluster()?;
         create_network(nodes[0], "blue", &[], &nodes)?;
-        nodes[1].ctl(&["service", "create", "web", "--network", "blue", "--endpoint-mode", "dnsrr"])?;
-        let made = detail(nodes[1], "web")?.service;
+        nodes[0].ctl(&["service", "create", "web", "--network", "blue", "--endpoint-mode", "dnsrr"])?;
+        let made = detail(nodes[0], "web")?.service;
         ensure!(made.vips.is_empty(), "{:?}", made.vips);
         Ok(())
     });

@@ -19,6 +19,7 @@ use super::membership::Identity;
 use super::node::{Input, Node, Output};
 use super::seal::MAX_DATAGRAM;
 use super::{GossipConfig, GossipError, Keys, Peer, Snapshot};
+use crate::identity::{ClientCertificate, Credentials, node_of, server_name};
 
 /// Exchanges that other nodes begin are served so many at a time.
 const MAX_SERVED: usize = 16;
@@ -39,19 +40,12 @@ pub(super) enum Command {
     Ask(Ask),
 }
 
-struct Tls {
-    acceptor: TlsAcceptor,
-    connector: TlsConnector,
-    server_name: rustls::pki_types::ServerName<'static>,
-    peer_node: fn(&CertificateDer<'_>) -> Option<NodeId>,
-}
-
 /// The task that owns the state.
 pub(super) struct Driver {
     node: Node,
     udp: UdpSocket,
     tcp: TcpListener,
-    tls: Arc<Tls>,
+    tls: Tls,
     peers: watch::Receiver<Vec<Peer>>,
     keys: watch::Receiver<Keys>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -78,19 +72,13 @@ impl Driver {
         }
         let me = Identity::new(config.me, advertise, config.generation);
         let mut keys = config.keys;
-        let node = Node::new(&me, keys.borrow_and_update().clone(), rand::random());
+        let node = Node::new(&me, keys.borrow_and_update().clone(), config.signer, rand::random());
         let (snapshot, watched) = watch::channel(node.snapshot());
-        let tls = Tls {
-            acceptor: TlsAcceptor::from(config.tls_server),
-            connector: TlsConnector::from(config.tls_client),
-            server_name: config.server_name,
-            peer_node: config.peer_node,
-        };
         let driver = Self {
             node,
             udp,
             tcp,
-            tls: Arc::new(tls),
+            tls: Tls(config.credentials),
             peers,
             keys,
             commands,
@@ -211,14 +199,18 @@ impl Driver {
     }
 }
 
+/// What exchanges are protected by, as it is when each of them begins.
+#[derive(Clone)]
+struct Tls(Arc<Credentials>);
+
 impl Tls {
     async fn initiate(&self, peer: &Peer, state: &State) -> anyhow::Result<()> {
         let connect = async {
             let stream = TcpStream::connect(peer.addr).await?;
-            self.connector.connect(self.server_name.clone(), stream).await
+            TlsConnector::from(self.0.client_config()).connect(server_name(), stream).await
         };
         let mut stream = timeout(CONNECT_TIMEOUT, connect).await??;
-        let node = self.node_of(stream.get_ref().1.peer_certificates());
+        let node = shown(stream.get_ref().1.peer_certificates());
         anyhow::ensure!(node == Some(peer.node), "{} is not node {}", peer.addr, peer.node);
         exchange::initiate(&mut stream, state).await?;
         Ok(())
@@ -230,17 +222,18 @@ impl Tls {
         state: &State,
         peers: &watch::Receiver<Vec<Peer>>,
     ) -> anyhow::Result<()> {
-        let mut stream = timeout(CONNECT_TIMEOUT, self.acceptor.accept(stream)).await??;
-        let node = self.node_of(stream.get_ref().1.peer_certificates());
+        let acceptor = TlsAcceptor::from(self.0.server_config(ClientCertificate::Required));
+        let mut stream = timeout(CONNECT_TIMEOUT, acceptor.accept(stream)).await??;
+        let node = shown(stream.get_ref().1.peer_certificates());
         let is_member = peers.borrow().iter().any(|peer| Some(peer.node) == node);
         anyhow::ensure!(is_member, "{node:?} is no node of the cluster");
         exchange::respond(&mut stream, state).await?;
         Ok(())
     }
+}
 
-    fn node_of(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<NodeId> {
-        certificates.and_then(|chain| chain.first()).and_then(self.peer_node)
-    }
+fn shown(certificates: Option<&[CertificateDer<'_>]>) -> Option<NodeId> {
+    certificates.and_then(|chain| chain.first()).and_then(node_of)
 }
 
 async fn sleep_until(at: Option<Instant>) {

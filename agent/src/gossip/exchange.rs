@@ -6,6 +6,8 @@
 //! 3. The initiator says the same of itself, and sends the facts that the responder lacks.
 //! 4. The responder sends the facts that the initiator lacks.
 //!
+//! Each owner's facts come with its voucher, whoever sends them.
+//!
 //! A frame is a length (4 bytes, big endian) and postcard.
 
 use std::io;
@@ -17,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::Command;
 use super::membership::Identity;
+use super::vouch::Voucher;
 
 /// The longest frame, in bytes: an owner's whole state must fit.
 const MAX_FRAME: usize = 16 << 20;
@@ -47,7 +50,7 @@ pub(super) struct Comparison {
 enum Frame {
     Digest(Digest),
     Comparison(Comparison),
-    Delta(Delta),
+    Delta(Delta, Voucher),
     End,
 }
 
@@ -56,9 +59,9 @@ pub(super) enum Ask {
     Digest(oneshot::Sender<Digest>),
     Compare(Digest, oneshot::Sender<Comparison>),
     /// For a peer that compared; answered with the same of this node, and the deltas that the peer lacks.
-    Offer(Comparison, oneshot::Sender<(Comparison, Vec<Delta>)>),
+    Offer(Comparison, oneshot::Sender<(Comparison, Vec<(Delta, Voucher)>)>),
     /// Answered when it is done, so that whoever is told of the exchange's end finds its effect.
-    Merge(Vec<Delta>, oneshot::Sender<()>),
+    Merge(Vec<(Delta, Voucher)>, oneshot::Sender<()>),
 }
 
 /// The way to the task that owns the state.
@@ -114,19 +117,22 @@ pub(super) async fn respond(
     write_deltas(stream, deltas).await
 }
 
-async fn write_deltas(stream: &mut (impl AsyncWrite + Unpin), deltas: Vec<Delta>) -> io::Result<()> {
-    for delta in deltas {
-        write(stream, &Frame::Delta(delta)).await?;
+async fn write_deltas(
+    stream: &mut (impl AsyncWrite + Unpin),
+    deltas: Vec<(Delta, Voucher)>,
+) -> io::Result<()> {
+    for (delta, voucher) in deltas {
+        write(stream, &Frame::Delta(delta, voucher)).await?;
     }
     write(stream, &Frame::End).await?;
     stream.flush().await
 }
 
-async fn read_deltas(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<Delta>> {
+async fn read_deltas(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<(Delta, Voucher)>> {
     let mut deltas = Vec::new();
     while deltas.len() < MAX_DELTAS {
         match read(stream).await? {
-            Frame::Delta(delta) => deltas.push(delta),
+            Frame::Delta(delta, voucher) => deltas.push((delta, voucher)),
             Frame::End => return Ok(deltas),
             _ => break,
         }

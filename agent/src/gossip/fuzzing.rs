@@ -10,12 +10,12 @@ use overlay::facts::{NodeFact, Store};
 use overlay::model::Endpoint;
 use tokio::sync::mpsc;
 
+use super::Snapshot;
 use super::driver::Command;
 use super::exchange::{State, initiate, respond};
 use super::membership::Identity;
 use super::node::{Input, Node};
-use super::samples::{addr, endpoint, fact, keys, node};
-use super::{Peer, Snapshot};
+use super::samples::{addr, endpoint, fact, keys, node, peer, signer, voucher};
 
 /// When exchanges take place: a node has published by then what it knew before.
 const BEFORE: Duration = Duration::from_millis(100);
@@ -67,13 +67,18 @@ fn own(snapshot: &Snapshot) -> (Option<&NodeFact>, Vec<&Endpoint>) {
 /// node 3, node 1 knows an earlier state than node 2.
 pub(super) fn sample(number: u8) -> Node {
     let members = [1, 2, 3].map(|number| Identity::new(node(number), addr(number), 1));
-    let mut sample = Node::new(&members[usize::from(number) - 1], keys(), number.into());
+    let mut sample =
+        Node::new(&members[usize::from(number) - 1], keys(), signer(node(number)), number.into());
     let mut third = Store::new(node(3), 1);
-    let mut deltas = vec![third.state(&fact(3), &[endpoint(30), endpoint(31)])];
+    let mut state = |endpoints: &[Endpoint]| {
+        let delta = third.state(&fact(3), endpoints)?;
+        Some((delta, voucher(node(3), &third).1))
+    };
+    let mut deltas = vec![state(&[endpoint(30), endpoint(31)])];
     if number == 2 {
-        deltas.push(third.state(&fact(3), &[endpoint(31), endpoint(32)]));
+        deltas.push(state(&[endpoint(31), endpoint(32)]));
     }
-    let peers = [1, 2, 3].map(|number| Peer { node: node(number), addr: addr(number) });
+    let peers = [1, 2, 3].map(|number| peer(node(number), addr(number)));
     for input in [
         Input::Peers(peers.to_vec()),
         Input::Members(members.map(foca::Member::alive).to_vec()),

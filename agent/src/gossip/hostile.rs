@@ -11,25 +11,26 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::fuzzing::{AFTER, Side, converse, exchange, exchange_seeds, newest, sample};
 use super::membership::Identity;
 use super::node::{Input, Node};
-use super::samples::{addr, endpoint, fact, keys, node};
+use super::samples::{addr, endpoint, fact, keys, node, peer, signer};
 use super::seal::{MAX_PAYLOAD, Sealer};
 use super::tests::shown;
+use super::vouch::Push;
 use super::wire::Payload;
-use super::*;
 
 /// A push, a pull, and what membership sends.
 fn payloads() -> Vec<Vec<u8>> {
     let delta = Store::new(node(2), 1).state(&fact(2), &[endpoint(20)]).unwrap();
     let pull = Pull { owner: node(1), generation: 1, from: 0, to: 3 };
     let member = postcard::to_stdvec(&foca::Member::alive(Identity::new(node(3), addr(3), 1))).unwrap();
-    vec![Payload::Push(delta).encode(), Payload::Pull(pull).encode(), Payload::Swim(&member).encode()]
+    let push = Push::new(delta, [0; 32], &signer(node(2)));
+    vec![Payload::Push(push).encode(), Payload::Pull(pull).encode(), Payload::Swim(&member).encode()]
 }
 
 #[test]
 fn sealed_garbage_panics_nowhere() {
     let mut rng = SmallRng::seed_from_u64(7);
-    let mut target = Node::new(&Identity::new(node(1), addr(1), 1), keys(), 7);
-    let peers = [2, 3].map(|number| Peer { node: node(number), addr: addr(number) });
+    let mut target = Node::new(&Identity::new(node(1), addr(1), 1), keys(), signer(node(1)), 7);
+    let peers = [2, 3].map(|number| peer(node(number), addr(number)));
     target.handle(Input::Peers(peers.to_vec()), Duration::ZERO);
     target.handle(Input::State(fact(1), vec![endpoint(10)]), Duration::ZERO);
     let mut insider = Sealer::new(&keys(), node(3), 1);

@@ -5,7 +5,8 @@
 //! One UDP socket carries sealed datagrams, one TCP listener on the same port carries exchanges under mutual
 //! TLS. One task owns all state; nothing here takes a lock.
 //!
-//! Whoever holds the cluster's current key can read and write datagrams; exchanges also demand the certificate of a node
+//! A fact is taken with its owner's signature alone, whoever brings it (`vouch`). All else that goes by datagrams, membership
+//! above all, is any member's word: whoever holds the cluster's current key can read and write them, in any name; exchanges also demand the certificate of a node
 //! that the intent knows. A node that was removed is out of everyone's view at once, and out of earshot when the key that it
 //! knew is dropped.
 //!
@@ -13,12 +14,15 @@
 //! |---|---|
 //! | `node` | the state machine: all decisions, no socket, no clock |
 //! | `membership` | SWIM's settings and identity |
+//! | `vouch` | signatures of facts |
 //! | `keys`, `seal`, `replay`, `wire` | datagrams |
 //! | `exchange` | anti-entropy's conversation, over any stream |
 //! | `driver` | sockets, TLS, timers |
 
 mod driver;
 mod exchange;
+#[cfg(test)]
+mod forgery;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 #[cfg(test)]
@@ -35,6 +39,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod vouch;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -44,13 +49,14 @@ use std::time::Duration;
 
 use overlay::facts::{NodeFact, View};
 use overlay::model::{Endpoint, NodeId};
-use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::identity::Credentials;
 use driver::{Command, Driver};
 pub use keys::Keys;
 use node::PUSHED_WITHIN;
+pub use vouch::{FactsKey, Signer};
 
 /// What gossip needs to start.
 pub struct GossipConfig {
@@ -65,14 +71,10 @@ pub struct GossipConfig {
     pub advertise: SocketAddr,
     /// The secrets that all nodes of the cluster share, now and whenever they change.
     pub keys: watch::Receiver<Keys>,
-    /// TLS as it is served; it must demand client certificates.
-    pub tls_server: Arc<rustls::ServerConfig>,
-    /// TLS towards other nodes, with this node's certificate.
-    pub tls_client: Arc<rustls::ClientConfig>,
-    /// The name that every node's certificate carries.
-    pub server_name: ServerName<'static>,
-    /// Which node a (verified) certificate belongs to.
-    pub peer_node: fn(&CertificateDer<'_>) -> Option<NodeId>,
+    /// What proves this node's facts; the intent has its public key.
+    pub signer: Signer,
+    /// What this node shows to others, and whom it trusts.
+    pub credentials: Arc<Credentials>,
 }
 
 /// A node of the cluster, as the intent knows it.
@@ -82,6 +84,8 @@ pub struct Peer {
     pub node: NodeId,
     /// Where its gossip listens.
     pub addr: SocketAddr,
+    /// What proves its facts; of a node without it, none are taken.
+    pub facts_key: Option<FactsKey>,
 }
 
 /// What gossip knows at a moment.
@@ -117,8 +121,10 @@ pub struct Counters {
     pub refused_forged: u64,
     /// Datagrams refused: seen before, too old to tell, or of an older boot.
     pub refused_replayed: u64,
-    /// Pushes refused: not from the facts' owner.
+    /// Pushes and what exchanges brought of one owner, refused: not the owner's own word.
     pub refused_not_owner: u64,
+    /// Pushes refused: of a node that the intent does not know, here and now.
+    pub refused_unknown_owner: u64,
     /// Push datagrams sealed; each goes to one member or to all.
     pub pushes_sent: u64,
     /// Push datagrams taken.
@@ -137,7 +143,7 @@ pub struct Counters {
 
 impl Counters {
     /// What was refused: each reason's name, how often it occurred, and what it means.
-    pub const fn refused(&self) -> [(&'static str, u64, &'static str); 7] {
+    pub const fn refused(&self) -> [(&'static str, u64, &'static str); 8] {
         [
             ("forged", self.refused_forged, "not sealed with the cluster's key, or altered on the way"),
             (
@@ -145,10 +151,15 @@ impl Counters {
                 self.refused_malformed,
                 "of another format version, or not decodable; do the nodes run the same version?",
             ),
-            ("not_owner", self.refused_not_owner, "a node stated another node's facts"),
+            ("not_owner", self.refused_not_owner, "a node stated another node's facts, or altered them"),
             ("oversized", self.refused_oversized, "longer than any datagram that a node sends"),
             ("replayed", self.refused_replayed, "seen before, or from before its sender's last start"),
             ("truncated", self.refused_truncated, "too short to be a node's"),
+            (
+                "unknown_owner",
+                self.refused_unknown_owner,
+                "facts of a node that this one does not know: it has just joined, or was removed",
+            ),
             (
                 "unknown_key",
                 self.refused_unknown_key,

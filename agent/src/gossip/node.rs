@@ -12,6 +12,7 @@ mod anti_entropy;
 mod members;
 mod snapshots;
 mod spread;
+mod trust;
 
 pub(super) use self::spread::PUSHED_WITHIN;
 
@@ -28,9 +29,11 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use self::snapshots::PUBLISH_PERIOD;
 use self::spread::PULL_PERIOD;
+use self::trust::Vouched;
 use super::membership::{Identity, Membership};
 use super::seal::{Opener, Refusal, Sealer};
 use super::timers::Timers;
+use super::vouch::{Signer, Voucher};
 use super::wire::Payload;
 use super::{Counters, Keys, Peer, Snapshot};
 
@@ -56,8 +59,8 @@ pub(super) enum Input {
     Peers(Vec<Peer>),
     /// The cluster's keys.
     Keys(Keys),
-    /// Deltas from an exchange.
-    Merge(Vec<Delta>),
+    /// Deltas from an exchange, with their owners' vouchers.
+    Merge(Vec<(Delta, Voucher)>),
     /// What the other side of an exchange knows of members.
     Members(Vec<foca::Member<Identity>>),
     /// The exchange with this node, asked for by [`Output::Sync`], is over.
@@ -103,7 +106,9 @@ pub(super) struct Node {
     rng: SmallRng,
     timers: Timers<Timer>,
     outputs: Vec<Output>,
-    intent: BTreeMap<NodeId, SocketAddr>,
+    intent: BTreeMap<NodeId, Peer>,
+    signer: Signer,
+    vouched: Vouched,
     /// Active members, suspected ones among them.
     up: BTreeMap<NodeId, Identity>,
     /// Nodes that are not up whose facts stay until then.
@@ -130,7 +135,7 @@ pub(super) struct Node {
 
 impl Node {
     /// A node that starts now (time zero), which the first [`handle`](Self::handle) finds due to do things.
-    pub(super) fn new(me: &Identity, keys: Keys, seed: u64) -> Self {
+    pub(super) fn new(me: &Identity, keys: Keys, signer: Signer, seed: u64) -> Self {
         let node = me.node();
         let mut rng = SmallRng::seed_from_u64(seed);
         let membership = Membership::new(me.clone(), SmallRng::from_rng(&mut rng));
@@ -154,6 +159,8 @@ impl Node {
             timers,
             outputs: Vec::new(),
             intent: BTreeMap::new(),
+            signer,
+            vouched: Vouched::default(),
             up: BTreeMap::new(),
             held: BTreeMap::new(),
             pushed: 0,
@@ -180,8 +187,13 @@ impl Node {
 
     /// Starts with what another node holds of others.
     #[cfg(test)]
-    pub(super) fn load(&mut self, facts: &Store) {
+    pub(super) fn load(
+        &mut self,
+        facts: &Store,
+        vouchers: &BTreeMap<NodeId, (overlay::facts::Version, Voucher)>,
+    ) {
         self.store.share(facts);
+        self.vouched.load(vouchers);
         self.stale = true;
     }
 
@@ -196,6 +208,7 @@ impl Node {
             Input::Datagram(datagram, from) => self.receive(datagram, from, now),
             Input::State(fact, endpoints) => {
                 if self.store.state(&fact, &endpoints).is_some() {
+                    self.vouch();
                     self.stale = true;
                     if !std::mem::replace(&mut self.flush_set, true) {
                         self.set_random(now, COALESCE_MS, Timer::Flush);
@@ -204,6 +217,7 @@ impl Node {
             }
             Input::Leave(hold) => {
                 self.store.leave(hold);
+                self.vouch();
                 self.flush(now);
             }
             Input::Peers(peers) => self.set_intent(peers),
@@ -211,7 +225,11 @@ impl Node {
                 self.sealer.set_keys(&keys);
                 self.opener.set_keys(keys);
             }
-            Input::Merge(deltas) => deltas.into_iter().for_each(|delta| self.merge(delta, now)),
+            Input::Merge(deltas) => {
+                for (delta, voucher) in deltas {
+                    self.take_relayed(delta, voucher, now);
+                }
+            }
             Input::Members(members) => self.membership.adopt(members),
             Input::SyncEnded(peer, succeeded) => {
                 self.syncing.remove(&peer);
@@ -276,6 +294,7 @@ impl Node {
             }
             Timer::Expire => {
                 self.store.expire(now, &self.living());
+                self.forget_vouchers();
                 self.timers.set(now + EXPIRE_PERIOD, Timer::Expire);
             }
             Timer::Publish => self.publish(now),
@@ -294,11 +313,7 @@ impl Node {
                     self.counters.refused_malformed += 1;
                 }
             }
-            Some(Payload::Push(delta)) if delta.owner == sender => {
-                self.counters.pushes_received += 1;
-                self.merge(delta, now);
-            }
-            Some(Payload::Push(_)) => self.counters.refused_not_owner += 1,
+            Some(Payload::Push(push)) => self.take_push(push, sender, now),
             Some(Payload::Pull(pull)) => self.answer(pull, from),
             None => self.counters.refused_malformed += 1,
         }

@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use overlay::facts::NodeFact;
+use overlay::facts::{NodeFact, Store, Version};
 use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId, NodeId};
 
-use super::Keys;
+use super::vouch::{Digest, Voucher, digest_of};
+use super::{Keys, Peer, Signer};
 
 pub(super) fn node(number: u8) -> NodeId {
     NodeId::from_bytes([number; 16])
@@ -18,6 +19,25 @@ pub(super) fn addr(number: u8) -> SocketAddr {
 /// The cluster's only key.
 pub(super) fn keys() -> Keys {
     Keys::one(1, [1; 32])
+}
+
+/// What a node signs with.
+pub(super) fn signer(node: NodeId) -> Signer {
+    let id = node.as_bytes();
+    let mut secret = [0; 32];
+    secret[..16].copy_from_slice(id);
+    Signer::new(&secret)
+}
+
+/// The owner's word for what it states in its own store.
+pub(super) fn voucher(owner: NodeId, store: &Store) -> (Version, Voucher) {
+    let (version, statement) = store.statement(owner).expect("its own store has no gap");
+    (version, signer(owner).vouch(&digest_of(&statement), Digest::default()))
+}
+
+/// A node of the intent.
+pub(super) fn peer(node: NodeId, addr: SocketAddr) -> Peer {
+    Peer { node, addr, facts_key: Some(signer(node).key()) }
 }
 
 pub(super) fn fact(number: u8) -> NodeFact {

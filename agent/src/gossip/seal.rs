@@ -15,7 +15,7 @@
 //! taken once under a key that is still held is taken no second time. What is sealed with a key that was dropped opens never.
 //!
 //! The seal proves that the sender is a member of the cluster; which member is its word alone, for every member can
-//! derive every key.
+//! derive every key. So facts are signed besides (`vouch`).
 
 use std::collections::HashMap;
 

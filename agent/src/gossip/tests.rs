@@ -4,20 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::facts::{Delta, Key, Record};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
-use rustls::RootCertStore;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
+use overlay::model::Seconds;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::samples::{endpoint, fact, keys, node};
+use super::samples::{endpoint, fact, keys, node, peer, signer};
 use super::seal::Sealer;
+use super::vouch::Push;
 use super::wire::Payload;
 use super::*;
+use crate::identity::{Authority, Request};
 
 mod rotation;
 
@@ -26,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A cluster's CA and its intent.
 struct Cluster {
-    ca: CertifiedIssuer<'static, KeyPair>,
+    ca: Authority,
     peers: watch::Sender<Vec<Peer>>,
     keys: watch::Sender<Keys>,
 }
@@ -38,9 +34,7 @@ struct Member {
 
 impl Cluster {
     fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let ca = Authority::new("test").unwrap();
         Self { ca, peers: watch::Sender::new(Vec::new()), keys: watch::Sender::new(keys()) }
     }
 
@@ -49,54 +43,25 @@ impl Cluster {
         let gossip = self.start_at(node, generation, "127.0.0.1:0".parse().unwrap()).await.unwrap();
         self.peers.send_modify(|peers| {
             peers.retain(|peer| peer.node != node);
-            peers.push(Peer { node, addr: gossip.local_addr() });
+            peers.push(peer(node, gossip.local_addr()));
         });
         Member { snapshots: gossip.watch(), gossip }
     }
 
     async fn start_at(&self, me: NodeId, generation: u64, bind: SocketAddr) -> Result<Gossip, GossipError> {
-        let (tls_server, tls_client) = self.tls(me);
+        let request = Request::new(me).unwrap();
+        let signed = self.ca.sign(request.csr(), me, false, Seconds(3600)).unwrap();
+        let identity = request.complete(signed.chain, self.ca.cert().to_owned()).unwrap();
         let config = GossipConfig {
             me,
             generation,
             bind,
             advertise: bind,
             keys: self.keys.subscribe(),
-            tls_server,
-            tls_client,
-            server_name: "overlay".try_into().unwrap(),
-            peer_node,
+            signer: signer(me),
+            credentials: Credentials::new(identity).unwrap(),
         };
         Gossip::start(config, self.peers.subscribe()).await
-    }
-
-    fn tls(&self, node: NodeId) -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
-        let mut params = CertificateParams::new(vec!["overlay".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, node.to_string());
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let pair = KeyPair::generate().unwrap();
-        let chain = vec![params.signed_by(&pair, &self.ca).unwrap().der().clone()];
-        let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.serialize_der()));
-        let mut roots = RootCertStore::empty();
-        roots.add(self.ca.der().clone()).unwrap();
-        let roots = Arc::new(roots);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
-        let server = rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain.clone(), key())
-            .unwrap();
-        let client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key())
-            .unwrap();
-        (Arc::new(server), Arc::new(client))
     }
 }
 
@@ -119,11 +84,6 @@ impl Member {
         let what = format!("endpoints {endpoints:?} of {owner}");
         self.until(&what, |snapshot| shown(snapshot, owner) == endpoints).await;
     }
-}
-
-fn peer_node(certificate: &CertificateDer<'_>) -> Option<NodeId> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    certificate.subject().iter_common_name().next()?.as_str().ok()?.parse().ok()
 }
 
 /// The numbers of a node's endpoints that a snapshot shows.
@@ -252,7 +212,7 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
         to: 1,
         records: vec![Record { key: Key { kind: 1, id: [0; 16] }, version: 1, body: None }],
     };
-    let push = |owner| Payload::Push(delta(owner)).encode();
+    let push = |owner| Payload::Push(Push::new(delta(owner), [0; 32], &signer(node(3)))).encode();
     let mut stranger = Sealer::new(&Keys::one(1, [7; 32]), node(4), 1);
     let forged = stranger.seal(&push(node(4)));
     let mut insider = Sealer::new(&keys(), node(3), 1);

@@ -1,14 +1,15 @@
 //! What a datagram says, once opened.
 
-use overlay::facts::{Delta, Pull};
+use overlay::facts::Pull;
 use serde::{Deserialize, Serialize};
 
 use super::seal::MAX_PAYLOAD;
+use super::vouch::Push;
 
 /// The largest SWIM packet, in bytes: a payload less its tag and length.
 pub(super) const MAX_SWIM: usize = MAX_PAYLOAD - 3;
 /// The largest encoded delta that fits a datagram, in bytes.
-pub(super) const MAX_DELTA: usize = MAX_PAYLOAD - 1;
+pub(super) const MAX_DELTA: usize = MAX_PAYLOAD - 1 - Push::OVERHEAD;
 
 /// A datagram's payload, in postcard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub(super) enum Payload<'a> {
     /// The gossip library's.
     Swim(&'a [u8]),
     /// What its sender changed.
-    Push(Delta),
+    Push(Push),
     /// What its sender lacks of the receiver's.
     Pull(Pull),
 }
@@ -33,9 +34,11 @@ impl<'a> Payload<'a> {
 
 #[cfg(test)]
 mod tests {
+    use overlay::facts::Delta;
     use overlay::model::NodeId;
 
     use super::*;
+    use crate::gossip::vouch::Signer;
 
     #[test]
     fn pinned_bytes() {
@@ -44,9 +47,10 @@ mod tests {
         let pull = Payload::Pull(Pull { owner, generation: 1, from: 2, to: 3 });
         assert_eq!(pull.encode(), [&[2][..], &[9; 16], &[1, 2, 3]].concat());
         assert_eq!(Payload::decode(&pull.encode()), Some(pull));
-        let push =
-            Payload::Push(Delta { owner, generation: 1, head: 4, floor: 0, from: 3, to: 3, records: vec![] });
-        assert_eq!(push.encode(), [&[1][..], &[9; 16], &[1, 4, 0, 3, 3, 0]].concat());
+        let delta = Delta { owner, generation: 1, head: 4, floor: 0, from: 3, to: 3, records: vec![] };
+        let push = Payload::Push(Push::new(delta, [5; 32], &Signer::new(&[1; 32]))).encode();
+        assert_eq!(push[..55], [&[1][..], &[9; 16], &[1, 4, 0, 3, 3, 0], &[5; 32]].concat());
+        assert_eq!(push.len(), 55 + 64, "the signature");
         assert_eq!(Payload::decode(&[7]), None);
         assert!(Payload::Swim(&[0; MAX_SWIM]).encode().len() <= MAX_PAYLOAD);
     }

@@ -4,7 +4,10 @@
 //! `Debug` output, an error or a log.
 
 mod authority;
+mod certificate;
+mod credentials;
 mod joining;
+mod revocation;
 mod tls;
 mod token;
 
@@ -16,16 +19,21 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
-use x509_parser::extensions::GeneralName;
 
-pub use authority::Authority;
+pub use authority::{Authority, Signed};
+use certificate::node_name;
+pub use certificate::{Certified, node_of};
+pub use credentials::{Credentials, Papers};
 pub use joining::joining_client_config;
-pub use tls::{ClientCertificate, server_name};
+pub use tls::{ClientCertificate, manager_name, server_name};
 pub use token::{CaDigest, Secret, Token, TokenError};
 
 /// The name that every node's certificate carries, and that whoever connects to a node verifies: addresses
 /// change, and which of the nodes answers is told by the other name, see [`node_of`].
 pub const SERVER_NAME: &str = "node.overlay";
+
+/// The name that managers' certificates carry besides, and that whoever asks a manager verifies.
+pub const MANAGER_NAME: &str = "manager.overlay";
 
 /// Why a certificate, a key or TLS settings could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,16 +64,16 @@ impl From<IdentityError> for ApiError {
     }
 }
 
-/// A node's own certificate and key, and the CA that it trusts. Serializes with the key, for the store.
+/// A node's own certificate and key, and the CAs that it trusts. Serializes with the key, for the store.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The node.
     pub node: NodeId,
-    /// Its certificate and the CA's, PEM.
+    /// Its certificate and that of the CA which signed it, PEM.
     pub chain: String,
     /// Its private key, PEM (PKCS #8).
     pub key: String,
-    /// The CA's certificate, PEM.
+    /// The certificates of the CAs that it trusts, PEM, one after the other.
     pub ca: String,
 }
 
@@ -82,12 +90,19 @@ impl Identity {
     /// A chain that is not `node`'s, or that does not go with the key or the CA.
     pub fn new(node: NodeId, chain: String, key: String, ca: String) -> Result<Self, IdentityError> {
         let identity = Self { node, chain, key, ca };
-        let leaf = CertificateDer::from_pem_slice(identity.chain.as_bytes())?;
-        if node_of(&leaf) != Some(node) {
-            return Err(IdentityError::NotTheNode { expected: node });
-        }
+        identity.certified()?;
         identity.client_config()?;
         Ok(identity)
+    }
+
+    /// What its certificate says.
+    ///
+    /// # Errors
+    /// It is not the node's.
+    pub fn certified(&self) -> Result<Certified, IdentityError> {
+        let leaf = CertificateDer::from_pem_slice(self.chain.as_bytes())?;
+        let certified = Certified::of(&leaf).filter(|certified| certified.node == self.node);
+        certified.ok_or(IdentityError::NotTheNode { expected: self.node })
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -134,21 +149,5 @@ impl Request {
     }
 }
 
-/// The node that a certificate is of. Says nothing about who signed it: for certificates that TLS verified.
-pub fn node_of(certificate: &CertificateDer<'_>) -> Option<NodeId> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::DNSName(name) => node_of_name(name),
-        _ => None,
-    })
-}
-
-/// The name by which a certificate or request tells whose it is.
-fn node_name(node: NodeId) -> String {
-    format!("{node}.{SERVER_NAME}")
-}
-
-fn node_of_name(name: &str) -> Option<NodeId> {
-    name.strip_suffix(SERVER_NAME)?.strip_suffix('.')?.parse().ok()
-}
+#[cfg(test)]
+mod tests;

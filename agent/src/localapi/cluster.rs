@@ -8,11 +8,12 @@ use overlay::api::{
     ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ClusterLeave, ClusterLeft,
     ClusterRestore, ErrorCode,
 };
-use overlay::intent::Command;
+use overlay::intent::{Cluster, Command};
 use overlay::model::{Node, NodeId, Role};
 
 use super::{Answer, Body, Context, Json, managers, parse};
 use crate::eventloop::Request;
+use crate::gossip::Signer;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
 use crate::manager::{self, Founded, ManagerError, ProposeError};
@@ -28,7 +29,9 @@ pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<C
     if wish.force_new_cluster {
         return force_new_cluster(&context).await;
     }
-    begin(&context, wish.advertise_addr, move |store, node| manager::init_cluster(store, node)).await
+    let lifetime = wish.cert_lifetime.unwrap_or(Cluster::CERT_LIFETIME);
+    let found = move |store: &Store, node| manager::init_cluster(store, node, lifetime);
+    begin(&context, wish.advertise_addr, found).await
 }
 
 pub(super) async fn restore(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {
@@ -66,7 +69,7 @@ async fn force_new_cluster(context: &Context) -> Answer<ClusterInitialized> {
     }
     context.ask(Request::BeginAnew).await?;
     let member = context.member()?;
-    let token = managers::token(&context, &member, Role::Worker).await?;
+    let token = managers::token(context, &member, Role::Worker).await?;
     Ok(Json(ClusterInitialized { node: member.node, join_token: token.token, manager: token.manager }))
 }
 
@@ -165,5 +168,6 @@ async fn advertised(
 }
 
 async fn describe(context: &Context, id: NodeId, addr: IpAddr, manager: bool) -> Result<Node, ApiError> {
-    crate::describe::node(&context.config, id, addr, manager).await.map_err(internal)
+    let key = Signer::of(&context.store)?.key();
+    crate::describe::node(&context.config, id, addr, manager, &key).await.map_err(internal)
 }

@@ -2,7 +2,7 @@
 
 use overlay::api::Backup;
 use overlay::hex;
-use overlay::intent::{Command, State, apply};
+use overlay::intent::{Cluster, Command, State, apply};
 use overlay::model::Node;
 use ring::digest::{SHA256, digest};
 
@@ -86,10 +86,11 @@ pub fn restore(store: &Store, backup: &Backup, node: Node) -> Result<Founded, Ma
     let secret = secret.map_err(|_| BackupError::Damaged("there is no join token in it".to_owned()))?;
     let token = Token { ca: authority.digest()?, secret };
     let request = Request::new(node.id)?;
-    let (chain, key) = authority.sign(request.csr(), node.id)?;
-    let identity = request.complete(chain, authority.cert().to_owned())?;
+    let lifetime = backup.intent.cluster.as_ref().map_or(Cluster::CERT_LIFETIME, |it| it.cert_lifetime);
+    let signed = authority.sign(request.csr(), node.id, true, lifetime)?;
+    let identity = request.complete(signed.chain, authority.cert().to_owned())?;
     let mut state = State::default();
-    let node = Node { key, ..node };
+    let node = Node { key: signed.key, ..node };
     let command = Command::Restore { state: Box::new(backup), node, epoch: unix_seconds() };
     apply(&mut state, &command)?;
     establish(store, &identity, state)?;

@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use overlay::model::NodeId;
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::wire::{MAX_ANSWER, REQUEST_TIMEOUT};
-use crate::identity::{node_of, server_name};
+use crate::identity::{manager_name, node_of};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -51,23 +52,23 @@ impl ClientError {
     }
 }
 
-/// Posts a value and reads one, both postcard, on a connection of its own.
+/// Posts a value to a manager and reads one, both postcard, on a connection of its own.
 pub(super) async fn post<Q: Serialize, A: DeserializeOwned>(
     addr: SocketAddr,
     tls: &Arc<ClientConfig>,
     path: &str,
     query: &Q,
 ) -> Result<A, ClientError> {
-    Connection::open(addr, tls).await?.post(path, query).await
+    Connection::open(addr, tls, manager_name()).await?.post(path, query).await
 }
 
-/// Gets an answer whose body the caller reads, at its own pace.
+/// Gets an answer of a manager whose body the caller reads, at its own pace.
 pub(super) async fn get(
     addr: SocketAddr,
     tls: &Arc<ClientConfig>,
     path: &str,
 ) -> Result<Incoming, ClientError> {
-    let mut connection = Connection::open(addr, tls).await?;
+    let mut connection = Connection::open(addr, tls, manager_name()).await?;
     let response = timeout(REQUEST_TIMEOUT, connection.send(Method::GET, path, Bytes::new())).await;
     Ok(response.map_err(|_| ClientError::Lost("no answer".to_owned()))??.into_body())
 }
@@ -76,16 +77,22 @@ pub(super) async fn get(
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     node: Option<NodeId>,
+    tls: Arc<ClientConfig>,
 }
 
 impl Connection {
-    pub(super) async fn open(addr: SocketAddr, tls: &Arc<ClientConfig>) -> Result<Self, ClientError> {
+    /// To whoever has that name in its certificate.
+    pub(super) async fn open(
+        addr: SocketAddr,
+        tls: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, ClientError> {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await;
         let stream = stream
             .map_err(|_| ClientError::Connect(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))?
             .map_err(|error| ClientError::Connect(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| ClientError::Connect(error.to_string()))?;
-        let handshake = TlsConnector::from(Arc::clone(tls)).connect(server_name(), stream);
+        let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
         let stream = timeout(REQUEST_TIMEOUT, handshake)
             .await
             .map_err(|_| ClientError::Connect("the TLS handshake does not come to an end".to_owned()))?
@@ -96,7 +103,7 @@ impl Connection {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::lost)?;
         // Ends with the sender and the answer's body; an error in it reaches whoever reads that.
         tokio::spawn(connection);
-        Ok(Self { sender, node })
+        Ok(Self { sender, node, tls: Arc::clone(tls) })
     }
 
     /// The node that answers, as its certificate says.
@@ -104,9 +111,10 @@ impl Connection {
         self.node
     }
 
-    /// Whether the other end has not hung up, as far as is known.
-    pub(super) fn is_open(&self) -> bool {
-        !self.sender.is_closed()
+    /// Whether the other end has not hung up, as far as is known, and it was opened with these settings: what was shown
+    /// then may be worth less by now.
+    pub(super) fn serves(&self, tls: &Arc<ClientConfig>) -> bool {
+        !self.sender.is_closed() && Arc::ptr_eq(&self.tls, tls)
     }
 
     /// Posts a value and reads one, both postcard.

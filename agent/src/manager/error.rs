@@ -37,7 +37,15 @@ pub enum ProposeError {
         /// Why.
         cause: String,
     },
-    /// The manager failed, or does not take commands from this node.
+    /// The managers do not take this from this node.
+    #[error("{cause}")]
+    NotAllowed {
+        /// Why.
+        cause: String,
+        /// Who may ask for it, where that is known.
+        managers: Option<String>,
+    },
+    /// The manager failed, or its answer makes no sense.
     #[error("{cause}")]
     Internal {
         /// What it said.
@@ -61,6 +69,9 @@ impl From<ProposeError> for ApiError {
             ),
             ProposeError::Unsafe { .. } => Self::new(ErrorCode::Conflict, text)
                 .hint("bring the other managers back first, or promote another node"),
+            ProposeError::NotAllowed { managers: None, .. } => Self::new(ErrorCode::Forbidden, text),
+            ProposeError::NotAllowed { managers: Some(managers), .. } => Self::new(ErrorCode::Forbidden, text)
+                .hint(format!("run it on a manager: {managers}; or promote this node there")),
             ProposeError::Internal { .. } => Self::new(ErrorCode::Internal, text),
         }
     }
@@ -92,6 +103,12 @@ pub enum JoinError {
     /// The cluster does not know the token's secret.
     #[error("the manager at {addr} does not accept the token")]
     WrongSecret {
+        /// The address given.
+        addr: SocketAddr,
+    },
+    /// Wrong tokens were shown too often, from here or by everybody.
+    #[error("the manager at {addr} has been shown too many wrong tokens")]
+    TooManyGuesses {
         /// The address given.
         addr: SocketAddr,
     },
@@ -133,6 +150,7 @@ impl JoinError {
             Self::WrongSecret { .. } => {
                 "copy the whole token that `overlayctl cluster init` printed".to_owned()
             }
+            Self::TooManyGuesses { .. } => "wait for a minute, and copy the whole token".to_owned(),
             Self::AlreadyMember(_) => "try again with a fresh id".to_owned(),
             Self::Refused(error) => return error.hint(),
             Self::Failed { .. } | Self::Identity(_) => return None,
@@ -143,7 +161,7 @@ impl JoinError {
 impl From<JoinError> for ApiError {
     fn from(error: JoinError) -> Self {
         let code = match &error {
-            JoinError::Unreachable { .. } => ErrorCode::Unavailable,
+            JoinError::Unreachable { .. } | JoinError::TooManyGuesses { .. } => ErrorCode::Unavailable,
             JoinError::NoManager { .. } | JoinError::WrongCluster { .. } | JoinError::WrongSecret { .. } => {
                 ErrorCode::Invalid
             }

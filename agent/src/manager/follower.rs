@@ -11,7 +11,6 @@ use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use overlay::intent::{Command, Intent, IntentError, Reply, Revision};
 use overlay::model::{Node, NodeId};
-use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -22,7 +21,7 @@ use super::client::{self, ClientError};
 use super::watching::Followed;
 use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
 use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
-use crate::identity::Identity;
+use crate::identity::Credentials;
 use crate::store::{Key, Store};
 
 /// The pauses between attempts to reach a manager.
@@ -42,7 +41,7 @@ pub struct Follower {
 struct Shared {
     me: NodeId,
     store: Store,
-    tls: Arc<ClientConfig>,
+    credentials: Arc<Credentials>,
     /// Managers' addresses that were given, besides those in the intent.
     seeds: Vec<SocketAddr>,
     intent: watch::Sender<Arc<Intent>>,
@@ -54,15 +53,20 @@ impl Follower {
     /// address that this node joined through, or none after a restart.
     ///
     /// # Errors
-    /// The store's, the identity's, and [`ManagerError::NoManager`] without any address to try.
-    pub fn start(store: Store, identity: &Identity, seeds: Vec<SocketAddr>) -> Result<Self, ManagerError> {
+    /// The store's, the credentials', and [`ManagerError::NoManager`] without any address to try.
+    pub fn start(
+        store: Store,
+        credentials: Arc<Credentials>,
+        seeds: Vec<SocketAddr>,
+    ) -> Result<Self, ManagerError> {
         let intent: Intent = store.get(Key::IntentCopy)?.unwrap_or_default();
-        let me = identity.node;
+        credentials.follow(&intent)?;
+        let me = credentials.now().identity.node;
         let addr = candidates(me, &intent, &seeds, None).first().copied().ok_or(ManagerError::NoManager)?;
         let shared = Arc::new(Shared {
             me,
             store,
-            tls: identity.client_config()?,
+            credentials,
             seeds,
             intent: watch::Sender::new(Arc::new(intent)),
             link: watch::Sender::new(ManagerLink { addr, reachable: false, last_error: None }),
@@ -122,8 +126,11 @@ impl Shared {
         let mut last = None;
         let asked = async {
             for addr in self.candidates() {
-                match client::post(addr, &self.tls, path, query).await {
+                match client::post(addr, &self.credentials.client_config(), path, query).await {
                     Ok(answer) => return Ok(answer),
+                    Err(ClientError::Status { status: StatusCode::FORBIDDEN, cause }) => {
+                        return Err(ProposeError::NotAllowed { cause, managers: self.managers() });
+                    }
                     Err(error) => match unanswered(addr, error) {
                         // What a manager says of the others is worth more than that another is not there.
                         Tried::Next(error) => {
@@ -163,7 +170,7 @@ impl Shared {
     async fn follow_one(&self, addr: SocketAddr, failures: &mut u32) -> String {
         let held = Arc::clone(&self.intent.borrow());
         let path = format!("{WATCH}?held={}", Revision::of(&held));
-        let mut body = match client::get(addr, &self.tls, &path).await {
+        let mut body = match client::get(addr, &self.credentials.client_config(), &path).await {
             Ok(body) => body,
             Err(error) => return error.to_string(),
         };
@@ -196,6 +203,8 @@ impl Shared {
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
+            // First of all that sees it: who confirms that intent trusts whom it says.
+            last_error = self.credentials.follow(&intent).err().map(|error| error.to_string()).or(last_error);
             self.intent.send_replace(intent);
         }
         self.set_link(ManagerLink { addr, reachable: true, last_error });
@@ -215,6 +224,14 @@ impl Shared {
             *current = link;
             true
         });
+    }
+
+    /// The managers, in words, if this node is a worker.
+    fn managers(&self) -> Option<String> {
+        let intent = self.intent.borrow();
+        let worker = intent.nodes.get(&self.me).is_some_and(|node| !node.manager);
+        let named = |node: &Node| format!("{} ({})", node.hostname, node.addr);
+        worker.then(|| intent.managers().map(named).collect::<Vec<_>>().join(", "))
     }
 
     fn candidates(&self) -> Vec<SocketAddr> {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use overlay::hex;
 use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
-use overlay::model::Node;
+use overlay::model::{Node, Seconds};
 
 use super::ManagerError;
 use super::raft::{begin, end};
@@ -22,20 +22,21 @@ pub struct Founded {
     pub token: Token,
 }
 
-/// Draws a cluster's keys and stores log, identity and first intent; without an identity, the others count for nothing. `node` describes this
-/// node; it becomes a manager whatever it says. Blocks for a few writes.
+/// Draws a cluster's keys and stores log, identity and first intent; without an identity, the others count for nothing.
+/// `node` describes this node; it becomes a manager whatever it says. Nodes' certificates will be valid for
+/// `cert_lifetime`. Blocks for a few writes.
 ///
 /// # Errors
 /// [`ManagerError::AlreadyMember`] above all.
-pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerError> {
+pub fn init_cluster(store: &Store, mut node: Node, cert_lifetime: Seconds) -> Result<Founded, ManagerError> {
     node.manager = true;
     node.ca_generation = 1;
     let id = node.id;
     let cluster_id = hex::encode(&rand::random::<[u8; 16]>());
     let authority = Authority::new(&cluster_id)?;
     let request = Request::new(id)?;
-    let (chain, _) = authority.sign(request.csr(), id)?;
-    let identity = request.complete(chain, authority.cert().to_owned())?;
+    let signed = authority.sign(request.csr(), id, true, cert_lifetime)?;
+    let identity = request.complete(signed.chain, authority.cert().to_owned())?;
     let (worker, manager) = (Secret::random(), Secret::random());
     let token = Token { ca: authority.digest()?, secret: worker.clone() };
     let key = hex::encode(&rand::random::<[u8; 32]>());
@@ -48,7 +49,7 @@ pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerErr
         old_ca_cert: None,
         ca_generation: node.ca_generation,
         gossip: GossipKeys { current: 0, keys: [(0, key)].into(), rotated_at: now, wanted: false },
-        cert_lifetime: Cluster::CERT_LIFETIME,
+        cert_lifetime,
     };
     let secrets = Secrets {
         ca: Some(authority.keys().clone()),

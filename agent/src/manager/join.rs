@@ -6,13 +6,11 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use overlay::intent::Intent;
 use overlay::model::Node;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::JoinError;
 use super::client::{ClientError, post};
 use super::wire::{JOIN, JoinAnswer, JoinRefusal, JoinRequest};
-use crate::identity::{CaDigest, Identity, IdentityError, Request, Token, joining_client_config};
+use crate::identity::{Identity, Request, Token, joining_client_config};
 use crate::store::{Key, Store, StoreError};
 
 /// A fresh member's papers.
@@ -60,11 +58,9 @@ pub async fn join(token: &Token, manager: SocketAddr, node: Node) -> Result<Join
         JoinRefusal::BadRequest(cause) => JoinError::Failed { addr: manager, cause },
         JoinRefusal::Refused(error) => JoinError::Refused(error),
     })?;
-    let ca = CertificateDer::from_pem_slice(answer.ca.as_bytes()).map_err(IdentityError::from)?;
-    if CaDigest::of(&ca) != token.ca {
-        return Err(JoinError::WrongCluster { addr: manager });
-    }
-    let identity = request.complete(answer.chain, answer.ca)?;
+    // Who answers has shown that it is of the token's cluster: what it says of the CAs is as good.
+    let trusted = answer.intent.cluster.as_ref().map(|cluster| cluster.trusted().collect());
+    let identity = request.complete(answer.chain, trusted.unwrap_or(answer.ca))?;
     Ok(Joined { identity, intent: Arc::new(answer.intent) })
 }
 
@@ -74,8 +70,14 @@ fn not_answered(addr: SocketAddr, error: ClientError) -> JoinError {
         ClientError::Untrusted(Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         )) => JoinError::WrongCluster { addr },
+        ClientError::Untrusted(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => JoinError::NoManager { addr },
         ClientError::Connect(cause) | ClientError::Lost(cause) => JoinError::Unreachable { addr, cause },
         ClientError::Status { status: StatusCode::NOT_FOUND, .. } => JoinError::NoManager { addr },
+        ClientError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => {
+            JoinError::TooManyGuesses { addr }
+        }
         error @ (ClientError::Untrusted(_) | ClientError::Status { .. }) => {
             JoinError::Failed { addr, cause: error.to_string() }
         }

@@ -6,6 +6,7 @@
 //! it answers other nodes' questions ([`Peers`]), and serves intent on a manager. No code here decides what a command does:
 //! that is `overlay::intent::apply`.
 
+mod admission;
 mod anew;
 mod client;
 mod error;
@@ -14,7 +15,10 @@ mod init;
 mod insist;
 mod join;
 mod peers;
+mod permissions;
 mod raft;
+mod refusals;
+mod renewal;
 mod routes;
 mod server;
 mod steward;
@@ -36,10 +40,11 @@ pub use follower::Follower;
 pub use init::{Founded, forget, init_cluster};
 pub use insist::insist;
 pub use join::{Joined, join};
-pub use peers::{Here, LONGEST_WAIT, Peers, held_here, when_applied};
+pub use peers::{Here, HolderOf, LONGEST_WAIT, Peers, held_here, when_applied};
 pub use raft::{Role, RoleTask, Status, Unanswered};
+pub use renewal::Renewal;
 pub use server::Server;
-pub use steward::KeySteward;
+pub use steward::{CaSteward, KeySteward};
 pub use wire::{HeldPort, Standing};
 
 /// The cluster's intent, as this node sees it, and the way to change it.

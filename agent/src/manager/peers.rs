@@ -12,18 +12,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::{StreamExt as _, stream};
-use overlay::model::{Node, PortRange, Protocol};
+use overlay::model::{EndpointId, Node, NodeId, PortRange, Protocol};
 use overlay::traffic::Traffic;
-use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::client::{ClientError, Connection};
 use super::routes::{Refusal, decode, encode};
 use super::wire::{APPLIED, HELD, HeldPort, MAX_QUESTION, TRAFFIC, WhenApplied};
-use super::{ManagerError, client};
-use crate::identity::Identity;
+use crate::identity::{Credentials, server_name};
 use crate::kernel::ports::{self, Holder};
 
 /// How many nodes are asked at a time.
@@ -35,16 +34,13 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The other nodes, to be asked.
 pub struct Peers {
-    tls: Arc<ClientConfig>,
+    credentials: Arc<Credentials>,
 }
 
 impl Peers {
     /// Asks in this node's name.
-    ///
-    /// # Errors
-    /// A certificate or key that does not serve.
-    pub fn new(identity: &Identity) -> Result<Self, ManagerError> {
-        Ok(Self { tls: identity.client_config()? })
+    pub const fn new(credentials: Arc<Credentials>) -> Self {
+        Self { credentials }
     }
 
     /// What each of `nodes` holds of `ports`, or why that is not known.
@@ -83,7 +79,7 @@ impl Peers {
     ) -> Vec<(Node, Result<A, String>)> {
         let one = async |node: Node| {
             let addr = SocketAddr::new(node.addr, node.api_port);
-            let answer = match timeout(limit, client::post(addr, &self.tls, path, query)).await {
+            let answer = match timeout(limit, self.ask_one(node.id, addr, path, query)).await {
                 Ok(answer) => answer.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
             };
@@ -94,7 +90,24 @@ impl Peers {
         answers.sort_by(|(one, _), (other, _)| (&one.hostname, one.id).cmp(&(&other.hostname, other.id)));
         answers
     }
+
+    async fn ask_one<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        node: NodeId,
+        addr: SocketAddr,
+        path: &str,
+        query: &Q,
+    ) -> Result<A, ClientError> {
+        let mut connection = Connection::open(addr, &self.credentials.client_config(), server_name()).await?;
+        if connection.node() != Some(node) {
+            return Err(ClientError::Connect("another node answers there".to_owned()));
+        }
+        connection.post(path, query).await
+    }
 }
+
+/// Which node is known to hold an endpoint.
+pub type HolderOf = Arc<dyn Fn(EndpointId) -> Option<NodeId> + Send + Sync>;
 
 /// What a node answers from.
 #[derive(Clone)]
@@ -103,6 +116,8 @@ pub struct Here {
     pub applied: watch::Receiver<u64>,
     /// What its data path counted for services. It may block.
     pub traffic: Arc<dyn Fn() -> anyhow::Result<Traffic> + Send + Sync>,
+    /// Which node it knows to hold an endpoint.
+    pub holder: HolderOf,
 }
 
 /// The routes that answer.

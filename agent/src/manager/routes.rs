@@ -13,45 +13,58 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
-use overlay::intent::{AdmitNode, Command, Intent, IntentError, Secrets};
-use overlay::model::{Availability, Labels, Node, NodeId};
+use overlay::intent::{Command, Intent};
+use overlay::model::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::IntentLog;
-use super::raft::{self, Answer, Role, Unanswered};
+use super::peers::HolderOf;
+use super::permissions::{is_manager, may_propose};
+use super::raft::{self, Answer, Role};
+use super::refusals::{Kind, Refusals};
 use super::server::{Stopped, stop};
 use super::watching::Watcher;
-use super::wire::{
-    Held, JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_QUESTION, MAX_REQUEST, PROPOSE, Proposed,
-    READ, REQUEST_TIMEOUT, WATCH,
-};
-use crate::identity::{Authority, Secret};
+use super::wire::{Held, MAX_QUESTION, MAX_REQUEST, PROPOSE, Proposed, READ, REQUEST_TIMEOUT, WATCH};
+use super::{IntentLog, admission};
+use crate::identity::Certified;
 
 /// Who asks.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Peer {
-    /// The node whose certificate the client showed, if it showed one.
-    pub(super) node: Option<NodeId>,
+    /// What the certificate says that the client showed, if it showed one.
+    pub(super) shown: Option<Arc<Certified>>,
     /// The address that it asks from.
     pub(super) addr: IpAddr,
 }
 
+impl Peer {
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.shown.as_ref().map(|shown| shown.node)
+    }
+}
+
 /// What the requests work on.
 #[derive(Clone)]
-struct Context {
+pub(super) struct Context {
     /// Who is a member, as this node knows.
-    log: Arc<dyn IntentLog>,
-    role: Role,
+    pub(super) log: Arc<dyn IntentLog>,
+    pub(super) role: Role,
+    pub(super) refusals: Arc<Refusals>,
+    /// Which node is known to hold an endpoint.
+    pub(super) holder: HolderOf,
     /// Ends what is streamed.
-    stopped: Stopped,
+    pub(super) stopped: Stopped,
 }
 
 impl Context {
-    fn is_manager(&self, peer: Peer) -> bool {
-        let intent = Arc::clone(&self.log.watch().borrow());
-        peer.node.and_then(|node| intent.nodes.get(&node)).is_some_and(|node| node.manager)
+    fn intent(&self) -> Arc<Intent> {
+        Arc::clone(&self.log.watch().borrow())
+    }
+
+    fn refuse(&self, kind: Kind, peer: &Peer, cause: String) -> Refusal {
+        self.refusals.log(kind, peer.addr, &cause);
+        (StatusCode::FORBIDDEN, cause)
     }
 }
 
@@ -59,19 +72,18 @@ impl Context {
 pub(super) type Refusal = (StatusCode, String);
 
 /// What every node answers, `peers`, and what a manager answers besides.
-pub(super) fn router(log: Arc<dyn IntentLog>, role: Role, stopped: Stopped, peers: Router) -> Router {
-    let context = Context { log, role: role.clone(), stopped };
+pub(super) fn router(context: Context, peers: Router) -> Router {
     let intent = Router::new()
         .route(PROPOSE, post(propose).layer(DefaultBodyLimit::max(MAX_REQUEST)))
         .route(READ, post(read).layer(DefaultBodyLimit::max(MAX_QUESTION)))
         .route(WATCH, get(follow))
         .with_state(context.clone());
-    let managers = raft::router(role).layer(from_fn_with_state(context.clone(), managers_only));
+    let managers =
+        raft::router(context.role.clone()).layer(from_fn_with_state(context.clone(), managers_only));
     let nothing = || async { StatusCode::NOT_FOUND };
-    let members = peers.merge(intent).merge(managers).fallback(nothing);
-    Router::new()
-        .route(JOIN, post(join).layer(DefaultBodyLimit::max(MAX_JOIN)))
-        .with_state(context.clone())
+    let renewal = admission::for_members(context.clone());
+    let members = peers.merge(intent).merge(renewal).merge(managers).fallback(nothing);
+    admission::open(context.clone())
         .merge(members.layer(from_fn_with_state(context, members_only)))
         .layer(from_fn(in_time))
 }
@@ -90,17 +102,16 @@ async fn members_only(
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
-) -> Response {
-    let Some(node) = peer.node else {
-        return (StatusCode::FORBIDDEN, "only members may do this, and no certificate was shown")
-            .into_response();
+) -> Result<Response, Refusal> {
+    let Some(node) = peer.node() else {
+        let cause = "only members may do this, and no certificate was shown".to_owned();
+        return Err(context.refuse(Kind::Stranger, &peer, cause));
     };
-    let member = context.log.watch().borrow().nodes.contains_key(&node);
-    if !member {
-        return (StatusCode::FORBIDDEN, format!("node {node} is not a member of this cluster"))
-            .into_response();
+    if !context.intent().nodes.contains_key(&node) {
+        let cause = format!("node {node} is not a member of this cluster");
+        return Err(context.refuse(Kind::NoMember, &peer, cause));
     }
-    next.run(request).await
+    Ok(next.run(request).await)
 }
 
 /// Refuses all members but managers.
@@ -109,11 +120,13 @@ async fn managers_only(
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
-) -> Response {
-    if !context.is_manager(peer) {
-        return (StatusCode::FORBIDDEN, "only managers may do this").into_response();
+) -> Result<Response, Refusal> {
+    let manager = peer.shown.as_ref().is_some_and(|shown| is_manager(&context.intent(), shown));
+    if !manager {
+        let cause = "only managers may do this".to_owned();
+        return Err(context.refuse(Kind::NoManager, &peer, cause));
     }
-    next.run(request).await
+    Ok(next.run(request).await)
 }
 
 async fn propose(
@@ -122,8 +135,10 @@ async fn propose(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let command: Command = decode(&body)?;
-    if !context.is_manager(peer) && !may_propose(peer.node, &command) {
-        return Err((StatusCode::FORBIDDEN, "a node speaks for itself alone".to_owned()));
+    let allowed = |shown: &Arc<Certified>| may_propose(&context.intent(), shown, &command, &*context.holder);
+    if !peer.shown.as_ref().is_some_and(allowed) {
+        let cause = "this node is a worker, and speaks for itself alone".to_owned();
+        return Err(context.refuse(Kind::Command, &peer, cause));
     }
     let Answer { version, outcome } = context.role.propose(&command).await?;
     encode(&outcome.map(|reply| Proposed { version, reply }))
@@ -133,31 +148,12 @@ async fn read(State(context): State<Context>) -> Result<Response, Refusal> {
     encode(&context.role.read().await?)
 }
 
-/// Any member may change what the cluster has in common, but not what is another node's.
-fn may_propose(peer: Option<NodeId>, command: &Command) -> bool {
-    match command {
-        Command::PutNode(node) => peer == Some(node.id),
-        // It leaves.
-        Command::RemoveNode { id, .. } => peer == Some(*id),
-        Command::GrantBlock(grant) => peer == Some(grant.node),
-        Command::ReleaseBlock(release) => peer == Some(release.node),
-        Command::CreateNetwork(_)
-        | Command::RemoveNetwork { .. }
-        | Command::CreateService(_)
-        | Command::UpdateService { .. }
-        | Command::RemoveService { .. }
-        | Command::DrainBackend { .. }
-        | Command::UpdateNode { .. } => true,
-        _ => false,
-    }
-}
-
 async fn follow(
     State(context): State<Context>,
     Extension(peer): Extension<Peer>,
     Query(Held { held }): Query<Held>,
 ) -> Result<Response, Refusal> {
-    let node = peer.node.ok_or((StatusCode::FORBIDDEN, "only members may follow".to_owned()))?;
+    let node = peer.node().ok_or((StatusCode::FORBIDDEN, "only members may follow".to_owned()))?;
     let watcher = Watcher::new(context.role.running()?.moments, node, held);
     let Context { role, mut stopped, .. } = context;
     let end = Box::pin(async move {
@@ -174,80 +170,6 @@ async fn follow(
         Some((Ok::<_, std::convert::Infallible>(lines), (watcher, end)))
     });
     Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
-}
-
-async fn join(
-    State(context): State<Context>,
-    Extension(peer): Extension<Peer>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    let request: JoinRequest = decode(&body)?;
-    let node = request.node.id;
-    let outcome = admit(&context, peer.addr, request).await?;
-    match &outcome {
-        Ok(_) => tracing::info!(%node, "a node joined"),
-        Err(refusal) => tracing::warn!(%node, ?refusal, "a node was not let in"),
-    }
-    encode(&outcome)
-}
-
-async fn admit(
-    context: &Context,
-    from: IpAddr,
-    request: JoinRequest,
-) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
-    let running = context.role.running()?;
-    let secrets = Arc::clone(&running.secrets.borrow());
-    let Some(authority) = secrets.ca.clone().map(Authority::from) else {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "there is no cluster here yet".to_owned()));
-    };
-    let Some(manager) = role_of_secret(&secrets, &request.secret) else {
-        return Ok(Err(JoinRefusal::WrongSecret));
-    };
-    let id = request.node.id;
-    let (chain, key) = match authority.sign(&request.csr, id) {
-        Ok(signed) => signed,
-        Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
-    };
-    let node = Node {
-        manager,
-        availability: Availability::Active,
-        labels: Labels::new(),
-        ca_generation: 0,
-        key,
-        ..request.node
-    };
-    let replaces = forgotten(&running.intent.borrow(), from, &node);
-    let admit = AdmitNode { node, issuer: authority.cert().to_owned(), replaces };
-    let Answer { version, outcome } = context.role.propose(&Command::AdmitNode(admit)).await?;
-    match outcome {
-        Ok(_) => {}
-        Err(IntentError::NodeExists { .. }) => return Ok(Err(JoinRefusal::AlreadyMember)),
-        Err(error) => return Ok(Err(JoinRefusal::Refused(error))),
-    }
-    // The leader has it; this manager a moment later.
-    let mut intent = running.intent;
-    let intent = match intent.wait_for(|intent| intent.version >= version).await {
-        Ok(intent) => Intent::clone(&intent),
-        Err(_) => return Err(Unanswered::NoManager.into()),
-    };
-    Ok(Ok(JoinAnswer { chain, ca: authority.cert().to_owned(), intent }))
-}
-
-/// Whether the secret that a newcomer shows makes it a manager; `None` if it is neither token's.
-fn role_of_secret(secrets: &Secrets, shown: &str) -> Option<bool> {
-    let shown: Secret = shown.parse().ok()?;
-    // Both are always compared, so that time tells nothing.
-    let (worker, manager) = (shown.is(&secrets.worker_secret.0), shown.is(&secrets.manager_secret.0));
-    (worker || manager).then_some(manager)
-}
-
-/// The member that a newcomer was before its state was wiped: who asks from the address that it wants to
-/// advertise has that address, and two agents cannot share its gossip port.
-fn forgotten(intent: &Intent, from: IpAddr, newcomer: &Node) -> Option<NodeId> {
-    let same_place = |node: &&Node| (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port);
-    let known = intent.nodes.values().filter(|node| node.id != newcomer.id).find(same_place)?;
-    (from == newcomer.addr).then_some(known.id)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -12,6 +12,8 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use overlay::intent::Intent;
+use overlay::model::NodeId;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -19,9 +21,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::routes::{Peer, router};
+use super::refusals::{Kind, Refusals};
+use super::routes::{Context, Peer, router};
 use super::{Here, IntentLog, ManagerError, Role, peers};
-use crate::identity::{ClientCertificate, Identity, node_of};
+use crate::identity::{Certified, ClientCertificate, Credentials};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
 const CONNECTIONS: usize = 2048;
@@ -48,21 +51,30 @@ impl Server {
     /// manager does. `log` tells who is a member.
     ///
     /// # Errors
-    /// [`ManagerError::Listen`] for a taken port, [`ManagerError::Identity`].
+    /// [`ManagerError::Listen`] for a taken port.
     pub async fn start(
         listen: SocketAddr,
         log: Arc<dyn IntentLog>,
-        identity: &Identity,
+        credentials: Arc<Credentials>,
         role: Role,
         here: Here,
     ) -> Result<Self, ManagerError> {
-        let tls = identity.server_config(ClientCertificate::Optional)?;
         let not_listening = |source| ManagerError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
-        let router = router(log, role, stopped.clone(), peers::router(here));
-        let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
+        let refusals = Arc::new(Refusals::default());
+        let intent = log.watch();
+        let context = Context {
+            log,
+            role,
+            refusals: Arc::clone(&refusals),
+            holder: Arc::clone(&here.holder),
+            stopped: stopped.clone(),
+        };
+        let router = router(context, peers::router(here));
+        let serving = Serving { credentials, router, refusals, intent, stopped };
+        let task = tokio::spawn(accept(listener, serving));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })
     }
@@ -91,8 +103,10 @@ pub(super) async fn stop(stopped: &mut Stopped) {
 
 #[derive(Clone)]
 struct Serving {
-    tls: TlsAcceptor,
+    credentials: Arc<Credentials>,
     router: Router,
+    refusals: Arc<Refusals>,
+    intent: watch::Receiver<Arc<Intent>>,
     stopped: Stopped,
 }
 
@@ -136,10 +150,15 @@ async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
     let addr = stream.peer_addr()?.ip();
     SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
     stream.set_nodelay(true)?;
-    let stream = timeout(HANDSHAKE_TIMEOUT, serving.tls.accept(stream)).await??;
+    let acceptor = TlsAcceptor::from(serving.credentials.server_config(ClientCertificate::Optional));
+    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+    let stream = handshake.map_err(io::Error::from).flatten().inspect_err(|error| {
+        serving.refusals.log(Kind::Handshake, addr, &error.to_string());
+    })?;
     let certificates = stream.get_ref().1.peer_certificates();
-    let node = certificates.and_then(|chain| chain.first()).and_then(node_of);
-    let router = serving.router.layer(Extension(Peer { node, addr }));
+    let shown = certificates.and_then(|chain| chain.first()).and_then(Certified::of).map(Arc::new);
+    let node = shown.as_ref().map(|shown| shown.node);
+    let router = serving.router.layer(Extension(Peer { shown, addr }));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -151,10 +170,19 @@ async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
     );
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = removed(&mut serving.intent, node) => return Err(io::Error::other("the node was removed")),
         () = stop(&mut serving.stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     served.map_err(io::Error::other)
+}
+
+/// Once that node is removed from the cluster.
+async fn removed(intent: &mut watch::Receiver<Arc<Intent>>, node: Option<NodeId>) {
+    let gone = |intent: &Arc<Intent>| node.is_some_and(|node| intent.removed.contains(&node));
+    if intent.wait_for(gone).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -5,6 +5,7 @@
 //! | `POST /v1/propose` | postcard `Command` | postcard `Result<`[`Proposed`]`, IntentError>` |
 //! | `GET /v1/watch?held=E.V` | | lines of JSON, the first at once: the intent, or what changed since revision E.V |
 //! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
+//! | `POST /v1/renew` | postcard [`RenewRequest`] | postcard `String`: the certificate and its CA's, PEM |
 //! | `POST /v1/held` | postcard `Vec<(Protocol, PortRange)>` | postcard `Vec<`[`HeldPort`]`>` |
 //! | `POST /v1/applied` | postcard [`WhenApplied`] | postcard `u64` |
 //! | `POST /v1/traffic` | postcard `()` | postcard `Traffic` |
@@ -32,6 +33,7 @@ pub(super) const RAFT_SNAPSHOT: &str = "/v1/raft/snapshot";
 pub(super) const RAFT_PROPOSE: &str = "/v1/raft/propose";
 pub(super) const RAFT_READ: &str = "/v1/raft/read";
 pub(super) const JOIN: &str = "/v1/join";
+pub(super) const RENEW: &str = "/v1/renew";
 pub(super) const HELD: &str = "/v1/held";
 pub(super) const APPLIED: &str = "/v1/applied";
 pub(super) const TRAFFIC: &str = "/v1/traffic";
@@ -49,6 +51,8 @@ pub(super) const MAX_REQUEST: usize = 1 << 20;
 pub(super) const MAX_RAFT: usize = 4 << 20;
 /// The largest body of a request to join, in bytes: anybody may send one.
 pub(super) const MAX_JOIN: usize = 64 << 10;
+/// The largest body of a request for a new certificate, in bytes.
+pub(super) const MAX_RENEW: usize = 16 << 10;
 /// The largest question of one node to another, in bytes: all ports of a service.
 pub(super) const MAX_QUESTION: usize = 4 << 10;
 /// The largest intent or other answer that is read, in bytes.
@@ -94,6 +98,13 @@ pub(super) struct JoinRequest {
     pub(super) csr: String,
     /// The node as it describes itself; whether it is a manager is not its to say.
     pub(super) node: Node,
+}
+
+/// A member asks for a new certificate, in the role that the intent gives it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RenewRequest {
+    /// The request to sign, PEM, in the node's name.
+    pub(super) csr: String,
 }
 
 /// It is one now.

@@ -58,12 +58,12 @@ fn only_who_talks_with_a_removed_backend_notices(hook: Hook) {
         lead_to(&outside, &web, &["a", "b", "c"])?;
         load.goes_on(ANSWERS)?;
 
-        n3.ctl(&["service", "drain", "web.b", "--wait"])?;
+        n1.ctl(&["service", "drain", "web.b", "--wait"])?;
         let drained = newcomers.now();
         lead_to(&outside, &web, &["a", "c"])?;
         load.goes_on(ANSWERS)?;
         let in_use = newcomers.now();
-        n3.ctl(&["service", "drain", "web.b", "--undo", "--wait"])?;
+        n1.ctl(&["service", "drain", "web.b", "--undo", "--wait"])?;
         lead_to(&outside, &web, &["a", "b", "c"])?;
 
         let removed = newcomers.now();
@@ -81,7 +81,7 @@ fn only_who_talks_with_a_removed_backend_notices(hook: Hook) {
             load.goes_on(ANSWERS)?;
         }
 
-        n3.ctl(&["service", "update", "web", "--publish-add", &format!("{ADDED}:80"), "--label-add", "k=v"])?;
+        n1.ctl(&["service", "update", "web", "--publish-add", &format!("{ADDED}:80"), "--label-add", "k=v"])?;
         let added: Vec<_> =
             targets(&nodes, ADDED).into_iter().filter(|(protocol, _)| *protocol == Protocol::Tcp).collect();
         lead_to(&outside, &added, &["a", "c"])?;

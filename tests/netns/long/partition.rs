@@ -29,7 +29,7 @@ fn a_node_cut_off_for_a_while_comes_back_whole() {
         std::thread::sleep(CUT);
         all_list(&[n1, n2], &["blue/n1", "blue/n2"])?;
         n3.ctl(&["endpoint", "detach", "gone"])?;
-        n2.ctl(&["network", "create", "green"])?;
+        n1.ctl(&["network", "create", "green"])?;
         lab.mend(n3)?;
         agree(&nodes, &["blue/n1", "blue/n2", "blue/n3"], endpoints)?;
         eventually("the network made meanwhile is known", SOON, || n3.network("green"))?;

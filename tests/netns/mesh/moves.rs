@@ -39,7 +39,7 @@ fn a_client_comes_to_another_node(hook: Hook) {
             }
             outside.lead(address, n1)?;
         }
-        create_service(n2, "web", PORT)?;
+        create_service(n1, "web", PORT)?;
         let _backends =
             [attach_backend(lab, n1, "web", "a", "1")?, attach_backend(lab, n2, "web", "b", "1")?];
         let targets: Vec<_> = PROTOCOLS

@@ -9,6 +9,7 @@ use rand::seq::IteratorRandom as _;
 use super::{Input, Node, Output, Timer};
 use crate::gossip::Peer;
 use crate::gossip::exchange::{Ask, Comparison, Digest};
+use crate::gossip::vouch::Voucher;
 
 /// Until the first exchange succeeded, one is tried this often.
 const FIRST_SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -31,8 +32,8 @@ impl Node {
         // A member that the intent does not know (any more) gets no facts.
         let Some(intended) = self.intent.get(&node) else { return };
         if self.syncing.insert(node) {
-            let addr = self.up.get(&node).map_or(*intended, |member| member.addr);
-            self.outputs.push(Output::Sync(Peer { node, addr }));
+            let addr = self.up.get(&node).map_or(intended.addr, |member| member.addr);
+            self.outputs.push(Output::Sync(Peer { addr, ..intended.clone() }));
         }
     }
 
@@ -70,11 +71,14 @@ impl Node {
     }
 
     /// The same for a peer that compared, and the facts that it lacks.
-    pub(in crate::gossip) fn offer(&self, theirs: &Comparison) -> (Comparison, Vec<Delta>) {
+    pub(in crate::gossip) fn offer(&self, theirs: &Comparison) -> (Comparison, Vec<(Delta, Voucher)>) {
         let alive = self.living();
         let versions = self.store.versions(theirs.buckets, &alive);
         let members = theirs.members.is_some().then(|| self.membership.known());
-        let deltas = self.store.deltas(theirs.buckets, &theirs.versions, &alive);
+        let deltas = self.store.deltas(theirs.buckets, &theirs.versions, &alive).into_iter();
+        // What its owner did not vouch for, as it is held here, nobody would take.
+        let deltas = deltas.filter_map(|delta| Some((self.voucher_for(&delta)?, delta)));
+        let deltas = deltas.map(|(voucher, delta)| (delta, voucher)).collect();
         (Comparison { buckets: theirs.buckets, versions, members }, deltas)
     }
 

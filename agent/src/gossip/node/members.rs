@@ -21,17 +21,20 @@ const HOLD: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(super) fn set_intent(&mut self, peers: Vec<Peer>) {
-        self.intent = peers.into_iter().map(|peer| (peer.node, peer.addr)).collect();
+        self.intent = peers.into_iter().map(|peer| (peer.node, peer)).collect();
         self.intent.remove(&self.me);
         self.membership.resize(self.intent.len() + 1);
         self.stale = true;
+        for node in self.heard_early() {
+            self.sync_with(node);
+        }
     }
 
     /// Asks a few nodes that should be members, but aren't, for theirs. So a node that knows nobody, or that all others
     /// gave up, finds its way back by itself.
     pub(super) fn announce(&mut self) {
         let away = self.intent.iter().filter(|(node, _)| !self.up.contains_key(node));
-        let chosen = away.map(|(node, addr)| (*node, *addr)).sample(&mut self.rng, ANNOUNCE_FANOUT);
+        let chosen = away.map(|(node, peer)| (*node, peer.addr)).sample(&mut self.rng, ANNOUNCE_FANOUT);
         for (node, addr) in chosen {
             self.membership.announce(node, addr);
         }

@@ -62,7 +62,7 @@ impl Node {
     /// Own changes `(from, to]` as payloads. Where both are the head it is an advert: one payload without a record.
     pub(super) fn own_payloads(&self, from: u64, to: u64) -> Vec<Vec<u8>> {
         let chunks = self.store.own_chunks(from, to, MAX_DELTA);
-        chunks.into_iter().map(|delta| Payload::Push(delta).encode()).collect()
+        chunks.into_iter().map(|delta| Payload::Push(self.signed(delta)).encode()).collect()
     }
 
     /// Sends own payloads to one member or to all, now and again.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use overlay::facts::{Store, View};
 use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId};
 
-use super::world::{World, id};
-use crate::gossip::samples::fact;
+use super::world::{Vouchers, World, id};
+use crate::gossip::samples::{fact, voucher};
 
 const ENDPOINTS: usize = 100;
 const LOSS: f64 = 0.01;
@@ -88,11 +88,12 @@ fn memory() -> f64 {
 
 /// A cluster at rest in which everyone knows everything.
 fn loaded(size: usize) -> World {
-    let mut facts = Store::new(id(size), 1);
+    let (mut facts, mut vouchers) = (Store::new(id(size), 1), Vouchers::new());
     for owner in 0..size {
         let mut store = Store::new(id(owner), 1);
         let endpoints: Vec<_> = endpoints(owner).collect();
         facts.merge(store.state(&fact(owner as u8), &endpoints).unwrap());
+        vouchers.insert(id(owner), voucher(id(owner), &store));
     }
     // Decoded once, for all.
     let everyone = (0..size).map(id).collect();
@@ -101,7 +102,7 @@ fn loaded(size: usize) -> World {
     let mut world = World::new(size);
     world.loss = LOSS;
     (0..size).for_each(|owner| world.state_all(owner, endpoints(owner).collect()));
-    (0..size).for_each(|index| world.load(index, &facts));
+    (0..size).for_each(|index| world.load(index, &facts, &vouchers));
     let knows_all = |view: &View| view.endpoint_count() == size * ENDPOINTS;
     until_everywhere(&mut world, Duration::from_millis(100), Duration::from_secs(10), knows_all);
     world.run_for(Duration::from_secs(30));

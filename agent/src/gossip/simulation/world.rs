@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlay::facts::{Delta, Store};
+use overlay::facts::{Delta, Store, Version};
 use overlay::model::{Endpoint, NodeId};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use crate::gossip::membership::Identity;
 use crate::gossip::node::{Input, Node, Output, PUSHED_WITHIN};
-use crate::gossip::samples::{endpoint, fact, keys};
+use crate::gossip::samples::{endpoint, fact, keys, peer, signer};
 use crate::gossip::tests::shown;
+use crate::gossip::vouch::Voucher;
 use crate::gossip::{Keys, Peer, Snapshot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +33,9 @@ pub(super) struct Running {
     /// The earliest wake under way.
     wake: Option<Duration>,
 }
+
+/// Owners' words for all that they state, as of a version.
+pub(super) type Vouchers = BTreeMap<NodeId, (Version, Voucher)>;
 
 pub(super) type Check = Box<dyn Fn(usize, &Snapshot)>;
 
@@ -76,9 +80,9 @@ impl World {
 
     pub(super) fn boot(&mut self, index: usize, boot: u64) {
         let me = Identity::new(id(index), addr(index), boot);
-        let node = Node::new(&me, self.keys.clone(), self.rng.random());
+        let node = Node::new(&me, self.keys.clone(), signer(me.node()), self.rng.random());
         self.nodes[index] = Some(Running { node, boot, started: self.now, wake: None });
-        let peers = (0..self.nodes.len()).map(|index| Peer { node: id(index), addr: addr(index) });
+        let peers = (0..self.nodes.len()).map(|index| peer(id(index), addr(index)));
         self.input(index, Input::Peers(peers.collect()));
     }
 
@@ -103,10 +107,10 @@ impl World {
     }
 
     /// Puts into a node what exchanges would have brought it: the others' facts and all members.
-    pub(super) fn load(&mut self, index: usize, facts: &Store) {
+    pub(super) fn load(&mut self, index: usize, facts: &Store, vouchers: &Vouchers) {
         let members = (0..self.nodes.len()).map(|index| Identity::new(id(index), addr(index), 1));
         let members = members.map(foca::Member::alive).collect();
-        self.nodes[index].as_mut().unwrap().node.load(facts);
+        self.nodes[index].as_mut().unwrap().node.load(facts, vouchers);
         self.input(index, Input::Members(members));
     }
 
@@ -232,7 +236,7 @@ fn frame(body: &impl Serialize) -> usize {
 }
 
 /// The deltas' frames, and the one that ends them.
-fn frames(deltas: &[Delta]) -> usize {
+fn frames(deltas: &[(Delta, Voucher)]) -> usize {
     5 + deltas.iter().map(frame).sum::<usize>()
 }
 

@@ -18,7 +18,8 @@ async fn a_stolen_datagram_is_refused_after_rotation_and_facts_still_travel() {
 
     let records = vec![Record { key: Key { kind: 1, id: [0; 16] }, version: 1, body: None }];
     let push = Delta { owner: node(3), generation: 1, head: 1, floor: 0, from: 0, to: 1, records };
-    let stolen = Sealer::new(&keys(), node(3), 1).seal(&Payload::Push(push).encode());
+    let stolen = Sealer::new(&keys(), node(3), 1)
+        .seal(&Payload::Push(Push::new(push, [0; 32], &signer(node(3)))).encode());
     let thief = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let addr = target.gossip.local_addr();
     let before = target.gossip.watch().borrow().counters.pushes_received;

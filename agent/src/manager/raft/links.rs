@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::identity::{Credentials, manager_name};
 use crate::manager::client::{ClientError, Connection};
 
 /// How many connections to one manager are kept while they have nothing to do.
@@ -26,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 pub(crate) struct Links(Arc<Shared>);
 
 struct Shared {
-    tls: Arc<ClientConfig>,
+    credentials: Arc<Credentials>,
     intent: watch::Receiver<Arc<Intent>>,
     targets: Mutex<BTreeMap<NodeId, Arc<Target>>>,
 }
@@ -41,8 +42,8 @@ struct Target {
 
 impl Links {
     /// To the managers at the addresses that `intent` names.
-    pub(crate) fn new(tls: Arc<ClientConfig>, intent: watch::Receiver<Arc<Intent>>) -> Self {
-        Self(Arc::new(Shared { tls, intent, targets: Mutex::default() }))
+    pub(crate) fn new(credentials: Arc<Credentials>, intent: watch::Receiver<Arc<Intent>>) -> Self {
+        Self(Arc::new(Shared { credentials, intent, targets: Mutex::default() }))
     }
 
     /// Posts a value and reads one, both postcard. May be dropped at any time.
@@ -81,17 +82,17 @@ impl Links {
     }
 
     async fn connection(&self, to: NodeId, target: &Target) -> Result<Connection, ClientError> {
+        let tls = self.0.credentials.client_config();
         loop {
             let kept = lock(&target.kept).pop();
             match kept {
-                Some(kept) if kept.is_open() => return Ok(kept),
+                Some(kept) if kept.serves(&tls) => return Ok(kept),
                 Some(_) => {}
                 None => break,
             }
         }
         let addr = self.addr(to)?;
         let mut made = target.made.lock().await;
-        let tls = Arc::clone(&self.0.tls);
         let making = made.get_or_insert_with(|| tokio::spawn(async move { open(to, addr, &tls).await }));
         let outcome = making.await;
         *made = None;
@@ -107,7 +108,7 @@ impl Links {
 }
 
 async fn open(to: NodeId, addr: SocketAddr, tls: &Arc<ClientConfig>) -> Result<Connection, ClientError> {
-    let connection = Connection::open(addr, tls).await?;
+    let connection = Connection::open(addr, tls, manager_name()).await?;
     match connection.node() {
         Some(node) if node == to => Ok(connection),
         _ => Err(ClientError::Connect(format!("another node answers at {addr}"))),

@@ -11,7 +11,6 @@ use std::time::Duration;
 use openraft::{Config, EmptyNode, Raft, RaftMetrics, SnapshotPolicy};
 use overlay::intent::{Intent, Secrets, State};
 use overlay::model::NodeId;
-use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -22,6 +21,7 @@ use super::machine::Machine;
 use super::requests::Unanswered;
 use super::store::LogStore;
 use super::types::{Managers, Offload as _};
+use crate::identity::Credentials;
 use crate::manager::steward::keep_voters;
 use crate::manager::watching::{self, Moment};
 
@@ -105,18 +105,18 @@ impl RoleTask {
 }
 
 impl Role {
-    /// Keeps the role of node `me` as `intent`, this node's copy, says. Its file is in `state_dir`; `tls` is what this node
-    /// shows other managers.
+    /// Keeps this node's role as `intent`, its copy, says. Its file is in `state_dir`; `credentials` are what it shows other
+    /// managers, which take it for one once its certificate says so.
     pub fn start(
-        me: NodeId,
+        credentials: Arc<Credentials>,
         state_dir: PathBuf,
-        tls: Arc<ClientConfig>,
         intent: watch::Receiver<Arc<Intent>>,
     ) -> (Self, RoleTask) {
+        let me = credentials.now().identity.node;
         let (running, status) = (watch::Sender::new(None), watch::Sender::new(Status::default()));
         let role = Self { me, running: running.subscribe(), status: status.subscribe() };
         let (stop, stopped) = watch::channel(());
-        let links = Links::new(tls, intent.clone());
+        let links = Links::new(credentials, intent.clone());
         let keeper = Keeper { me, state_dir, links, intent, stopped, running, status };
         // It ends with the keeper, which has the other end of what it waits for.
         let steward = role.clone();

@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlay::hex;
 use overlay::intent::{Command, GossipKeys, Hidden, Intent};
-use overlay::model::{Node, NodeId};
+use overlay::model::NodeId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::gossip::Snapshot;
-use crate::manager::{IntentLog, LONGEST_WAIT, Peers};
+use crate::manager::{IntentLog, Peers};
 
 /// How long a key is used, in seconds.
 const LIFETIME: u64 = 12 * 60 * 60;
@@ -140,18 +140,8 @@ impl KeySteward {
     /// The nodes that are alive and do not say that they hold the intent.
     async fn missing(&self, intent: &Intent) -> Vec<String> {
         let alive = self.facts.borrow().alive.clone();
-        let others = intent.nodes.values().filter(|node| node.id != self.me && alive.contains(&node.id));
-        let others: Vec<Node> = others.cloned().collect();
-        let mut applied = self.applied.clone();
-        let (here, answers) = tokio::join!(
-            crate::manager::when_applied(&mut applied, intent.version, LONGEST_WAIT),
-            self.peers.applied(others, intent.version, LONGEST_WAIT),
-        );
-        let holds = |answer: &Result<u64, String>| answer.as_ref().is_ok_and(|held| *held >= intent.version);
-        let missing =
-            answers.iter().filter(|(_, answer)| !holds(answer)).map(|(node, _)| node.hostname.clone());
-        let me = (here < intent.version).then(|| intent.hostname(self.me));
-        missing.chain(me).collect()
+        let wanted = intent.nodes.values().filter(|node| node.id == self.me || alive.contains(&node.id));
+        super::missing(self.me, &self.peers, &self.applied, wanted.cloned().collect(), intent.version).await
     }
 }
 

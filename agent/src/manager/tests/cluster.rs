@@ -14,22 +14,27 @@ async fn a_node_joins_and_changes_intent_for_all() {
     assert!(worker.joined.intent.nodes.contains_key(node));
     assert!(!worker.joined.intent.nodes[node].manager);
 
-    let Reply::Network(created) = worker.log.propose(network("net")).await.unwrap() else {
+    let Reply::Network(created) = manager.log.propose(network("net")).await.unwrap() else {
         panic!("no network")
     };
-    assert_eq!(created.name.as_str(), "net");
-    assert!(has(&worker.log.watch().borrow(), "net"), "who proposed does not see it at once");
-    seen(other.log.watch(), |intent| has(intent, "net")).await;
-    assert_eq!(*worker.log.watch().borrow(), *manager.log.watch().borrow());
+    assert!(has(&manager.log.watch().borrow(), "net"), "who proposed does not see it at once");
+    let Reply::Block(block) = worker.log.propose(grant(&created, *node)).await.unwrap() else {
+        panic!("no block")
+    };
+    assert_eq!(worker.log.watch().borrow().block_of(created.id, block.first), Some(&block));
+    seen(other.log.watch(), |intent| intent.block_of(created.id, block.first) == Some(&block)).await;
 }
 
 #[tokio::test]
 async fn refusals_come_back_as_what_they_are() {
     let manager = Manager::start().await;
     let worker = manager.worker().await;
-    worker.log.propose(network("net")).await.unwrap();
-    let outcome = worker.log.propose(network("net")).await;
-    assert!(matches!(outcome, Err(ProposeError::Refused(IntentError::NetworkExists { .. }))), "{outcome:?}");
+    let Reply::Network(created) = manager.log.propose(network("net")).await.unwrap() else {
+        panic!("no network")
+    };
+    manager.log.propose(Command::RemoveNetwork { id: created.id }).await.unwrap();
+    let outcome = worker.log.propose(grant(&created, worker.joined.identity.node)).await;
+    assert!(matches!(outcome, Err(ProposeError::Refused(IntentError::NoSuchNetwork { .. }))), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -86,27 +91,28 @@ async fn joining_where_nobody_listens_says_so() {
 async fn a_worker_lives_through_its_managers_absence() {
     let manager = Manager::start().await;
     let Worker { dir: _dir, joined, store, log } = manager.worker().await;
-    log.propose(network("before")).await.unwrap();
+    let me = joined.identity.node;
+    log.propose(renamed(&log, me, "before")).await.unwrap();
     let addr = manager.addr();
     manager.server.stop().await;
 
     seen(log.status(), |link| !link.reachable && link.last_error.is_some()).await;
-    let error = log.propose(network("lost")).await.unwrap_err();
+    let error = log.propose(renamed(&log, me, "lost")).await.unwrap_err();
     assert!(matches!(error, ProposeError::Unreachable { addr: tried, .. } if tried == addr), "{error}");
-    assert!(has(&log.watch().borrow(), "before"));
+    assert_eq!(log.watch().borrow().hostname(me), "before");
 
     // The worker restarts with nobody to ask.
     let kept = log.watch().borrow().clone();
     drop(log);
-    let log = Follower::start(store, &joined.identity, Vec::new()).unwrap();
+    let log = Follower::start(store, shown(&joined.identity), Vec::new()).unwrap();
     assert_eq!(*log.watch().borrow(), kept);
 
-    let server = serve(addr, &manager.log, &manager.role, &manager.founded.identity).await;
+    let server = serve(addr, &manager.log, &manager.role, &manager.credentials).await;
     manager.log.propose(network("after")).await.unwrap();
     let intent = seen(log.watch(), |intent| has(intent, "after")).await;
     assert_eq!(intent, *manager.log.watch().borrow());
     seen(log.status(), |link| link.reachable && link.last_error.is_none()).await;
-    log.propose(network("again")).await.unwrap();
+    log.propose(renamed(&log, me, "again")).await.unwrap();
     server.stop().await;
 }
 
@@ -114,7 +120,8 @@ async fn a_worker_lives_through_its_managers_absence() {
 async fn a_worker_keeps_its_copy_on_the_disk() {
     let manager = Manager::start().await;
     let worker = manager.worker().await;
-    worker.log.propose(network("net")).await.unwrap();
+    manager.log.propose(network("net")).await.unwrap();
+    seen(worker.log.watch(), |intent| has(intent, "net")).await;
     let copy = worker.store.get::<Intent>(Key::IntentCopy).unwrap().unwrap();
     assert_eq!(copy, **worker.log.watch().borrow());
     assert!(has(&copy, "net"));
@@ -160,8 +167,8 @@ async fn proposals_at_once_all_take_effect() {
 async fn a_second_cluster_on_one_node_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let first = init_cluster(&store, node()).unwrap();
-    let error = init_cluster(&store, node()).unwrap_err();
+    let first = init_cluster(&store, node(), Cluster::CERT_LIFETIME).unwrap();
+    let error = init_cluster(&store, node(), Cluster::CERT_LIFETIME).unwrap_err();
     assert!(matches!(error, ManagerError::AlreadyMember(id) if id == first.identity.node), "{error}");
     assert_eq!(store.get::<Identity>(Key::Identity).unwrap(), Some(first.identity));
 }
@@ -172,7 +179,8 @@ async fn a_taken_port_is_named() {
     let log = Arc::clone(&manager.log) as Arc<dyn IntentLog>;
     let here = here(watch::channel(0).1);
     let outcome =
-        Server::start(manager.addr(), log, &manager.founded.identity, manager.role.clone(), here).await;
+        Server::start(manager.addr(), log, Arc::clone(&manager.credentials), manager.role.clone(), here)
+            .await;
     let Err(error) = outcome else { panic!("listens twice") };
     assert!(matches!(error, ManagerError::Listen { .. }));
     assert!(error.to_string().contains(&manager.addr().to_string()), "{error}");
@@ -183,6 +191,6 @@ async fn a_worker_without_any_managers_address_does_not_start() {
     let manager = Manager::start().await;
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let outcome = Follower::start(store, &manager.founded.identity, Vec::new());
+    let outcome = Follower::start(store, shown(&manager.founded.identity), Vec::new());
     assert!(matches!(outcome, Err(ManagerError::NoManager)));
 }

@@ -17,7 +17,8 @@ use super::super::wire::{
 };
 use super::*;
 use crate::identity::{Authority, Identity, Request, joining_client_config, server_name};
-use overlay::intent::IntentError;
+use overlay::api::ApiError;
+use overlay::intent::{Cluster, IntentError};
 
 type Answer = Result<Proposed, IntentError>;
 
@@ -37,11 +38,14 @@ fn status<T>(outcome: Result<T, ClientError>) -> StatusCode {
 fn signed_by(authority: &Authority, ca: &Authority) -> Identity {
     let node = NodeId::from_bytes(rand::random());
     let request = Request::new(node).unwrap();
-    let (chain, _) = authority.sign(request.csr(), node).unwrap();
-    request.complete(chain, ca.cert().to_owned()).unwrap()
+    let signed = authority.sign(request.csr(), node, false, Cluster::CERT_LIFETIME).unwrap();
+    request.complete(signed.chain, ca.cert().to_owned()).unwrap()
 }
 
-async fn tls_stream(manager: &Manager, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn tls_stream(
+    manager: &Manager,
+    tls: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(manager.addr()).await?;
     TlsConnector::from(Arc::clone(tls)).connect(server_name(), stream).await
 }
@@ -109,18 +113,26 @@ async fn a_member_describes_itself_alone() {
     let own = intent.nodes[&worker.joined.identity.node].clone();
     let foreign = intent.nodes[&manager.founded.identity.node].clone();
 
+    let ca = intent.cluster.as_ref().unwrap().ca_cert.clone();
+
     for command in [
         Command::PutNode(Node { hostname: "taken over".to_owned(), ..foreign.clone() }),
         Command::SetRole { node: own.id, manager: true },
         Command::RemoveNode { id: foreign.id, force: true },
+        network("net"),
+        Command::RotateToken { manager: true, secret: "00".to_owned().into() },
+        Command::WantGossipKey,
+        Command::NoteCertificate { node: foreign.id, issuer: ca.clone() },
+        Command::NoteCertificate { node: own.id, issuer: Authority::new("other").unwrap().cert().to_owned() },
     ] {
-        let outcome = worker.log.propose(command).await;
-        assert!(
-            matches!(&outcome, Err(ProposeError::Internal { cause }) if cause.contains("403")),
-            "{outcome:?}"
-        );
+        let error = worker.log.propose(command).await.unwrap_err();
+        let named = format!("run it on a manager: {} (127.", foreign.hostname);
+        let shown = ApiError::from(error.clone());
+        assert!(matches!(error, ProposeError::NotAllowed { .. }), "{error}");
+        assert!(shown.hint.is_some_and(|hint| hint.starts_with(&named)));
     }
     assert_eq!(**manager.log.watch().borrow(), intent);
+    worker.log.propose(Command::NoteCertificate { node: own.id, issuer: ca }).await.unwrap();
     worker.log.propose(Command::PutNode(Node { hostname: "renamed".to_owned(), ..own })).await.unwrap();
 }
 
@@ -194,7 +206,7 @@ async fn garbage_and_silence_end_and_disturb_nobody() {
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
 
     let worker = manager.worker().await;
-    worker.log.propose(network("net")).await.unwrap();
+    worker.log.propose(renamed(&worker.log, worker.joined.identity.node, "heard")).await.unwrap();
 
     let ended = async {
         let mut rest = Vec::new();

@@ -1,45 +1,46 @@
 //! Several managers: what they stand, in one process and over real sockets.
 
 use super::*;
-use crate::identity::Identity;
 
 /// A node that joined and serves: a manager, once it is made one.
-struct Member {
+pub(super) struct Member {
     dir: TempDir,
-    identity: Identity,
-    log: Arc<Follower>,
+    pub(super) log: Arc<Follower>,
     role: Role,
     role_task: RoleTask,
     server: Server,
+    pub(super) credentials: Arc<Credentials>,
+    helpers: Helpers,
 }
 
 impl Member {
-    async fn join(manager: &Manager) -> Self {
+    pub(super) async fn join(manager: &Manager) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let joined = manager.join(node()).await.unwrap();
         joined.save(&Store::open(dir.path()).unwrap()).unwrap();
-        Self::start(dir, joined.identity).await
+        Self::start(dir).await
     }
 
-    async fn start(dir: TempDir, identity: Identity) -> Self {
-        let (log, role, role_task, server) = start_node(&dir, &identity).await;
+    async fn start(dir: TempDir) -> Self {
+        let Running { log, role, role_task, server, credentials, helpers } = start_node(&dir).await;
         seen(log.status(), |link| link.reachable).await;
-        Self { dir, identity, log, role, role_task, server }
+        Self { dir, log, role, role_task, server, credentials, helpers }
     }
 
-    async fn stop(self) -> (TempDir, Identity) {
+    pub(super) async fn stop(self) -> TempDir {
+        drop(self.helpers);
         self.server.stop().await;
         self.role_task.stop().await;
-        (self.dir, self.identity)
+        self.dir
     }
 
-    fn id(&self) -> NodeId {
-        self.identity.node
+    pub(super) fn id(&self) -> NodeId {
+        self.credentials.now().identity.node
     }
 }
 
 /// Three managers, the first of which leads.
-async fn three() -> (Manager, Member, Member) {
+pub(super) async fn three() -> (Manager, Member, Member) {
     let first = Manager::start().await;
     let (second, third) = (Member::join(&first).await, Member::join(&first).await);
     for member in [&second, &third] {
@@ -144,12 +145,12 @@ async fn nobody_is_demoted_at_the_cost_of_the_majority() {
 #[tokio::test]
 async fn a_damaged_log_stops_the_role_alone_until_it_is_whole_again() {
     let (first, second, third) = three().await;
-    let (dir, identity) = third.stop().await;
+    let dir = third.stop().await;
     let file = dir.path().join("raft.redb");
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, vec![0xa5; 1 << 20]).unwrap();
 
-    let third = Member::start(dir, identity).await;
+    let third = Member::start(dir).await;
     let status = seen(third.role.status(), |status| status.last_error.is_some()).await;
     let cause = status.last_error.unwrap();
     assert!(!status.running && cause.contains("raft.redb") && cause.contains("damaged"), "{cause}");

@@ -1,10 +1,12 @@
 //! A manager and its workers over real sockets on the loopback device.
 
 mod cluster;
+mod fanout;
 mod hostile;
 mod managers;
 mod peers;
 mod silence;
+mod trust;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -13,16 +15,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use overlay::intent::{Command, CreateNetwork, Intent, State};
-use overlay::model::{Availability, Labels, NetworkId, Node, NodeId};
+use overlay::intent::{Cluster, Command, CreateNetwork, GrantBlock, Intent, State};
+use overlay::model::{Availability, Labels, Network, NetworkId, Node, NodeId};
 use overlay::traffic::Traffic;
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
-use super::{Follower, Founded, Here, IntentLog, Joined, Role, RoleTask, Server, init_cluster, join};
-use crate::identity::Identity;
+use super::{
+    CaSteward, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
+    init_cluster, join,
+};
+use crate::identity::{Credentials, Identity};
 use crate::store::{Key, Store, StoreError};
 
 /// A number that no other test of this process has.
@@ -44,6 +50,7 @@ pub(super) fn node() -> Node {
         manager: false,
         underlay: Vec::new(),
         version: "0".to_owned(),
+        facts_key: String::new(),
         availability: Availability::Active,
         labels: Labels::new(),
         ca_generation: 0,
@@ -64,11 +71,23 @@ pub(super) fn network(name: &str) -> Command {
     })
 }
 
+/// What a worker may ask for: a block of its own, …
+fn grant(network: &Network, node: NodeId) -> Command {
+    let subnet = network.subnets[0].net;
+    Command::GrantBlock(GrantBlock { network: network.id, node, subnet, address: None })
+}
+
+/// … and that it is called otherwise.
+fn renamed(log: &Follower, node: NodeId, hostname: &str) -> Command {
+    let known = log.watch().borrow().nodes[&node].clone();
+    Command::PutNode(Node { hostname: hostname.to_owned(), ..known })
+}
+
 /// A cluster's first state.
 pub(super) fn initial() -> State {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    init_cluster(&store, node()).unwrap();
+    init_cluster(&store, node(), Cluster::CERT_LIFETIME).unwrap();
     drop(store);
     super::raft::held(dir.path()).unwrap()
 }
@@ -97,25 +116,29 @@ pub(super) struct Manager {
     role: Role,
     role_task: RoleTask,
     server: Server,
+    credentials: Arc<Credentials>,
+    helpers: Helpers,
 }
 
 impl Manager {
     pub(super) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let founded = init_cluster(&Store::open(dir.path()).unwrap(), node()).unwrap();
+        let founded =
+            init_cluster(&Store::open(dir.path()).unwrap(), node(), Cluster::CERT_LIFETIME).unwrap();
         Self::start_again(dir, founded).await
     }
 
     /// As the directory has it.
     async fn start_again(dir: TempDir, founded: Founded) -> Self {
-        let (log, role, role_task, server) = start_node(&dir, &founded.identity).await;
+        let Running { log, role, role_task, server, credentials, helpers } = start_node(&dir).await;
         seen(role.status(), |status| status.leader.is_some()).await;
         seen(log.status(), |link| link.reachable).await;
-        Self { dir, founded, log, role, role_task, server }
+        Self { dir, founded, log, role, role_task, server, credentials, helpers }
     }
 
     /// Ends in good order; its directory is free.
     async fn stop(self) -> (TempDir, Founded) {
+        drop(self.helpers);
         self.server.stop().await;
         self.role_task.stop().await;
         (self.dir, self.founded)
@@ -134,28 +157,88 @@ impl Manager {
         let joined = self.join(node()).await.unwrap();
         let store = Store::open(dir.path()).unwrap();
         joined.save(&store).unwrap();
-        let log = Follower::start(store.clone(), &joined.identity, Vec::new()).unwrap();
+        let log = Follower::start(store.clone(), shown(&joined.identity), Vec::new()).unwrap();
         seen(log.status(), |link| link.reachable).await;
         Worker { dir, joined, store, log }
     }
 }
 
-async fn serve(listen: SocketAddr, log: &Arc<Follower>, role: &Role, identity: &Identity) -> Server {
-    let log = Arc::clone(log) as Arc<dyn IntentLog>;
-    Server::start(listen, log, identity, role.clone(), here(watch::channel(0).1)).await.unwrap()
+/// What a member is made of.
+struct Running {
+    log: Arc<Follower>,
+    role: Role,
+    role_task: RoleTask,
+    server: Server,
+    credentials: Arc<Credentials>,
+    helpers: Helpers,
+}
+
+/// What keeps a member's certificate good, and goes on with rotations of the CA, until it is dropped.
+struct Helpers([JoinHandle<()>; 2]);
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
 /// A member, as its directory has it.
-async fn start_node(dir: &TempDir, identity: &Identity) -> (Arc<Follower>, Role, RoleTask, Server) {
+async fn start_node(dir: &TempDir) -> Running {
     let store = reopened(dir).await;
+    let identity: Identity = store.get(Key::Identity).unwrap().unwrap();
     let intent: Intent = store.get(Key::IntentCopy).unwrap().unwrap();
     let node = &intent.nodes[&identity.node];
     let listen = SocketAddr::new(node.addr, node.api_port);
-    let log = Arc::new(Follower::start(store, identity, Vec::new()).unwrap());
-    let tls = identity.client_config().unwrap();
-    let (role, role_task) = Role::start(identity.node, dir.path().to_owned(), tls, log.watch());
-    let server = serve(listen, &log, &role, identity).await;
-    (log, role, role_task, server)
+    let credentials = shown(&identity);
+    let log = Arc::new(Follower::start(store.clone(), Arc::clone(&credentials), Vec::new()).unwrap());
+    let (role, role_task) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let server = serve(listen, &log, &role, &credentials).await;
+    let renewal = Renewal {
+        credentials: Arc::clone(&credentials),
+        log: Arc::clone(&log) as Arc<dyn IntentLog>,
+        store,
+        trouble: watch::Sender::new(None),
+    };
+    let steward = CaSteward {
+        me: credentials.now().identity.node,
+        log: Arc::clone(&log) as Arc<dyn IntentLog>,
+        peers: Arc::new(Peers::new(Arc::clone(&credentials))),
+        applied: follow_intent(log.watch()),
+    };
+    let leading = role.clone().while_leading(move || steward.clone().run());
+    let helpers = Helpers([tokio::spawn(renewal.run()), tokio::spawn(leading)]);
+    Running { log, role, role_task, server, credentials, helpers }
+}
+
+async fn serve(
+    listen: SocketAddr,
+    log: &Arc<Follower>,
+    role: &Role,
+    credentials: &Arc<Credentials>,
+) -> Server {
+    let here = here(follow_intent(log.watch()));
+    let log = Arc::clone(log) as Arc<dyn IntentLog>;
+    Server::start(listen, log, Arc::clone(credentials), role.clone(), here).await.unwrap()
+}
+
+/// What a member shows that has this identity.
+pub(super) fn shown(identity: &Identity) -> Arc<Credentials> {
+    Credentials::new(identity.clone()).unwrap()
+}
+
+/// A kernel that holds each intent at once.
+fn follow_intent(mut intent: watch::Receiver<Arc<Intent>>) -> watch::Receiver<u64> {
+    let (held, applied) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            let version = intent.borrow_and_update().version;
+            held.send_replace(version);
+            if held.is_closed() || intent.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    applied
 }
 
 /// The store, once what was stopped lets go of it.
@@ -173,7 +256,7 @@ async fn reopened(dir: &TempDir) -> Store {
 
 /// What a node answers from, whose data path has counted nothing.
 fn here(applied: watch::Receiver<u64>) -> Here {
-    Here { applied, traffic: Arc::new(|| Ok(Traffic::default())) }
+    Here { applied, traffic: Arc::new(|| Ok(Traffic::default())), holder: Arc::new(|_| None) }
 }
 
 /// A node that joined, and follows.

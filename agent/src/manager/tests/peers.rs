@@ -11,10 +11,10 @@ pub(in crate::manager) async fn serving(worker: Worker, applied: &watch::Sender<
     let id = joined.identity.node;
     let known = log.watch().borrow().nodes[&id].clone();
     let listen = SocketAddr::new(known.addr, 0);
-    let here = Here { applied: applied.subscribe(), traffic: Arc::new(|| Ok(counted())) };
-    let tls = joined.identity.client_config().unwrap();
-    let (role, _ends_at_once) = Role::start(id, dir.path().to_owned(), tls, log.watch());
-    let server = Server::start(listen, Arc::new(log), &joined.identity, role, here).await.unwrap();
+    let here = Here { traffic: Arc::new(|| Ok(counted())), ..here(applied.subscribe()) };
+    let credentials = shown(&joined.identity);
+    let (role, _ends_at_once) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let server = Server::start(listen, Arc::new(log), credentials, role, here).await.unwrap();
     (Node { api_port: server.local_addr().port(), ..known }, server)
 }
 
@@ -29,7 +29,7 @@ async fn any_node_tells_any_other_what_it_holds() {
     let manager = Manager::start().await;
     let applied = watch::Sender::new(3);
     let (node, _server) = serving(manager.worker().await, &applied).await;
-    let peers = Peers::new(&manager.founded.identity).unwrap();
+    let peers = Peers::new(shown(&manager.founded.identity));
 
     let listener = TcpListener::bind((node.addr, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -61,7 +61,7 @@ async fn a_node_that_does_not_answer_is_named_with_the_cause() {
     let manager = Manager::start().await;
     let silent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let node = Node { addr: silent.ip(), api_port: silent.port(), ..node() };
-    let peers = Peers::new(&manager.founded.identity).unwrap();
+    let peers = Peers::new(shown(&manager.founded.identity));
     let [(_, Err(cause))] = &peers.applied(vec![node], 1, Duration::ZERO).await[..] else {
         panic!("it answers")
     };
@@ -73,7 +73,7 @@ async fn a_stranger_is_told_nothing_and_a_newcomer_that_this_is_no_manager() {
     let manager = Manager::start().await;
     let (node, server) = serving(manager.worker().await, &watch::Sender::new(3)).await;
     let stranger = Manager::start().await;
-    let peers = Peers::new(&stranger.founded.identity).unwrap();
+    let peers = Peers::new(shown(&stranger.founded.identity));
     let [(_, answer)] = &peers.applied(vec![node], 1, Duration::ZERO).await[..] else { panic!("one answer") };
     assert!(answer.is_err(), "{answer:?}");
 

@@ -41,7 +41,8 @@ async fn a_follower_gives_up_a_manager_that_falls_silent() {
     });
 
     let dir = tempfile::tempdir().unwrap();
-    let log = Follower::start(Store::open(dir.path()).unwrap(), &founded.identity, vec![addr]).unwrap();
+    let log =
+        Follower::start(Store::open(dir.path()).unwrap(), shown(&founded.identity), vec![addr]).unwrap();
     seen(log.status(), |link| link.reachable).await;
     tokio::time::pause();
     let link = seen(log.status(), |link| !link.reachable).await;

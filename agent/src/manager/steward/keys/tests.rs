@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use overlay::intent::{State, apply};
 
 use super::*;
-use crate::manager::tests::{Manager, initial, seen, serving};
+use crate::manager::tests::{Manager, initial, seen, serving, shown};
 
 const KEY: &str = "new";
 
@@ -92,7 +92,7 @@ async fn every_node_that_is_alive_confirms_each_step() {
     let steward = KeySteward {
         me,
         log: Arc::clone(&manager.log) as Arc<dyn IntentLog>,
-        peers: Arc::new(Peers::new(&manager.founded.identity).unwrap()),
+        peers: Arc::new(Peers::new(shown(&manager.founded.identity))),
         facts: watch::channel(Arc::new(Snapshot { alive, settled: true, ..Snapshot::default() })).1,
         applied: watch::channel(u64::MAX).1,
     };

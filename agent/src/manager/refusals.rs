@@ -1,0 +1,175 @@
+//! What strangers cost: how often one may guess a token, and how often the log tells of what was refused. Both remember a
+//! bounded number of sources for a minute, and none beyond.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a source is remembered.
+const WINDOW: Duration = Duration::from_secs(60);
+/// How many sources are.
+const SOURCES: usize = 1024;
+/// How many wrong secrets a source may show in that time,
+const GUESSES: u32 = 5;
+/// and all sources together.
+const ALL_GUESSES: u32 = 200;
+
+/// Where a request comes from: an IPv4 address, or the /64 that one host may have all of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Source(IpAddr);
+
+impl From<IpAddr> for Source {
+    fn from(addr: IpAddr) -> Self {
+        Self(match addr.to_canonical() {
+            IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() & (u128::MAX << 64)).into(),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// Why somebody was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// No handshake: no TLS 1.3, or a certificate that is not the cluster's, has ended, or is a removed node's.
+    Handshake,
+    /// No certificate was shown.
+    Stranger,
+    /// The certificate's node is no member.
+    NoMember,
+    /// It is no manager's.
+    NoManager,
+    /// It may not propose this.
+    Command,
+    /// It may not join.
+    Join,
+    /// It has guessed often enough.
+    Guesses,
+}
+
+/// What was refused of late.
+#[derive(Default)]
+pub(super) struct Refusals {
+    told: Mutex<Recent<(Source, Kind)>>,
+    guesses: Mutex<Recent<Source>>,
+    all_guesses: Mutex<Recent<()>>,
+}
+
+impl Refusals {
+    /// Has the log tell of this, if it has not lately.
+    pub(super) fn log(&self, kind: Kind, from: IpAddr, cause: &str) {
+        if self.tell(kind, from, Instant::now()) {
+            tracing::warn!(?kind, %from, cause, "refused");
+        }
+    }
+
+    /// Whether the log shall tell of this: once a minute for each kind and source.
+    fn tell(&self, kind: Kind, from: IpAddr, now: Instant) -> bool {
+        lock(&self.told).count((from.into(), kind), now) == Some(1)
+    }
+
+    /// Whether the source, or all together, have guessed often enough for now.
+    pub(super) fn guesses_no_more(&self, from: IpAddr, now: Instant) -> bool {
+        lock(&self.guesses).counted(&from.into(), now) >= GUESSES
+            || lock(&self.all_guesses).counted(&(), now) >= ALL_GUESSES
+    }
+
+    /// Remembers that the source showed a wrong secret.
+    pub(super) fn guessed(&self, from: IpAddr, now: Instant) {
+        lock(&self.guesses).count(from.into(), now);
+        lock(&self.all_guesses).count((), now);
+    }
+}
+
+/// Counts by key, each for [`WINDOW`] from its first.
+struct Recent<K>(HashMap<K, (Instant, u32)>);
+
+impl<K> Default for Recent<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Recent<K> {
+    /// Counts one more, and returns how many there are; `None` where there is no room for another key.
+    fn count(&mut self, key: K, now: Instant) -> Option<u32> {
+        if self.0.len() >= SOURCES && !self.0.contains_key(&key) {
+            self.0.retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
+            if self.0.len() >= SOURCES {
+                return None;
+            }
+        }
+        let (since, count) = self.0.entry(key).or_insert((now, 0));
+        if now.duration_since(*since) >= WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        Some(*count)
+    }
+
+    fn counted(&self, key: &K, now: Instant) -> u32 {
+        let recent = self.0.get(key).filter(|(since, _)| now.duration_since(*since) < WINDOW);
+        recent.map_or(0, |(_, count)| *count)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn a_source_guesses_a_few_times_a_minute() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        for _ in 0..GUESSES {
+            assert!(!refusals.guesses_no_more(v4(1), start));
+            refusals.guessed(v4(1), start);
+        }
+        assert!(refusals.guesses_no_more(v4(1), start));
+        assert!(refusals.guesses_no_more("::ffff:192.0.2.1".parse().unwrap(), start));
+        assert!(!refusals.guesses_no_more(v4(2), start));
+        assert!(!refusals.guesses_no_more(v4(1), start + WINDOW));
+    }
+
+    #[test]
+    fn a_host_has_all_of_its_ipv6_prefix() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        for n in 0..GUESSES {
+            refusals.guessed(format!("2001:db8::{n}").parse().unwrap(), now);
+        }
+        assert!(refusals.guesses_no_more("2001:db8::ffff".parse().unwrap(), now));
+        assert!(!refusals.guesses_no_more("2001:db8:0:1::".parse().unwrap(), now));
+    }
+
+    #[test]
+    fn many_sources_guess_together_and_take_no_memory() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        for n in 0..100_000_u32 {
+            refusals.guessed(IpAddr::from(n.to_be_bytes()), now);
+            refusals.tell(Kind::Join, IpAddr::from(n.to_be_bytes()), now);
+        }
+        assert!(refusals.guesses_no_more(v4(1), now));
+        assert_eq!(lock(&refusals.guesses).0.len(), SOURCES);
+        assert_eq!(lock(&refusals.told).0.len(), SOURCES);
+        assert!(!refusals.guesses_no_more(v4(1), now + WINDOW));
+        assert!(refusals.tell(Kind::Join, v4(1), now + WINDOW));
+    }
+
+    #[test]
+    fn each_kind_is_told_once_a_minute() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        assert!(refusals.tell(Kind::Join, v4(1), now));
+        assert!(!refusals.tell(Kind::Join, v4(1), now));
+        assert!(refusals.tell(Kind::Stranger, v4(1), now));
+        assert!(refusals.tell(Kind::Join, v4(2), now));
+        assert!(refusals.tell(Kind::Join, v4(1), now + WINDOW));
+    }
+}
