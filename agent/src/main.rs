@@ -106,9 +106,15 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// The Raft library says several times a second that a manager is away, which the manager's role says once. It is heard where
+/// the filter names it.
+fn without_the_librarys(filter: &str) -> String {
+    if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=off") }
+}
+
 fn start(cli: Cli) -> anyhow::Result<()> {
     let config = cli.settings.config()?;
-    let filter = EnvFilter::try_new(&config.log)
+    let filter = EnvFilter::try_new(without_the_librarys(&config.log))
         .with_context(|| format!("{:?} is not a log filter like info or overlayd=debug", config.log))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();

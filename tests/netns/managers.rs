@@ -1,6 +1,7 @@
 //! Three managers: one of them may be away, whichever it is, and nothing that was answered is lost.
 
 mod clients;
+mod disk;
 mod faults;
 mod history;
 mod linear;
