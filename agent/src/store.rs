@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use overlay::api::{ApiError, ErrorCode};
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -99,7 +99,9 @@ impl From<StoreError> for ApiError {
 /// The open store; clones share it. It is closed, and free for another agent, once the last one is dropped.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    /// None while it is opened again, and after that failed.
+    database: Arc<RwLock<Option<Database>>>,
+    open: Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>,
     path: Arc<Path>,
 }
 
@@ -109,14 +111,47 @@ impl Store {
     /// # Errors
     /// Every kind of [`StoreError`].
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let path = state_dir.join(FILE);
-        let file = open_private(state_dir, &path)
-            .map_err(|error| StoreError::Io { path: path.clone(), cause: error.to_string() })?;
-        let database = checked_database(&path, || Database::builder().create_file(file))?;
-        let store = Self { database: Arc::new(database), path: path.into() };
+        let (dir, path) = (state_dir.to_owned(), state_dir.join(FILE));
+        let file = path.clone();
+        let open = move || {
+            let opened = open_private(&dir, &file);
+            let opened =
+                opened.map_err(|error| StoreError::Io { path: file.clone(), cause: error.to_string() })?;
+            checked_database(&file, || Database::builder().create_file(opened))
+        };
+        Self::opened_by(open, &path)
+    }
+
+    fn opened_by(
+        open: impl Fn() -> Result<Database, StoreError> + Send + Sync + 'static,
+        path: &Path,
+    ) -> Result<Self, StoreError> {
+        let database = Arc::new(RwLock::new(Some(open()?)));
+        let store = Self { database, open: Arc::new(open), path: path.into() };
         // So that readers need no case for a table that was never written.
         store.write(|_| Ok(()))?;
         Ok(store)
+    }
+
+    /// Begins a transaction. A database that a failing disk has made useless is opened again first: the disk may have
+    /// room by now.
+    fn begin<T, E: Into<redb::Error>>(
+        &self,
+        begin: impl Fn(&Database) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = held.as_ref() {
+            match begin(database).map_err(Into::into) {
+                Err(redb::Error::PreviousIo) => {}
+                outcome => return outcome.map_err(|error| self.failed(error)),
+            }
+        }
+        drop(held);
+        let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The file is locked for as long as it is open.
+        drop(held.take());
+        let database = held.insert((self.open)()?);
+        begin(database).map_err(|error| self.failed(error))
     }
 
     /// The state directory.
@@ -129,7 +164,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] also for a value that is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StoreError> {
-        let transaction = self.database.begin_read().map_err(|error| self.failed(error))?;
+        let transaction = self.begin(Database::begin_read)?;
         let table = transaction.open_table(TABLE).map_err(|error| self.failed(error))?;
         let value = table.get(key.name()).map_err(|error| self.failed(error))?;
         value.map(|value| self.decode(key, value.value())).transpose()
@@ -159,7 +194,7 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Batch<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
+        let transaction = self.begin(Database::begin_write)?;
         let outcome = {
             let table = transaction.open_table(TABLE).map_err(|error| self.failed(error))?;
             change(&mut Batch { store: self, table })?
@@ -276,12 +311,18 @@ pub(crate) fn failed(path: &Path, error: redb::Error) -> StoreError {
         redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
             StoreError::Io { path, cause: error.to_string() }
         }
+        error @ redb::Error::PreviousIo => StoreError::Io { path, cause: error.to_string() },
         error => StoreError::Damaged { path, cause: error.to_string() },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+
     use super::*;
 
     fn scratch() -> tempfile::TempDir {
@@ -305,6 +346,63 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&state), 0o700);
         assert_eq!(mode(&state.join(FILE)), 0o600);
+    }
+
+    /// Memory that takes nothing while it is full.
+    #[derive(Debug, Clone, Default)]
+    struct Disk {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().unwrap().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let offset = offset as usize;
+            out.copy_from_slice(&self.bytes.lock().unwrap()[offset..offset + out.len()]);
+            Ok(())
+        }
+
+        fn set_len(&self, length: u64) -> io::Result<()> {
+            self.bytes.lock().unwrap().resize(length as usize, 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let offset = offset as usize;
+            self.bytes.lock().unwrap()[offset..offset + data.len()].copy_from_slice(data);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_is_used_again() {
+        let disk = Disk::default();
+        let opened = disk.clone();
+        let open = move || {
+            checked_database(Path::new("disk"), || Database::builder().create_with_backend(opened.clone()))
+        };
+        let store = Store::opened_by(open, Path::new("disk")).unwrap();
+        store.put(Key::GuardMark, &1_u32).unwrap();
+        disk.full.store(true, Ordering::Relaxed);
+        for _ in 0..2 {
+            let error = store.put(Key::GuardMark, &2_u32).unwrap_err();
+            assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        }
+        disk.full.store(false, Ordering::Relaxed);
+        assert_eq!(store.get(Key::GuardMark).unwrap(), Some(1_u32));
+        store.put(Key::GuardMark, &3_u32).unwrap();
+        assert_eq!(store.get(Key::GuardMark).unwrap(), Some(3_u32));
     }
 
     #[test]
