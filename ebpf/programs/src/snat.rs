@@ -6,6 +6,7 @@
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
 use overlay_abi::{Address, DropReason};
+use overlay_packet::ip;
 
 use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
@@ -64,9 +65,19 @@ pub fn give_back(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropRe
 fn give(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     if maps::is_own(work.change.address) {
-        frame::deliver_to_host(ctx)
-    } else {
-        serve::send_out(ctx, work.packet())
+        return frame::deliver_to_host(ctx);
+    }
+    mark(ctx, work);
+    serve::send_out(ctx, work.packet())
+}
+
+/// Has the guard learn XDP's next hop to the client from an answer. What seems to be VXLAN is not marked, as such packets are
+/// ours alone.
+#[inline(always)]
+fn mark(ctx: &TcContext, work: &Work) {
+    let udp = work.transport.protocol == ip::protocol::UDP;
+    if let Some(node) = maps::node().filter(|node| !udp || work.change.port != node.data_port) {
+        ctx.set_mark(node.mark);
     }
 }
 
