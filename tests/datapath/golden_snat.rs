@@ -1,6 +1,7 @@
 //! Golden packets for services whose backends see the node that a client came to: there, at a backend's node, and on the
 //! way back.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use overlay::model::SourceIp;
@@ -217,6 +218,35 @@ fn a_backend_answers_to_the_node_that_the_client_came_to() {
     }
 }
 
+/// Clients with the same port of their own: it stands for the first of them, and others for the others.
+#[test]
+fn a_port_stands_for_one_client_alone() {
+    let mut serving = serving(false);
+    let asked = (node(1, false), PORTS + 2);
+    let clients: Vec<_> = (0..200_u8).map(|n| (ip(&format!("203.0.113.{n}")), 40_000)).collect();
+    let mut ports = BTreeSet::new();
+    for (n, from) in clients.iter().enumerate() {
+        let port = hidden_behind(&mut serving, &Kind::Tcp.packet(*from, asked), 2);
+        assert_eq!(port == from.1, n == 0, "{from:?} has {port}");
+        assert!(ports.insert(port), "{from:?} has another one's {port}");
+        let case = case("it goes on", arrives(&Kind::Tcp.packet(*from, asked)), Expect::Pass);
+        let sent = golden_xdp::run(&mut serving.bench, &case, false);
+        assert!(sent.ends_with(&Kind::Tcp.packet((asked.0, port), asked).bytes()), "{from:?}");
+    }
+}
+
+/// What a process of the host could not have, either.
+#[test]
+fn a_low_port_stands_for_nobody() {
+    let mut serving = serving(false);
+    let asked = (node(1, false), PORTS + 2);
+    for low in [1, 1023] {
+        let question = Kind::Udp.packet((client(false).0, low), asked);
+        let port = hidden_behind(&mut serving, &question, 2);
+        assert_eq!(port, hidden_behind(&mut serving, &question, 2));
+    }
+}
+
 /// Two clients at one node never share a port, and each keeps its own.
 #[test]
 fn every_client_has_a_port_of_its_own() {
@@ -227,6 +257,6 @@ fn every_client_has_a_port_of_its_own() {
     let first: Vec<_> = clients().map(&mut ports).collect();
     let again: Vec<_> = clients().map(&mut ports).collect();
     assert_eq!(first, again);
-    let distinct: std::collections::BTreeSet<_> = first.iter().collect();
+    let distinct: BTreeSet<_> = first.iter().collect();
     assert_eq!(distinct.len(), first.len());
 }

@@ -15,10 +15,12 @@ pub fn hide(ctx: &XdpContext, seen: &Seen, port: u16) -> bool {
     let key = &seen.key;
     let kinds = (seen.ethertype == ethernet::IPV4, key.protocol == ip::protocol::UDP);
     let client = End { second: false, address: &key.source, port: key.source_port };
-    renew(seen, port) && xdp_packet::change(ctx, ethernet::LEN, kinds, client, &key.destination, port)
+    (port == key.source_port || renew(seen, port))
+        && xdp_packet::change(ctx, ethernet::LEN, kinds, client, &key.destination, port)
 }
 
-/// Notes another packet of the flow whose answers come to the port, if that is the packet's.
+/// Notes another packet of the flow whose answers come to the port, if that is the packet's. With the client's own port, that
+/// has been done.
 #[inline(always)]
 fn renew(seen: &Seen, port: u16) -> bool {
     let key = &seen.key;

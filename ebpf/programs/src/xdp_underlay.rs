@@ -121,7 +121,7 @@ fn see(ctx: &XdpContext, packet: Plain, transport_at: usize, ethertype: u16) -> 
 #[inline(always)]
 fn choose(seen: &Seen, now: u64) -> Option<Chosen> {
     let transport = seen.transport();
-    let (slot, stands_for) = match mesh::known(&seen.key, &transport, now) {
+    let (slot, stands_for) = match mesh::known(&seen.key, &transport, now, seen.hidden) {
         // A port that stands for a client is taken in tc.
         (0, _) if !seen.hidden && maps::is_own(seen.key.destination) => {
             (mesh::choose(&seen.key, &transport, false), 0)
