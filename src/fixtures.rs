@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use crate::api::EndpointAttach;
 use crate::attach::Situation;
 use crate::facts::{NodeFact, View};
-use crate::intent::{Cluster, Command, CreateNetwork, CreateService, Intent, IntentError, Reply, apply};
+use crate::intent::{
+    self, CaKeys, Cluster, Command, CreateNetwork, CreateService, GossipKeys, Intent, IntentError, Reply,
+    Secrets, State,
+};
 use crate::model::{
     Affinity, Attachment, Availability, EndpointId, EndpointMode, MacAddr, Membership, NetnsId, NetnsRef,
     Network, NetworkId, Node, NodeId, Protocol, Publish, PublishMode, Seconds, Service, ServiceId, SourceIp,
@@ -30,6 +33,9 @@ pub(crate) fn node(n: u8) -> Node {
         underlay: vec!["192.0.2.0/24".parse().unwrap()],
         version: "0.1.0".to_owned(),
         availability: Availability::Active,
+        labels: BTreeMap::new(),
+        ca_generation: 1,
+        key: String::new(),
     }
 }
 
@@ -41,11 +47,30 @@ pub(crate) fn init() -> Command {
     let text = |text: &str| text.to_owned();
     let cluster = Cluster {
         id: text("00"),
+        epoch: 1,
         ca_cert: text("certificate"),
-        join_secret_digest: text("digest"),
-        gossip_key: text("key"),
+        next_ca_cert: None,
+        old_ca_cert: None,
+        ca_generation: 1,
+        gossip: GossipKeys { keys: [(0, text("key"))].into(), ..GossipKeys::default() },
+        cert_lifetime: Cluster::CERT_LIFETIME,
     };
-    Command::InitCluster { cluster, node: node(1) }
+    let ca = CaKeys { cert: text("certificate"), key: text("private").into() };
+    let secrets = Secrets {
+        ca: Some(ca),
+        next_ca: None,
+        worker_secret: text("worker's").into(),
+        manager_secret: text("manager's").into(),
+    };
+    Command::InitCluster { cluster: cluster.into(), node: node(1), secrets: secrets.into() }
+}
+
+/// Applies a command that has nothing to do with secrets.
+pub(crate) fn apply(intent: &mut Intent, command: &Command) -> Result<Reply, IntentError> {
+    let mut state = State::of(std::mem::take(intent));
+    let reply = intent::apply(&mut state, command);
+    *intent = state.intent;
+    reply
 }
 
 /// A cluster of nodes 1 to `nodes`.

@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         attachments.into_iter().map(|attachment| (attachment.endpoint.id, attachment)).collect();
     let member = Member::start(&config, &store, Vec::new(), Arc::clone(&observer)).await?;
 
-    let api = LocalApi::bind(&config.socket)?;
+    let api = LocalApi::bind(&config.socket, config.socket_group.as_deref())?;
     let (requests, queue) = mpsc::channel(REQUESTS);
     let (events, shared) = EventLoop::new(config.clone(), store.clone(), reconciler, member, attachments);
     info!(version = env!("CARGO_PKG_VERSION"), socket = %config.socket.display(), "started");

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use overlay::config::Config;
-use overlay::model::{Availability, Node, NodeId};
+use overlay::model::{Availability, Labels, Node, NodeId};
 
 use crate::kernel::netlink::Netlink;
 
@@ -29,5 +29,8 @@ pub async fn node(config: &Config, id: NodeId, addr: IpAddr, manager: bool) -> a
         underlay: netlink.interface_subnets(&config.vxlan_device, &config.veth_prefix).await?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 0,
+        key: String::new(),
     })
 }

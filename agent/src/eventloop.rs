@@ -9,8 +9,9 @@ use std::time::Duration;
 use overlay::api::ApiError;
 use overlay::attach;
 use overlay::config::Config;
+use overlay::facts::View;
 use overlay::intent::{Command, GrantBlock, Intent};
-use overlay::model::{Attachment, Endpoint, EndpointId};
+use overlay::model::{Attachment, Endpoint, EndpointId, NodeId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -36,6 +37,8 @@ const FORGET_DRAIN: Duration = Duration::from_secs(60);
 pub enum Request {
     /// Puts the membership that init or join stored into effect; these managers are followed at first.
     Join(Vec<SocketAddr>, Reply<()>),
+    /// Ends the membership and forgets it, with every endpoint here.
+    Leave(Reply<()>),
     /// Attaches a namespace, or says which block of addresses it takes first.
     Attach(Box<AttachRequest>, Reply<Attached>),
     /// Detaches a local endpoint.
@@ -132,6 +135,7 @@ impl EventLoop {
         // An answer that nobody waits for any more is no failure: what was asked for stands.
         match request {
             Request::Join(seeds, reply) => drop(reply.send(self.join(seeds).await)),
+            Request::Leave(reply) => drop(reply.send(self.leave().await)),
             Request::Attach(request, reply) => drop(reply.send(self.attach(*request).await)),
             Request::Detach(id, reply) => drop(reply.send(self.detach(id).await)),
             Request::Refresh(reply) => {
@@ -148,6 +152,34 @@ impl EventLoop {
         let observer = self.reconciler.data_path().observer();
         self.member = Member::start(&self.config, &self.store, seeds, observer).await?;
         self.reconcile().await;
+        Ok(())
+    }
+
+    async fn leave(&mut self) -> Result<(), ApiError> {
+        if self.member.is_none() {
+            return Err(crate::refusal::not_member());
+        }
+        self.attachments.clear();
+        self.save()?;
+        self.reconcile().await;
+        if let Some(member) = self.member.take() {
+            member.gossip().pushed().await;
+            member.stop(Duration::ZERO).await;
+        }
+        self.proposing.abort_all();
+        self.release = attach::Release::default();
+        self.underlay = None;
+        crate::manager::forget(&self.store)?;
+        let nothing = Wanted {
+            me: NodeId::from_bytes([0; 16]),
+            intent: &Intent::default(),
+            view: &View::default(),
+            complete: true,
+            attachments: &self.attachments,
+            underlay: None,
+        };
+        self.reconciler.run(&nothing).await;
+        self.publish();
         Ok(())
     }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use overlay::api::ApiError;
 use overlay::config::Config;
 use overlay::facts::NodeFact;
-use overlay::hex;
 use overlay::intent::{Command, Intent};
 use overlay::model::{Node, NodeId};
 use overlay::reconcile::links::Underlay;
@@ -15,14 +14,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::gossip::{Gossip, GossipConfig, Peer, Snapshot};
-use crate::identity::{Authority, ClientCertificate, Identity, node_of, server_name};
+use crate::gossip::{Gossip, GossipConfig, Keys, Peer, Snapshot};
+use crate::identity::{ClientCertificate, Identity, node_of, server_name};
 use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{Here, IntentLog, Local, Peers, Remote, Server};
+use crate::manager::{Follower, Here, IntentLog, KeySteward, Peers, Role, RoleTask, Server};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
 /// How often a changed description of this node is proposed while no manager takes it.
 const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
@@ -35,6 +34,8 @@ pub struct Member {
     node: NodeId,
     addr: IpAddr,
     log: Arc<dyn IntentLog>,
+    role: Role,
+    role_task: RoleTask,
     server: Server,
     peers: Arc<Peers>,
     /// The version of the intent that the kernel holds.
@@ -58,26 +59,48 @@ impl Member {
         observer: Arc<Observer>,
     ) -> Result<Option<Self>, ApiError> {
         let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(None) };
-        let authority = store.get::<Authority>(Key::ClusterCa)?;
         let node = identity.node;
-        let addr = stored_addr(store, node, authority.is_some())?;
+        let addr = stored_addr(store, node)?;
         let listen = SocketAddr::new(addr, config.api_port);
-        let manager = authority.is_some();
-        let log = intent_log(store, &identity, manager, listen, seeds)?;
+        let log: Arc<dyn IntentLog> = Arc::new(Follower::start(store.clone(), &identity, seeds)?);
+        let tls = identity.client_config()?;
+        let (role, role_task) = Role::start(node, store.dir().to_owned(), tls, log.watch());
         let applied = watch::Sender::new(0);
         let here = Here { applied: applied.subscribe(), traffic: Arc::new(move || observer.traffic()) };
-        let server = Server::start(listen, Arc::clone(&log), &identity, authority, here).await?;
+        let server = Server::start(listen, Arc::clone(&log), &identity, role.clone(), here).await?;
         let others = Arc::new(Peers::new(&identity)?);
         let intent = Arc::clone(&log.watch().borrow());
         let (peers, known) = watch::channel(peers_of(&intent));
-        let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
+        let (keys, held) = watch::channel(keys_of(&intent)?);
+        let gossip = gossip(config, store, &identity, addr, known, held).await?;
+        let steward = KeySteward {
+            me: node,
+            log: Arc::clone(&log),
+            peers: Arc::clone(&others),
+            facts: gossip.watch(),
+            applied: applied.subscribe(),
+        };
         let helpers = vec![
-            tokio::spawn(follow_peers(log.watch(), peers)),
+            tokio::spawn(tell_gossip(log.watch(), peers, keys)),
             tokio::spawn(keep_described(config.clone(), node, addr, Arc::clone(&log))),
+            tokio::spawn(role.clone().while_leading(move || steward.clone().run())),
         ];
         let (intent, facts) = (log.watch(), gossip.watch());
-        info!(node = %node.short(), %addr, manager, "member of the cluster");
-        Ok(Some(Self { node, addr, log, server, peers: others, applied, gossip, intent, facts, helpers }))
+        info!(node = %node.short(), %addr, "member of the cluster");
+        Ok(Some(Self {
+            node,
+            addr,
+            log,
+            role,
+            role_task,
+            server,
+            peers: others,
+            applied,
+            gossip,
+            intent,
+            facts,
+            helpers,
+        }))
     }
 
     /// Takes back what the stored membership's last boot stated and asked to be kept: this node is being removed. Tells as
@@ -87,12 +110,12 @@ impl Member {
     /// A port that is taken, a store that can't be read or written, no underlay.
     pub async fn withdraw(config: &Config, store: &Store) -> anyhow::Result<()> {
         let Some(identity) = store.get::<Identity>(Key::Identity)? else { return Ok(()) };
-        let manager = store.get::<Authority>(Key::ClusterCa)?.is_some();
-        let addr = stored_addr(store, identity.node, manager)?;
-        let intent = store.get::<Intent>(intent_key(manager))?.unwrap_or_default();
+        let addr = stored_addr(store, identity.node)?;
+        let intent = stored_intent(store)?;
         let underlay = Netlink::open()?.underlay(addr).await?;
         let (_peers, known) = watch::channel(peers_of(&intent));
-        let gossip = gossip(config, store, &identity, addr, &intent, known).await?;
+        let (_keys, held) = watch::channel(keys_of(&intent)?);
+        let gossip = gossip(config, store, &identity, addr, known, held).await?;
         gossip.state(node_fact(&underlay), Vec::new());
         let all = |snapshot: &Snapshot| snapshot.synced && snapshot.alive.len() >= intent.nodes.len();
         drop(tokio::time::timeout(WITHDRAWING, gossip.watch().wait_for(|now| all(now))).await);
@@ -143,6 +166,7 @@ impl Member {
             log: Arc::clone(&self.log),
             facts: self.facts.clone(),
             manager: self.log.status(),
+            role: self.role.status(),
             peers: Arc::clone(&self.peers),
             applied: self.applied.subscribe(),
         }
@@ -169,6 +193,7 @@ impl Member {
         }
         self.gossip.stop().await;
         self.server.stop().await;
+        self.role_task.stop().await;
     }
 }
 
@@ -186,30 +211,15 @@ pub fn node_fact(underlay: &Underlay) -> NodeFact {
     }
 }
 
-/// Where the intent is stored.
-const fn intent_key(manager: bool) -> Key {
-    if manager { Key::Intent } else { Key::IntentCopy }
+/// The intent that this node last held.
+fn stored_intent(store: &Store) -> Result<Intent, StoreError> {
+    Ok(store.get(Key::IntentCopy)?.unwrap_or_default())
 }
 
-/// The address that this node advertises, as the intent that it last held says.
-fn stored_addr(store: &Store, node: NodeId, manager: bool) -> Result<IpAddr, ApiError> {
-    let intent = store.get::<Intent>(intent_key(manager))?.unwrap_or_default();
-    let addr = intent.nodes.get(&node).map(|node| node.addr);
+/// The address that this node advertises, as that intent says.
+fn stored_addr(store: &Store, node: NodeId) -> Result<IpAddr, ApiError> {
+    let addr = stored_intent(store)?.nodes.get(&node).map(|node| node.addr);
     addr.ok_or_else(|| internal(anyhow::anyhow!("the stored intent does not name this node")))
-}
-
-/// Where intent is: here on a manager, with the managers on any other node.
-fn intent_log(
-    store: &Store,
-    identity: &Identity,
-    manager: bool,
-    listen: SocketAddr,
-    seeds: Vec<SocketAddr>,
-) -> Result<Arc<dyn IntentLog>, ApiError> {
-    if manager {
-        return Ok(Arc::new(Local::open(store.clone(), listen)?));
-    }
-    Ok(Arc::new(Remote::start(store.clone(), identity, seeds)?))
 }
 
 async fn gossip(
@@ -217,19 +227,16 @@ async fn gossip(
     store: &Store,
     identity: &Identity,
     addr: IpAddr,
-    intent: &Intent,
     peers: watch::Receiver<Vec<Peer>>,
+    keys: watch::Receiver<Keys>,
 ) -> Result<Gossip, ApiError> {
-    let key = intent.cluster.as_ref().and_then(|cluster| hex::decode(&cluster.gossip_key));
-    let cluster_key =
-        key.ok_or_else(|| internal(anyhow::anyhow!("the stored intent holds no gossip key")))?;
     let listen = SocketAddr::new(addr, config.gossip_port);
     let gossip = GossipConfig {
         me: identity.node,
         generation: store.next_generation(unix_ms())?,
         bind: listen,
         advertise: listen,
-        cluster_key,
+        keys,
         tls_server: identity.server_config(ClientCertificate::Required)?,
         tls_client: identity.client_config()?,
         server_name: server_name(),
@@ -238,11 +245,26 @@ async fn gossip(
     Gossip::start(gossip, peers).await.map_err(internal)
 }
 
-/// Keeps gossip's list of peers as intent has it.
-async fn follow_peers(mut intent: watch::Receiver<Arc<Intent>>, peers: watch::Sender<Vec<Peer>>) {
+/// Keeps gossip's list of peers, and its keys, as intent has them.
+async fn tell_gossip(
+    mut intent: watch::Receiver<Arc<Intent>>,
+    peers: watch::Sender<Vec<Peer>>,
+    keys: watch::Sender<Keys>,
+) {
     loop {
-        let now = peers_of(&intent.borrow_and_update());
-        peers.send_replace(now);
+        let now = Arc::clone(&intent.borrow_and_update());
+        peers.send_replace(peers_of(&now));
+        match keys_of(&now) {
+            Ok(now) => {
+                keys.send_if_modified(|known| {
+                    *known != now && {
+                        *known = now;
+                        true
+                    }
+                });
+            }
+            Err(error) => warn!(%error, "gossip keeps the keys that it has"),
+        }
         if intent.changed().await.is_err() {
             return;
         }
@@ -254,6 +276,11 @@ fn peers_of(intent: &Intent) -> Vec<Peer> {
     intent.nodes.values().map(peer).collect()
 }
 
+fn keys_of(intent: &Intent) -> Result<Keys, ApiError> {
+    let keys = intent.cluster.as_ref().and_then(|cluster| Keys::of(&cluster.gossip));
+    keys.ok_or_else(|| internal(anyhow::anyhow!("the intent holds no usable gossip keys")))
+}
+
 /// Tells the managers when what they know of this node is no longer true: after an upgrade, or when its
 /// interfaces' subnets have changed.
 async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn IntentLog>) {
@@ -263,7 +290,7 @@ async fn keep_described(config: Config, node: NodeId, addr: IpAddr, log: Arc<dyn
         let intent = Arc::clone(&log.watch().borrow());
         let Some(known) = intent.nodes.get(&node) else { continue };
         let now = match crate::describe::node(&config, node, addr, known.manager).await {
-            Ok(now) => Node { availability: known.availability, ..now },
+            Ok(now) => now.kept_by(known),
             Err(error) => {
                 warn!(error = format!("{error:#}"), "cannot describe this node");
                 continue;

@@ -12,7 +12,7 @@ use overlay_abi::DropReason;
 use tokio::sync::watch;
 
 use crate::gossip::Snapshot;
-use crate::manager::{IntentLog, ManagerLink, Peers};
+use crate::manager::{IntentLog, ManagerLink, Peers, Status};
 
 /// The state at one moment.
 #[derive(Default)]
@@ -49,6 +49,8 @@ pub struct MemberHandle {
     pub facts: watch::Receiver<Arc<Snapshot>>,
     /// Whether the manager is reached.
     pub manager: watch::Receiver<ManagerLink>,
+    /// How the manager's role of this node is.
+    pub role: watch::Receiver<Status>,
     /// The other nodes, to be asked.
     pub peers: Arc<Peers>,
     /// The version of the intent that this node's kernel holds.

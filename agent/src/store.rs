@@ -6,6 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,11 +25,7 @@ const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 pub enum Key {
     /// The node's id, certificate and key.
     Identity,
-    /// The cluster's CA, on the node that signs for it.
-    ClusterCa,
-    /// A manager's intent.
-    Intent,
-    /// A worker's last copy of the managers' intent.
+    /// The last copy of the managers' intent.
     IntentCopy,
     /// The endpoints that this node holds.
     Attachments,
@@ -42,8 +39,6 @@ impl Key {
     const fn name(self) -> &'static str {
         match self {
             Self::Identity => "identity",
-            Self::ClusterCa => "cluster-ca",
-            Self::Intent => "intent",
             Self::IntentCopy => "intent-copy",
             Self::Attachments => "attachments",
             Self::Generation => "generation",
@@ -114,11 +109,16 @@ impl Store {
         let path = state_dir.join(FILE);
         let file = open_private(state_dir, &path)
             .map_err(|error| StoreError::Io { path: path.clone(), cause: error.to_string() })?;
-        let database = open_database(file, &path)?;
+        let database = checked_database(&path, || Database::builder().create_file(file))?;
         let store = Self { database: Arc::new(database), path: path.into() };
         // So that readers need no case for a table that was never written.
         store.write(|_| Ok(()))?;
         Ok(store)
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     /// The value of a key, if it was ever put.
@@ -231,7 +231,7 @@ impl Batch<'_> {
 }
 
 /// Opens the file for its owner alone: it holds private keys.
-fn open_private(dir: &Path, path: &Path) -> io::Result<File> {
+pub(crate) fn open_private(dir: &Path, path: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
     let file =
@@ -240,14 +240,17 @@ fn open_private(dir: &Path, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens the database and checks all of it, so that later reads meet sound pages only.
-fn open_database(file: File, path: &Path) -> Result<Database, StoreError> {
+/// Opens a database and checks all of it, so that later reads meet sound pages only.
+pub(crate) fn checked_database(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, StoreError> {
     // redb takes a page whose checksum nobody has checked yet at its word, and panics where that is wrong.
-    let opened = std::panic::catch_unwind(|| {
-        let mut database = Database::builder().create_file(file)?;
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut database = open()?;
         database.check_integrity()?;
         Ok(database)
-    });
+    }));
     match opened {
         Ok(outcome) => outcome.map_err(|error| open_failed(path, error)),
         Err(_) => {
@@ -256,14 +259,14 @@ fn open_database(file: File, path: &Path) -> Result<Database, StoreError> {
     }
 }
 
-fn open_failed(path: &Path, error: DatabaseError) -> StoreError {
+pub(crate) fn open_failed(path: &Path, error: DatabaseError) -> StoreError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::Busy { path: path.to_owned() },
         error => failed(path, error.into()),
     }
 }
 
-fn failed(path: &Path, error: redb::Error) -> StoreError {
+pub(crate) fn failed(path: &Path, error: redb::Error) -> StoreError {
     let path = path.to_owned();
     match error {
         // redb reports a file that is no database as an I/O error of this kind.
@@ -352,7 +355,7 @@ mod tests {
         let dir = scratch();
         let path = dir.path().join(FILE);
         let store = Store::open(dir.path()).unwrap();
-        store.put(Key::Intent, &"x".repeat(20_000)).unwrap();
+        store.put(Key::IntentCopy, &"x".repeat(20_000)).unwrap();
         drop(store);
         let whole = std::fs::read(&path).unwrap();
         let used = whole.len().min(200 * 1024);
@@ -370,7 +373,7 @@ mod tests {
             // Damage to a page that is not in use does no harm.
             match Store::open(dir.path()) {
                 Ok(store) => {
-                    let kept = store.get::<String>(Key::Intent).unwrap();
+                    let kept = store.get::<String>(Key::IntentCopy).unwrap();
                     assert!(kept.is_none_or(|kept| kept == "x".repeat(20_000)));
                 }
                 Err(error) => assert!(!matches!(error, StoreError::Busy { .. }), "{error}"),

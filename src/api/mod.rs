@@ -5,8 +5,17 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/cluster/init` | [`ClusterInit`] | [`ClusterInitialized`] |
 //! | `POST /v1/cluster/join` | [`ClusterJoin`] | [`ClusterJoined`] |
+//! | `POST /v1/cluster/leave` | [`ClusterLeave`] | [`ClusterLeft`] |
+//! | `POST /v1/cluster/join-token` | [`JoinTokenQuery`] | [`JoinToken`] |
+//! | `GET`, `POST /v1/cluster/ca`; the second begins one | | [`Rotation`] |
+//! | `GET`, `POST /v1/cluster/key`; the second begins one | | [`Rotation`] |
+//! | `GET /v1/cluster/backup` | | [`Backup`] |
+//! | `POST /v1/cluster/restore` | [`ClusterRestore`] | [`ClusterInitialized`] |
 //! | `GET /v1/nodes` | | `[`[`NodeRow`]`]` |
+//! | `GET /v1/nodes/{host name or id}` | | [`NodeDetail`] |
 //! | `POST /v1/nodes/{host name or id}` | [`NodeUpdate`] | [`Changed`] |
+//! | `POST /v1/nodes/{host name or id}/role` | [`NodeRole`] | [`Changed`] |
+//! | `DELETE /v1/nodes/{host name or id}` | [`NodeRemove`] | [`NodeRow`] |
 //! | `GET /v1/networks` | | `[`[`Network`]`]` |
 //! | `POST /v1/networks` | [`NetworkCreate`] | [`Network`] |
 //! | `GET /v1/networks/{name or id}` | | [`NetworkDetail`] |
@@ -29,101 +38,37 @@
 //! A reference in a path is percent-encoded where it must be (`/` in `network/name` as `%2F`). Every error is an
 //! [`ApiError`] with a 4xx or 5xx status. Unknown fields in a body are errors.
 
+mod cluster;
 mod error;
 mod flow;
+mod node;
 mod service;
 mod stats;
 mod status;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Availability, Endpoint, Labels, MacAddr, Name, Network, NodeId, Weight};
+use crate::model::{Endpoint, Labels, MacAddr, Name, Network, NodeId, Weight};
 
+pub use cluster::{
+    Backup, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ClusterLeave, ClusterLeft,
+    ClusterRestore, JoinToken, JoinTokenQuery, Rotation,
+};
 pub use error::{ApiError, ErrorCode};
 pub use flow::{FlowFlush, FlowList, FlowQuery, FlowRow, FlowsFlushed};
+pub use node::{ManagerState, NodeDetail, NodeRemove, NodeRole, NodeRow, NodeStatus, NodeUpdate};
 pub use service::{
-    BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, NodeUpdate, ServiceChanged,
-    ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
+    BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, ServiceChanged, ServiceCreate,
+    ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
 };
 pub use stats::{BackendStats, ServiceStats, Stats};
 pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
 
 /// The version of these types, the first part of every path.
 pub const API_VERSION: &str = "v1";
-
-/// Makes this node the first of a new cluster.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterInit {
-    /// The address that other nodes reach this one at; the one towards the default route if left out.
-    pub advertise_addr: Option<IpAddr>,
-}
-
-/// The new cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterInitialized {
-    /// This node.
-    pub node: NodeId,
-    /// What another node needs to join.
-    pub join_token: String,
-    /// Where it reaches the manager.
-    pub manager: SocketAddr,
-}
-
-/// Makes this node a member of an existing cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterJoin {
-    /// The token that `cluster init` printed.
-    pub token: String,
-    /// A manager, as `ADDR:PORT`.
-    pub manager: SocketAddr,
-    /// The address that other nodes reach this one at; the one towards the manager if left out.
-    pub advertise_addr: Option<IpAddr>,
-}
-
-/// The cluster that was joined.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterJoined {
-    /// This node.
-    pub node: NodeId,
-}
-
-/// A node, as `node ls` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRow {
-    /// Its id.
-    pub id: NodeId,
-    /// Its host name.
-    pub hostname: String,
-    /// Whether it is the node that answers.
-    pub this: bool,
-    /// Whether it is known to be alive.
-    pub status: NodeStatus,
-    /// What users want of it.
-    pub availability: Availability,
-    /// Whether it is a manager.
-    pub manager: bool,
-    /// The address that it advertises.
-    pub addr: IpAddr,
-    /// The version of its agent.
-    pub version: String,
-}
-
-/// Whether a node is known to be alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NodeStatus {
-    /// It answers.
-    Ready,
-    /// Its agent was stopped and is to be back soon; its facts are kept and its data path goes on.
-    Restarting,
-    /// It does not, and its facts are withdrawn.
-    Down,
-}
 
 /// Creates a network on every node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

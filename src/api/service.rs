@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Affinity, Availability, EndpointId, EndpointMode, Labels, Name, NodeId, PortRange, Protocol, Publish,
-    Seconds, Service, SourceIp, Unavailable, Weight,
+    Affinity, EndpointId, EndpointMode, Labels, Name, NodeId, PortRange, Protocol, Publish, Seconds, Service,
+    SourceIp, Unavailable, Weight,
 };
 
 /// Creates a service.
@@ -156,14 +156,6 @@ pub enum BackendState {
 pub struct BackendUpdate {
     /// Whether it takes none.
     pub drained: bool,
-}
-
-/// Says what is wanted of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeUpdate {
-    /// Its availability.
-    pub availability: Availability,
 }
 
 /// A change that every node is to put into effect.

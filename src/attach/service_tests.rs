@@ -1,7 +1,9 @@
 use super::tests::{attach, random, refused};
 use super::*;
-use crate::fixtures::{World, attach_request, create, create_service, netns, network, node_id, service};
-use crate::intent::{Command, apply};
+use crate::fixtures::{
+    World, apply, attach_request, create, create_service, netns, network, node_id, service,
+};
+use crate::intent::{Command, NodeChange};
 use crate::model::Weight;
 
 fn for_service(network: &str, name: &str, service: &str) -> api::EndpointAttach {
@@ -50,7 +52,8 @@ fn a_backend_says_which_service_it_belongs_to() {
 fn only_an_active_node_takes_endpoints() {
     let mut world = World::new();
     let set = |world: &mut World, availability| {
-        apply(&mut world.intent, &Command::SetAvailability { node: node_id(1), availability }).unwrap();
+        let change = NodeChange { availability: Some(availability), ..NodeChange::default() };
+        apply(&mut world.intent, &Command::UpdateNode { node: node_id(1), change }).unwrap();
     };
     for availability in [Availability::Pause, Availability::Drain] {
         set(&mut world, availability);

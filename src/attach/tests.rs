@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixtures::{World, attach_request, attachment, cluster, create, netns, network, node_id};
-use crate::intent::{Command, Reply, apply};
+use crate::fixtures::{World, apply, attach_request, attachment, cluster, create, netns, network, node_id};
+use crate::intent::{Command, Reply};
 
 pub(super) fn random(n: u8) -> Random {
     Random { id: [n; 16], mac: [n; 6] }

@@ -26,6 +26,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The local API's Unix socket.
     pub socket: PathBuf,
+    /// The group whose members may use it besides root.
+    pub socket_group: Option<String>,
     /// Where programs, links and maps are pinned: a folder on a mounted bpffs, made if missing.
     pub bpf_dir: PathBuf,
     /// The VXLAN port, UDP.
@@ -60,6 +62,7 @@ impl Default for Config {
             hostname: None,
             state_dir: "/var/lib/overlay".into(),
             socket: "/run/overlay/overlayd.sock".into(),
+            socket_group: None,
             bpf_dir: "/sys/fs/bpf/overlay".into(),
             data_port: 4789,
             gossip_port: 7946,
@@ -78,7 +81,7 @@ impl Default for Config {
 
 impl Config {
     /// Every key of the file, sorted; those of a table behind its name and a dot.
-    pub const KEYS: [&'static str; 20] = [
+    pub const KEYS: [&'static str; 21] = [
         "advertise_addr",
         "api_port",
         "bpf_dir",
@@ -96,6 +99,7 @@ impl Config {
         "mesh_hook",
         "restart_hold",
         "socket",
+        "socket_group",
         "state_dir",
         "veth_prefix",
         "vxlan_device",

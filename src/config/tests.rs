@@ -18,6 +18,7 @@ fn the_known_keys_are_the_structs() {
     let full = Config {
         hostname: Some("host".to_owned()),
         advertise_addr: Some("192.0.2.1".parse().unwrap()),
+        socket_group: Some("overlay".to_owned()),
         ..Config::default()
     };
     let table = toml::Table::try_from(&full).unwrap();
@@ -29,7 +30,7 @@ fn the_known_keys_are_the_structs() {
 fn an_unknown_key_names_the_nearest() {
     insta::assert_snapshot!(refused("dataport = 1"), @r#"
     unknown key `dataport`; did you mean `data_port`?
-    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, egress_ports, gossip_port, hostname, idle.tcp_established, idle.tcp_fin, idle.tcp_rst, idle.tcp_syn, idle.udp, idle.udp_stream, log, mesh_hook, restart_hold, socket, state_dir, veth_prefix, vxlan_device
+    hint: the keys are advertise_addr, api_port, bpf_dir, data_port, egress_ports, gossip_port, hostname, idle.tcp_established, idle.tcp_fin, idle.tcp_rst, idle.tcp_syn, idle.udp, idle.udp_stream, log, mesh_hook, restart_hold, socket, socket_group, state_dir, veth_prefix, vxlan_device
     "#);
     assert!(refused("hello = 1").starts_with("unknown key `hello`\nhint: "));
     assert!(refused("veth-prefix = 1").contains("did you mean `veth_prefix`?"));

@@ -91,6 +91,9 @@ impl Config {
         if self.hostname.as_deref() == Some("") {
             return Err(ConfigError::Empty { key: "hostname" });
         }
+        if self.socket_group.as_deref() == Some("") {
+            return Err(ConfigError::Empty { key: "socket_group" });
+        }
         let length = self.socket.as_os_str().len();
         if length > SOCKET_PATH_MAX {
             return Err(ConfigError::SocketPath { path: self.socket.clone(), length });

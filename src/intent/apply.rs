@@ -6,12 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::services;
 use super::{
-    Block, Cluster, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply,
-    ServiceError,
+    Block, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply, ServiceError, State,
 };
-use crate::model::{Availability, Network, NetworkId, Node, NodeId, Subnet, UnderlayFamily, Vni};
+use super::{members, services, trust};
+use crate::model::{Network, NetworkId, Node, Subnet, Vni};
 
 /// The lowest VNI that is chosen: lower ones, and with them all VLAN ids, are left to other VXLAN users.
 const FIRST_VNI: u32 = 4097;
@@ -23,103 +22,47 @@ const POOL_PREFIX: u8 = 20;
 /// Applies a command.
 ///
 /// # Errors
-/// What the command clashes with; `intent` is as it was then.
-pub fn apply(intent: &mut Intent, command: &Command) -> Result<Reply, IntentError> {
-    match command {
-        Command::InitCluster { cluster, node } => init_cluster(intent, cluster, node),
-        _ if intent.cluster.is_none() => Err(IntentError::NotInitialized),
-        Command::PutNode(node) => put_node(intent, node),
-        Command::RemoveNode { id } => remove_node(intent, *id),
-        Command::CreateNetwork(request) => create_network(intent, request),
-        Command::RemoveNetwork { id } => remove_network(intent, *id),
-        Command::GrantBlock(request) => grant_block(intent, request),
-        Command::ReleaseBlock(request) => Ok(release_block(intent, request)),
-        Command::CreateService(request) => services::create(intent, request),
-        Command::UpdateService { id, change } => services::update(intent, *id, change),
-        Command::RemoveService { id } => services::remove(intent, *id),
+/// What the command clashes with; `state` is as it was then.
+pub fn apply(state: &mut State, command: &Command) -> Result<Reply, IntentError> {
+    let begins = matches!(command, Command::InitCluster { .. } | Command::Restore { .. });
+    if !begins && state.intent.cluster.is_none() {
+        return Err(IntentError::NotInitialized);
+    }
+    let State { intent, secrets } = state;
+    let changed = match command {
+        Command::CreateNetwork(request) => return create_network(intent, request),
+        Command::RemoveNetwork { id } => return remove_network(intent, *id),
+        Command::GrantBlock(request) => return grant_block(intent, request),
+        Command::ReleaseBlock(request) => return Ok(release_block(intent, request)),
+        Command::CreateService(request) => return services::create(intent, request),
+        Command::UpdateService { id, change } => return services::update(intent, *id, change),
+        Command::RemoveService { id } => return services::remove(intent, *id),
         Command::DrainBackend { service, endpoint, drained } => {
-            services::drain(intent, *service, *endpoint, *drained)
+            return services::drain(intent, *service, *endpoint, *drained);
         }
-        Command::SetAvailability { node, availability } => set_availability(intent, *node, *availability),
-    }
-}
-
-fn init_cluster(intent: &mut Intent, cluster: &Cluster, node: &Node) -> Result<Reply, IntentError> {
-    if *intent != Intent::default() {
-        return Err(IntentError::AlreadyInitialized);
-    }
-    intent.cluster = Some(cluster.clone());
-    intent.nodes.insert(node.id, node.clone());
-    intent.version += 1;
-    Ok(Reply::Done)
-}
-
-fn put_node(intent: &mut Intent, node: &Node) -> Result<Reply, IntentError> {
-    let known = intent.nodes.get(&node.id);
-    let availability = known.map_or(Availability::Active, |known| known.availability);
-    let node = &Node { availability, ..node.clone() };
-    if known == Some(node) {
-        return Ok(Reply::Done);
-    }
-    for other in intent.nodes.values().filter(|other| other.id != node.id) {
-        if UnderlayFamily::of(other.addr) != UnderlayFamily::of(node.addr) {
-            return Err(IntentError::MixedFamilies {
-                hostname: node.hostname.clone(),
-                addr: node.addr,
-                other: other.hostname.clone(),
-                other_addr: other.addr,
-            });
+        Command::InitCluster { cluster, node, secrets: drawn } => {
+            trust::init(intent, secrets, cluster, node, drawn)
         }
-        if (other.addr, other.gossip_port) == (node.addr, node.gossip_port) {
-            return Err(IntentError::NodeAddressTaken {
-                addr: node.addr,
-                port: node.gossip_port,
-                other: other.hostname.clone(),
-            });
+        Command::Restore { state: backup, node, epoch } => {
+            trust::restore(intent, secrets, backup, node, *epoch)
         }
-    }
-    for network in intent.networks.values() {
-        if let Some((subnet, underlay)) = underlay_overlap(&network.subnets, node) {
-            return Err(IntentError::NodeOverlap {
-                hostname: node.hostname.clone(),
-                underlay,
-                network: network.name.clone(),
-                subnet,
-            });
-        }
-    }
-    services::refuse_node_ports(intent, node)?;
-    intent.nodes.insert(node.id, node.clone());
-    intent.version += 1;
-    Ok(Reply::Done)
-}
-
-fn remove_node(intent: &mut Intent, id: NodeId) -> Result<Reply, IntentError> {
-    match intent.nodes.get(&id) {
-        None => return Err(IntentError::NoSuchNode { node: id }),
-        Some(node) if node.manager => {
-            return Err(IntentError::ManagerStays { hostname: node.hostname.clone() });
-        }
-        Some(_) => {}
-    }
-    intent.nodes.remove(&id);
-    for grants in intent.grants.values_mut() {
-        grants.blocks.retain(|block| block.node != id);
-    }
-    intent.version += 1;
-    Ok(Reply::Done)
-}
-
-fn set_availability(
-    intent: &mut Intent,
-    id: NodeId,
-    availability: Availability,
-) -> Result<Reply, IntentError> {
-    let node = intent.nodes.get_mut(&id).ok_or(IntentError::NoSuchNode { node: id })?;
-    if node.availability != availability {
-        node.availability = availability;
-        intent.version += 1;
-    }
+        Command::ForceNewCluster { node, epoch } => trust::begin_anew(intent, *node, *epoch),
+        Command::PutNode(node) => members::put(intent, node),
+        Command::AdmitNode(request) => members::admit(intent, request),
+        Command::RemoveNode { id, force } => members::remove(intent, *id, *force),
+        Command::SetRole { node, manager } => members::set_role(intent, *node, *manager),
+        Command::UpdateNode { node, change } => members::update(intent, *node, change),
+        Command::NoteCertificate { node, issuer } => members::note_certificate(intent, *node, issuer),
+        Command::RotateToken { manager, secret } => Ok(trust::rotate_token(secrets, *manager, secret)),
+        Command::AddGossipKey { id, key, at } => trust::add_gossip_key(intent, *id, key, *at),
+        Command::UseGossipKey { id } => trust::use_gossip_key(intent, *id),
+        Command::DropGossipKey { id } => trust::drop_gossip_key(intent, *id),
+        Command::WantGossipKey => trust::want_gossip_key(intent),
+        Command::AddCa(ca) => trust::add_ca(intent, secrets, ca),
+        Command::UseCa { cert } => trust::use_ca(intent, secrets, cert),
+        Command::DropCa { cert } => trust::drop_ca(intent, cert),
+    };
+    intent.version += u64::from(changed?);
     Ok(Reply::Done)
 }
 
@@ -282,7 +225,7 @@ fn refuse_overlap(intent: &Intent, network: &Network) -> Result<(), IntentError>
 }
 
 /// The first subnet that shares addresses with what the node is in, and what that is.
-fn underlay_overlap(subnets: &[Subnet], node: &Node) -> Option<(IpNet, IpNet)> {
+pub(super) fn underlay_overlap(subnets: &[Subnet], node: &Node) -> Option<(IpNet, IpNet)> {
     pairs(subnets, &node.underlay)
         .find(|(subnet, underlay)| subnet.overlaps(underlay))
         .map(|(subnet, underlay)| (subnet.net, *underlay))

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Cluster};
+use super::{Block, CaKeys, Cluster, Hidden, Secrets, State};
 use crate::model::{
     Affinity, Availability, EndpointId, EndpointMode, Labels, Name, Network, NetworkId, Node, NodeId,
     PortRange, Protocol, Publish, Seconds, Service, ServiceId, SourceIp, Unavailable,
@@ -17,16 +17,100 @@ pub enum Command {
     /// Makes an empty intent a cluster's, with its first node.
     InitCluster {
         /// The cluster.
-        cluster: Cluster,
+        cluster: Box<Cluster>,
         /// Its first node, a manager.
         node: Node,
+        /// What its managers alone know.
+        secrets: Box<Secrets>,
     },
-    /// Adds a node, or replaces what is known of it.
+    /// Makes an empty intent that of a backup, with one manager.
+    Restore {
+        /// The backup.
+        state: Box<State>,
+        /// The manager, a member of the backup's or a new one; it takes the place of a member at its address.
+        node: Node,
+        /// Higher than any that the cluster had: the time in seconds since 1970.
+        epoch: u64,
+    },
+    /// Makes one node the only manager, because most of the others are lost.
+    ForceNewCluster {
+        /// The node.
+        node: NodeId,
+        /// As in [`Command::Restore`].
+        epoch: u64,
+    },
+    /// Adds a node, or replaces what it says of itself; what others say of it stays.
     PutNode(Node),
-    /// Removes a node and every block granted to it.
+    /// Makes a node a member that has shown a token.
+    AdmitNode(AdmitNode),
+    /// Removes a node for ever, and every block granted to it.
     RemoveNode {
         /// The node.
         id: NodeId,
+        /// Even if it is a manager, as long as it is not the last one.
+        force: bool,
+    },
+    /// Makes a node a manager or a worker.
+    SetRole {
+        /// The node.
+        node: NodeId,
+        /// Whether it shall be a manager.
+        manager: bool,
+    },
+    /// Says what users want of a node.
+    UpdateNode {
+        /// The node.
+        node: NodeId,
+        /// What changes.
+        change: NodeChange,
+    },
+    /// Says which CA signed the certificate that a node uses now.
+    NoteCertificate {
+        /// The node.
+        node: NodeId,
+        /// That CA's certificate, PEM.
+        issuer: String,
+    },
+    /// Replaces the secret of a join token: the old token is worth nothing from then on.
+    RotateToken {
+        /// Whether it is the token that makes managers.
+        manager: bool,
+        /// The new secret, hexadecimal.
+        secret: Hidden,
+    },
+    /// Adds a gossip key, which every node opens with from then on.
+    AddGossipKey {
+        /// Its id.
+        id: u8,
+        /// The key, 32 bytes, hexadecimal.
+        key: Hidden,
+        /// When it was drawn, in seconds since 1970.
+        at: u64,
+    },
+    /// Seals with that gossip key from then on.
+    UseGossipKey {
+        /// Its id.
+        id: u8,
+    },
+    /// Forgets a gossip key; one that is not there is no error.
+    DropGossipKey {
+        /// Its id.
+        id: u8,
+    },
+    /// Asks for a new gossip key.
+    WantGossipKey,
+    /// Adds a CA, which every node trusts from then on.
+    AddCa(CaKeys),
+    /// Signs with that CA from then on.
+    UseCa {
+        /// Its certificate, PEM.
+        cert: String,
+    },
+    /// Trusts the CA no more that signed before, once no node's certificate is of it; one that is not there is no
+    /// error.
+    DropCa {
+        /// Its certificate, PEM.
+        cert: String,
     },
     /// Creates a network.
     CreateNetwork(CreateNetwork),
@@ -62,13 +146,43 @@ pub enum Command {
         /// Whether it takes none.
         drained: bool,
     },
-    /// Says what users want of a node.
-    SetAvailability {
-        /// The node.
-        node: NodeId,
-        /// What they want.
-        availability: Availability,
-    },
+}
+
+/// What [`Command::AdmitNode`] takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmitNode {
+    /// The node, in the role that its token gave it, with the key of its certificate.
+    pub node: Node,
+    /// The certificate of the CA that signed for it, PEM: the one that signs now.
+    pub issuer: String,
+    /// The worker whose place it takes, which is removed.
+    pub replaces: Option<NodeId>,
+}
+
+/// What [`Command::UpdateNode`] changes; what is left out or empty stays. Removals come before additions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeChange {
+    /// What users want of it.
+    pub availability: Option<Availability>,
+    /// The labels to remove, by key.
+    pub labels_rm: Vec<String>,
+    /// The labels to set.
+    pub labels_add: Labels,
+}
+
+impl NodeChange {
+    /// Whether a node is as it is after the change.
+    pub fn is_made(&self, node: &Node) -> bool {
+        let mut changed = node.clone();
+        self.apply_to(&mut changed);
+        changed == *node
+    }
+
+    pub(super) fn apply_to(&self, node: &mut Node) {
+        node.availability = self.availability.unwrap_or(node.availability);
+        node.labels.retain(|key, _| !self.labels_rm.contains(key));
+        node.labels.extend(self.labels_add.clone());
+    }
 }
 
 /// What [`Command::CreateNetwork`] takes; what is left out, `apply` chooses.

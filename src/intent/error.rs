@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::ServiceError;
+use super::{ServiceError, TrustError};
 use crate::api::{ApiError, ErrorCode};
 use crate::model::{Name, NodeId, Subnet};
 
@@ -34,9 +34,24 @@ pub enum IntentError {
     /// No member has that id.
     #[error("no node of the cluster has the id {node}")]
     NoSuchNode { node: NodeId },
-    /// A manager cannot be removed: it holds the intent.
-    #[error("node {hostname} is a manager and cannot be removed")]
-    ManagerStays { hostname: String },
+    /// A manager that is to be removed while it is one.
+    #[error("the node {hostname} is a manager")]
+    ManagerNotDemoted { hostname: String },
+    /// Without this manager, nobody would hold the intent.
+    #[error("the node {hostname} is the last manager")]
+    LastManager { hostname: String },
+    /// One manager too many.
+    #[error("the cluster has {most} managers already, which is the most that it can have")]
+    TooManyManagers { most: usize },
+    /// A node that was removed comes back.
+    #[error("the node {node} was removed from the cluster")]
+    NodeRemoved { node: NodeId },
+    /// Another member has the id, with another key.
+    #[error("a node with the id {node} is a member already")]
+    NodeExists { node: NodeId },
+    /// What has to do with certificates, keys and the cluster's beginning.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A network of that name exists.
     #[error("a network called {name} exists already")]
     NetworkExists { name: Name },
@@ -110,6 +125,7 @@ impl IntentError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Service(error) => error.code(),
+            Self::Trust(error) => error.code(),
             Self::NoSuchNetwork { .. } | Self::NoSuchNode { .. } | Self::NodeNotFound { .. } => {
                 ErrorCode::NotFound
             }
@@ -123,7 +139,11 @@ impl IntentError {
             | Self::PoolExhausted { .. }
             | Self::MixedFamilies { .. }
             | Self::NodeAddressTaken { .. }
-            | Self::ManagerStays { .. }
+            | Self::ManagerNotDemoted { .. }
+            | Self::LastManager { .. }
+            | Self::TooManyManagers { .. }
+            | Self::NodeRemoved { .. }
+            | Self::NodeExists { .. }
             | Self::AddressGranted { .. }
             | Self::SubnetExhausted { .. } => ErrorCode::Conflict,
             Self::AmbiguousNetwork { .. }
@@ -142,6 +162,7 @@ impl IntentError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Service(error) => return error.hint(),
+            Self::Trust(error) => return error.hint(),
             Self::AlreadyInitialized => "join it from another node with `overlayctl cluster join`",
             Self::NotInitialized => {
                 "start one with `overlayctl cluster init`, or join one with `overlayctl cluster join`"
@@ -150,7 +171,15 @@ impl IntentError {
             Self::AmbiguousNetwork { .. } => "give more digits of the id, or the network's name",
             Self::AmbiguousNode { .. } => "give its id; `overlayctl node ls` lists the nodes",
             Self::NoSuchNode { .. } | Self::NodeNotFound { .. } => "`overlayctl node ls` lists the nodes",
-            Self::ManagerStays { .. } => "this version has one manager, which stays as long as the cluster",
+            Self::ManagerNotDemoted { .. } => {
+                "demote it first with `overlayctl node demote`, or pass --force if it is lost"
+            }
+            Self::LastManager { .. } => "promote another node first with `overlayctl node promote`",
+            Self::TooManyManagers { .. } => "demote another manager first with `overlayctl node demote`",
+            Self::NodeRemoved { .. } => {
+                "make it leave with `overlayctl cluster leave --force`; it can then join anew, under a new id"
+            }
+            Self::NodeExists { .. } => "join again: every attempt has an id of its own",
             Self::NetworkExists { .. } => "choose another name; `overlayctl network ls` lists the networks",
             Self::NetworkOverlap { .. } => {
                 "choose another subnet, leave it out to have a free one chosen, or pass --allow-overlap if no container joins both networks"

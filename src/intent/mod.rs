@@ -3,12 +3,18 @@
 
 mod apply;
 mod blocks;
+mod cluster;
 mod command;
+mod delta;
 mod error;
+mod members;
 mod service_error;
 mod services;
+mod state;
+mod trust;
+mod trust_error;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -19,9 +25,17 @@ use crate::model::{
 
 pub use apply::apply;
 pub use blocks::{Block, Grants};
-pub use command::{Command, CreateNetwork, CreateService, GrantBlock, ReleaseBlock, Reply, ServiceChange};
+pub use cluster::{Cluster, GossipKeys};
+pub use command::{
+    AdmitNode, Command, CreateNetwork, CreateService, GrantBlock, NodeChange, ReleaseBlock, Reply,
+    ServiceChange,
+};
+pub use delta::{IntentDelta, NoRevision, Revision, WrongBase};
 pub use error::IntentError;
+pub use members::MOST_MANAGERS;
 pub use service_error::ServiceError;
+pub use state::{CaKeys, Hidden, Secrets, State};
+pub use trust_error::TrustError;
 
 /// Everything that users asked for, at one version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,25 +46,14 @@ pub struct Intent {
     pub cluster: Option<Cluster>,
     /// The members.
     pub nodes: BTreeMap<NodeId, Node>,
+    /// The ids of nodes that were removed: none of them is ever a member again.
+    pub removed: BTreeSet<NodeId>,
     /// The networks.
     pub networks: BTreeMap<NetworkId, Network>,
     /// Which node may hand out which addresses of each network.
     pub grants: BTreeMap<NetworkId, Grants>,
     /// The services.
     pub services: BTreeMap<ServiceId, Service>,
-}
-
-/// What makes the cluster this one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cluster {
-    /// 128 random bits, hexadecimal.
-    pub id: String,
-    /// The CA's certificate, PEM. Nodes trust what it signed.
-    pub ca_cert: String,
-    /// SHA-256 of the secret in the join token, hexadecimal.
-    pub join_secret_digest: String,
-    /// The key that gossip's keys are derived from, 32 bytes, hexadecimal.
-    pub gossip_key: String,
 }
 
 impl Intent {
@@ -101,6 +104,11 @@ impl Intent {
                 IntentError::NodeNotFound { reference }
             }
         })
+    }
+
+    /// The nodes that are to hold the intent.
+    pub fn managers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.manager)
     }
 
     /// The network of that name.
@@ -183,7 +191,13 @@ fn find<'a, T>(
 mod tests;
 
 #[cfg(test)]
+mod member_tests;
+
+#[cfg(test)]
 mod service_tests;
+
+#[cfg(test)]
+mod trust_tests;
 
 #[cfg(test)]
 mod properties;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::fixtures::{create, create_service, init, node, node_id};
+use crate::fixtures::{apply, create, create_service, init, node, node_id};
 use crate::model::{EndpointMode, Protocol, Publish, PublishMode};
 
 /// Subnets small and near enough that they run out and clash.
@@ -25,20 +25,25 @@ const NETS: [&str; 9] = [
 /// Subnets with few addresses, one of each family.
 const SMALL: [&str; 2] = ["10.1.0.0/29", "fd00::/126"];
 
-fn command() -> impl Strategy<Value = Command> {
+pub(super) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => Just(init()),
         2 => put_node(),
         4 => create_network(),
         1 => (0u8..6).prop_map(|n| Command::RemoveNetwork { id: NetworkId::from_bytes([n; 16]) }),
-        1 => (1u8..5).prop_map(|n| Command::RemoveNode { id: node(n).id }),
+        1 => (1u8..9, any::<bool>()).prop_map(|(n, force)| Command::RemoveNode { id: node_id(n), force }),
+        2 => (1u8..9, any::<bool>()).prop_map(|(n, manager)| Command::SetRole { node: node_id(n), manager }),
+        1 => admit(),
+        4 => trust(),
         2 => release(0..6, &NETS),
         6 => create_a_service(),
         4 => update_service(),
         1 => service_id().prop_map(|id| Command::RemoveService { id }),
         1 => drain(),
-        1 => (1u8..5, availability()).prop_map(|(n, availability)| {
-            Command::SetAvailability { node: node_id(n), availability }
+        1 => (1u8..5, prop::option::of(availability()), any::<bool>()).prop_map(|(n, availability, on)| {
+            let labels_add = on.then(|| ("rack".to_owned(), n.to_string())).into_iter().collect();
+            let change = NodeChange { availability, labels_rm: vec!["rack".to_owned()], labels_add };
+            Command::UpdateNode { node: node_id(n), change }
         }),
         12 => grant(0..6, &[&NETS[..], &["10.0.0.0/20", "10.0.16.0/20"]].concat()),
     ]
@@ -54,9 +59,50 @@ fn command_in_a_small_network() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn admit() -> impl Strategy<Value = Command> {
+    (1u8..9, 0u8..3, any::<bool>(), prop::option::of(1u8..9)).prop_map(|(n, issuer, manager, replaces)| {
+        let node = Node { manager, key: format!("key {issuer}"), ..node(n) };
+        Command::AdmitNode(AdmitNode { node, issuer: ca(issuer).cert, replaces: replaces.map(node_id) })
+    })
+}
+
+/// The CA that the cluster begins with, or one that comes later.
+fn ca(n: u8) -> CaKeys {
+    let cert = if n == 0 { "certificate".to_owned() } else { format!("certificate {n}") };
+    CaKeys { cert, key: format!("private {n}").into() }
+}
+
+/// Tokens, gossip keys and CAs, and a beginning anew.
+fn trust() -> impl Strategy<Value = Command> {
+    let n = 0u8..3;
+    prop_oneof![
+        (any::<bool>(), n.clone())
+            .prop_map(|(manager, n)| Command::RotateToken { manager, secret: n.to_string().into() }),
+        (n.clone(), n.clone(), any::<u64>()).prop_map(|(id, key, at)| Command::AddGossipKey {
+            id,
+            key: key.to_string().into(),
+            at
+        }),
+        n.clone().prop_map(|id| Command::UseGossipKey { id }),
+        n.clone().prop_map(|id| Command::DropGossipKey { id }),
+        Just(Command::WantGossipKey),
+        n.clone().prop_map(|n| Command::AddCa(ca(n))),
+        n.clone().prop_map(|n| Command::UseCa { cert: ca(n).cert }),
+        n.clone().prop_map(|n| Command::DropCa { cert: ca(n).cert }),
+        (1u8..9, n)
+            .prop_map(|(node, n)| Command::NoteCertificate { node: node_id(node), issuer: ca(n).cert }),
+        (1u8..9, 0u64..9).prop_map(|(n, epoch)| Command::ForceNewCluster { node: node_id(n), epoch }),
+        (1u8..9, 0u64..9).prop_map(|(n, epoch)| Command::Restore {
+            state: Box::default(),
+            node: node(n),
+            epoch
+        }),
+    ]
+}
+
 fn put_node() -> impl Strategy<Value = Command> {
     let underlay = prop::collection::vec(select(&NETS[..]), 0..2);
-    (1u8..5, 1u8..5, any::<bool>(), underlay).prop_map(|(n, addr, other_family, underlay)| {
+    (1u8..9, 1u8..9, any::<bool>(), underlay).prop_map(|(n, addr, other_family, underlay)| {
         let addr = if other_family && addr == 4 { "2001:db8::1".parse().unwrap() } else { node(addr).addr };
         let underlay = underlay.iter().map(|net| net.parse().unwrap()).collect();
         Command::PutNode(Node { addr, underlay, ..node(n) })
@@ -167,7 +213,7 @@ fn grant(networks: Range<u8>, nets: &[&'static str]) -> impl Strategy<Value = Co
 }
 
 /// What must hold of every intent.
-fn check(intent: &Intent) {
+pub(super) fn check(intent: &Intent) {
     let networks: Vec<&Network> = intent.networks.values().collect();
     assert_eq!(networks.iter().map(|network| network.vni).collect::<BTreeSet<_>>().len(), networks.len());
     assert_eq!(networks.iter().map(|network| &network.name).collect::<BTreeSet<_>>().len(), networks.len());
@@ -200,6 +246,25 @@ fn check(intent: &Intent) {
     assert!(nodes.windows(2).all(|pair| pair[0].addr.is_ipv4() == pair[1].addr.is_ipv4()));
     let addresses: BTreeSet<_> = nodes.iter().map(|node| (node.addr, node.gossip_port)).collect();
     assert_eq!(addresses.len(), nodes.len());
+}
+
+/// What must hold of who is a member, and of what members trust.
+fn check_trust(State { intent, secrets }: &State) {
+    assert!((1..=MOST_MANAGERS).contains(&intent.managers().count()));
+    assert!(!intent.nodes.keys().any(|id| intent.removed.contains(id)), "{:?}", intent.removed);
+    let cluster = intent.cluster.as_ref().unwrap();
+    assert!(cluster.gossip.keys.contains_key(&cluster.gossip.current), "{:?}", cluster.gossip);
+    assert!(cluster.gossip.keys.len() <= 2);
+    assert_eq!(secrets.ca.as_ref().unwrap().cert, cluster.ca_cert, "who signs is whom all trust");
+    assert_eq!(secrets.next_ca.as_ref().map(|ca| &ca.cert), cluster.next_ca_cert.as_ref());
+    assert!(cluster.next_ca_cert.is_none() || cluster.old_ca_cert.is_none());
+    let certificates: BTreeSet<&str> = cluster.trusted().collect();
+    assert_eq!(certificates.len(), cluster.trusted().count());
+    let generations: BTreeSet<u64> =
+        certificates.iter().map(|cert| cluster.generation_of(cert).unwrap()).collect();
+    for node in intent.nodes.values() {
+        assert!(generations.contains(&node.ca_generation), "nobody trusts the certificate of {node:?}");
+    }
 }
 
 /// What must hold of every intent's services.
@@ -255,28 +320,30 @@ proptest! {
 
     #[test]
     fn every_sequence_of_commands_keeps_intent_sound(commands in prop::collection::vec(command(), 1..80)) {
-        let mut intent = Intent::default();
-        apply(&mut intent, &init()).unwrap();
-        let mut replay = intent.clone();
+        let mut state = State::default();
+        super::apply(&mut state, &init()).unwrap();
+        let mut replay = state.clone();
         for command in &commands {
-            let before = intent.clone();
-            let reply = apply(&mut intent, command);
-            prop_assert_eq!(&reply, &apply(&mut replay, command));
-            let unchanged = Intent { version: intent.version, ..before.clone() } == intent;
-            prop_assert_eq!(intent.version, before.version + u64::from(!unchanged));
+            let before = state.clone();
+            let reply = super::apply(&mut state, command);
+            prop_assert_eq!(&reply, &super::apply(&mut replay, command));
+            let mut as_before = before.clone();
+            as_before.intent.version = state.intent.version;
+            prop_assert_eq!(state.intent.version, before.intent.version + u64::from(as_before != state));
             if reply.is_err() {
-                prop_assert_eq!(&intent, &before);
+                prop_assert_eq!(&state, &before);
             }
-            check(&intent);
-            check_services(&intent);
-            check_kept(&before, &intent);
+            check(&state.intent);
+            check_trust(&state);
+            check_services(&state.intent);
+            check_kept(&before.intent, &state.intent);
         }
-        prop_assert_eq!(&intent, &replay);
+        prop_assert_eq!(&state, &replay);
 
-        let json = serde_json::to_vec(&intent).unwrap();
-        prop_assert_eq!(&serde_json::from_slice::<Intent>(&json).unwrap(), &intent);
-        let binary = postcard::to_stdvec(&intent).unwrap();
-        prop_assert_eq!(&postcard::from_bytes::<Intent>(&binary).unwrap(), &intent);
+        let json = serde_json::to_vec(&state).unwrap();
+        prop_assert_eq!(&serde_json::from_slice::<State>(&json).unwrap(), &state);
+        let binary = postcard::to_stdvec(&state).unwrap();
+        prop_assert_eq!(&postcard::from_bytes::<State>(&binary).unwrap(), &state);
     }
 
     #[test]

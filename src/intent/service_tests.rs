@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{cluster, create, create_service, network, node, node_id, publish, service};
+use crate::fixtures::{apply, cluster, create, create_service, network, node, node_id, publish, service};
 use crate::model::{Affinity, EndpointMode, Protocol, Publish, PublishMode, Vip};
 
 /// A cluster of two nodes with the networks 1 (10.1.0.0/24 and fd00:1::/64) and 2 (10.2.0.0/24).
@@ -226,7 +226,10 @@ fn a_drained_backend_and_a_drained_node_take_no_flows() {
         [intent.takes_flows(web, one, node_id(1)), intent.takes_flows(web, other, node_id(2))]
     };
     let drain = |drained| Command::DrainBackend { service: web.id, endpoint: one, drained };
-    let set = |availability| Command::SetAvailability { node: node_id(2), availability };
+    let set = |availability| Command::UpdateNode {
+        node: node_id(2),
+        change: NodeChange { availability: Some(availability), ..NodeChange::default() },
+    };
     assert_eq!(takes(None), [true, true]);
     assert_eq!(takes(Some(drain(true))), [false, true]);
     assert_eq!(takes(Some(set(Availability::Drain))), [false, false]);

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::fixtures::{cluster, create, init, network, node, node_id};
+use crate::fixtures::{apply, cluster, create, init, network, node, node_id};
 
 fn grant(intent: &mut Intent, network: &Network, n: u8, address: Option<&str>) -> Result<Block, IntentError> {
     let request = GrantBlock {

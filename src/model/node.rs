@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, words};
+use super::{Labels, NodeId, words};
 
-/// A member of the cluster, as it described itself when it joined.
+/// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its id.
@@ -22,14 +22,34 @@ pub struct Node {
     pub api_port: u16,
     /// The port that VXLAN packets go to, UDP.
     pub data_port: u16,
-    /// Whether it holds intent.
-    pub manager: bool,
     /// The subnets that the node's own interfaces are in; no overlay network may overlap one.
     pub underlay: Vec<IpNet>,
     /// The version of its agent.
     pub version: String,
-    /// What users want of it now. A node that describes itself anew does not change it.
+    /// Whether it is to be a manager, and hold the intent. This and what follows is not the node's to say.
+    pub manager: bool,
+    /// What users want of it now.
     pub availability: Availability,
+    /// The user's labels.
+    pub labels: Labels,
+    /// Which of the cluster's CAs signed its certificate; see [`crate::intent::Cluster::ca_generation`].
+    pub ca_generation: u64,
+    /// SHA-256 of the public key that it joined with, hexadecimal; empty for the first node of a cluster.
+    pub key: String,
+}
+
+impl Node {
+    /// As it describes itself, with what others say of it as in `known`.
+    pub fn kept_by(self, known: &Self) -> Self {
+        Self {
+            manager: known.manager,
+            availability: known.availability,
+            labels: known.labels.clone(),
+            ca_generation: known.ca_generation,
+            key: known.key.clone(),
+            ..self
+        }
+    }
 }
 
 words! {

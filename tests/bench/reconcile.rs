@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use overlay::config::Config;
 use overlay::facts::{NodeFact, View};
-use overlay::intent::{Cluster, Command, CreateNetwork, Intent, apply};
+use overlay::intent::{Cluster, Command, CreateNetwork, GossipKeys, Intent, State, apply};
 use overlay::model::{
     Attachment, Availability, Endpoint, EndpointId, Labels, MacAddr, NetnsId, NetnsRef, NetworkId, Node,
     NodeId,
@@ -75,15 +75,26 @@ pub(crate) fn print() -> Result<()> {
 impl World {
     /// Node 0 of the cluster, with endpoints in all networks.
     fn new() -> Result<Self> {
-        let mut intent = Intent::default();
+        let mut state = State::default();
         let text = String::new;
-        let cluster = Cluster { id: text(), ca_cert: text(), join_secret_digest: text(), gossip_key: text() };
-        apply(&mut intent, &Command::InitCluster { cluster, node: description(0) })?;
+        let cluster = Cluster {
+            id: text(),
+            epoch: 1,
+            ca_cert: text(),
+            next_ca_cert: None,
+            old_ca_cert: None,
+            ca_generation: 1,
+            gossip: GossipKeys::default(),
+            cert_lifetime: Cluster::CERT_LIFETIME,
+        };
+        let begin =
+            Command::InitCluster { cluster: cluster.into(), node: description(0), secrets: Box::default() };
+        apply(&mut state, &begin)?;
         for number in 1..NODES {
-            apply(&mut intent, &Command::PutNode(description(number)))?;
+            apply(&mut state, &Command::PutNode(description(number)))?;
         }
         for number in 0..NETWORKS {
-            apply(&mut intent, &Command::CreateNetwork(network(number)?))?;
+            apply(&mut state, &Command::CreateNetwork(network(number)?))?;
         }
 
         let mut view = View::default();
@@ -106,7 +117,7 @@ impl World {
             egress4: None,
             egress6: None,
         };
-        Ok(Self { intent, view, attachments, ifindexes, config, underlay })
+        Ok(Self { intent: state.intent, view, attachments, ifindexes, config, underlay })
     }
 
     fn update<'a>(&self, tables: &'a mut DesiredTables) -> &'a Tables {
@@ -147,6 +158,9 @@ fn description(number: u32) -> Node {
         underlay: Vec::new(),
         version: String::new(),
         availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 1,
+        key: String::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use overlay::facts::{NodeFact, View};
 use overlay::intent::Intent;
 use overlay::lb::{BackendSlot, Member, Members, Slot as _, maglev};
 use overlay::model::{
-    Affinity, Availability, Endpoint, EndpointId, EndpointMode, MacAddr, Membership, Name, Network,
+    Affinity, Availability, Endpoint, EndpointId, EndpointMode, Labels, MacAddr, Membership, Name, Network,
     NetworkId, Node, NodeId, Protocol, Publish, PublishMode, Seconds, Service, ServiceId, SourceIp,
     Unavailable, Vni, Weight,
 };
@@ -149,6 +149,9 @@ fn holder() -> Node {
         underlay: Vec::new(),
         version: String::new(),
         availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 1,
+        key: String::new(),
     }
 }
 

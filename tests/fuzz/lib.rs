@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use overlay::api::{ClusterInit, ClusterJoin, EndpointAttach, NetworkCreate, ServiceCreate, ServiceUpdate};
 use overlay::config::Config;
 use overlay::facts::{Delta, NodeFact, Pull, Store};
-use overlay::intent::{Command, CreateNetwork, CreateService, GrantBlock, Intent, ServiceChange, apply};
+use overlay::intent::{
+    Command, CreateNetwork, CreateService, GossipKeys, GrantBlock, ServiceChange, State, apply,
+};
 use overlay::model::{
     Availability, Endpoint, EndpointId, EndpointMode, Labels, MacAddr, NetworkId, Node, NodeId, PortRange,
     Protocol, Publish, PublishMode, Seconds, ServiceId, SourceIp, Unavailable,
@@ -51,12 +53,12 @@ pub fn api(bytes: &[u8]) {
 /// Commands to a manager: what decodes is applied to a small cluster's intent.
 pub fn command(bytes: &[u8]) {
     let Ok(command) = postcard::from_bytes::<Command>(bytes) else { return };
-    let mut intent = Intent::default();
+    let mut state = State::default();
     for seed in commands() {
         // That a later seed needs more than a cluster is no matter here.
-        let _ = apply(&mut intent, &seed);
+        let _ = apply(&mut state, &seed);
     }
-    let _ = apply(&mut intent, &command);
+    let _ = apply(&mut state, &command);
 }
 
 /// The configuration file.
@@ -188,13 +190,20 @@ fn commands() -> Vec<Command> {
         underlay: vec![],
         version: "0.1.0".to_owned(),
         availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 1,
+        key: String::new(),
     };
     let text = |text: &str| text.to_owned();
     let cluster = overlay::intent::Cluster {
         id: text("00"),
         ca_cert: text("certificate"),
-        join_secret_digest: text("digest"),
-        gossip_key: text("key"),
+        epoch: 1,
+        next_ca_cert: None,
+        old_ca_cert: None,
+        ca_generation: 1,
+        gossip: GossipKeys::default(),
+        cert_lifetime: overlay::intent::Cluster::CERT_LIFETIME,
     };
     let network = NetworkId::from_bytes([2; 16]);
     let create = CreateNetwork {
@@ -209,7 +218,7 @@ fn commands() -> Vec<Command> {
     };
     let subnet = "10.1.0.0/24".parse().expect("a subnet");
     vec![
-        Command::InitCluster { cluster, node: node.clone() },
+        Command::InitCluster { cluster: cluster.into(), node: node.clone(), secrets: Box::default() },
         Command::PutNode(node),
         Command::CreateNetwork(create),
         Command::GrantBlock(GrantBlock { network, node: id, subnet, address: None }),

@@ -10,11 +10,14 @@ mod forwarding;
 mod guard;
 mod hostile;
 mod lab;
+mod local_api;
 #[cfg(feature = "long")]
 mod long;
 mod manager;
+mod managers;
 mod membership;
 mod mesh;
+mod nodes;
 mod nonsense;
 mod odd;
 mod repair;

@@ -18,7 +18,7 @@ use super::exchange::{self, Ask, State};
 use super::membership::Identity;
 use super::node::{Input, Node, Output};
 use super::seal::MAX_DATAGRAM;
-use super::{GossipConfig, GossipError, Peer, Snapshot};
+use super::{GossipConfig, GossipError, Keys, Peer, Snapshot};
 
 /// Exchanges that other nodes begin are served so many at a time.
 const MAX_SERVED: usize = 16;
@@ -53,6 +53,7 @@ pub(super) struct Driver {
     tcp: TcpListener,
     tls: Arc<Tls>,
     peers: watch::Receiver<Vec<Peer>>,
+    keys: watch::Receiver<Keys>,
     commands: mpsc::UnboundedReceiver<Command>,
     state: State,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -76,7 +77,8 @@ impl Driver {
             advertise.set_port(addr.port());
         }
         let me = Identity::new(config.me, advertise, config.generation);
-        let node = Node::new(&me, config.cluster_key, rand::random());
+        let mut keys = config.keys;
+        let node = Node::new(&me, keys.borrow_and_update().clone(), rand::random());
         let (snapshot, watched) = watch::channel(node.snapshot());
         let tls = Tls {
             acceptor: TlsAcceptor::from(config.tls_server),
@@ -90,6 +92,7 @@ impl Driver {
             tcp,
             tls: Arc::new(tls),
             peers,
+            keys,
             commands,
             state: State(to_self),
             snapshot,
@@ -106,7 +109,7 @@ impl Driver {
         self.handle(Input::Peers(peers)).await;
         // One byte more than allowed, so that a longer datagram shows as one.
         let mut buffer = vec![0; MAX_DATAGRAM + 1];
-        let mut intent_follows = true;
+        let (mut intent_follows, mut keys_follow) = (true, true);
         loop {
             let wake = self.node.next_wake().map(|at| self.started + at);
             let input = tokio::select! {
@@ -130,6 +133,10 @@ impl Driver {
                 changed = self.peers.changed(), if intent_follows => {
                     intent_follows = changed.is_ok();
                     Input::Peers(self.peers.borrow_and_update().clone())
+                }
+                changed = self.keys.changed(), if keys_follow => {
+                    keys_follow = changed.is_ok();
+                    Input::Keys(self.keys.borrow_and_update().clone())
                 }
                 accepted = self.tcp.accept(), if self.served() < MAX_SERVED => {
                     self.serve(accepted);

@@ -14,7 +14,7 @@ use super::driver::Command;
 use super::exchange::{State, initiate, respond};
 use super::membership::Identity;
 use super::node::{Input, Node};
-use super::samples::{addr, endpoint, fact, node};
+use super::samples::{addr, endpoint, fact, keys, node};
 use super::{Peer, Snapshot};
 
 /// When exchanges take place: a node has published by then what it knew before.
@@ -67,7 +67,7 @@ fn own(snapshot: &Snapshot) -> (Option<&NodeFact>, Vec<&Endpoint>) {
 /// node 3, node 1 knows an earlier state than node 2.
 pub(super) fn sample(number: u8) -> Node {
     let members = [1, 2, 3].map(|number| Identity::new(node(number), addr(number), 1));
-    let mut sample = Node::new(&members[usize::from(number) - 1], [1; 32], number.into());
+    let mut sample = Node::new(&members[usize::from(number) - 1], keys(), number.into());
     let mut third = Store::new(node(3), 1);
     let mut deltas = vec![third.state(&fact(3), &[endpoint(30), endpoint(31)])];
     if number == 2 {

@@ -11,13 +11,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::fuzzing::{AFTER, Side, converse, exchange, exchange_seeds, newest, sample};
 use super::membership::Identity;
 use super::node::{Input, Node};
-use super::samples::{addr, endpoint, fact, node};
+use super::samples::{addr, endpoint, fact, keys, node};
 use super::seal::{MAX_PAYLOAD, Sealer};
 use super::tests::shown;
 use super::wire::Payload;
 use super::*;
-
-const KEY: [u8; 32] = [1; 32];
 
 /// A push, a pull, and what membership sends.
 fn payloads() -> Vec<Vec<u8>> {
@@ -30,11 +28,11 @@ fn payloads() -> Vec<Vec<u8>> {
 #[test]
 fn sealed_garbage_panics_nowhere() {
     let mut rng = SmallRng::seed_from_u64(7);
-    let mut target = Node::new(&Identity::new(node(1), addr(1), 1), KEY, 7);
+    let mut target = Node::new(&Identity::new(node(1), addr(1), 1), keys(), 7);
     let peers = [2, 3].map(|number| Peer { node: node(number), addr: addr(number) });
     target.handle(Input::Peers(peers.to_vec()), Duration::ZERO);
     target.handle(Input::State(fact(1), vec![endpoint(10)]), Duration::ZERO);
-    let mut insider = Sealer::new(&KEY, node(3), 1);
+    let mut insider = Sealer::new(&keys(), node(3), 1);
     for payload in payloads() {
         for _ in 0..2000 {
             let mut bytes = payload.clone();

@@ -5,15 +5,15 @@
 //! One UDP socket carries sealed datagrams, one TCP listener on the same port carries exchanges under mutual
 //! TLS. One task owns all state; nothing here takes a lock.
 //!
-//! Whoever holds the cluster key can read and write datagrams; exchanges also demand the certificate of a node that the
-//! intent knows. A node that was removed is out of everyone's view at once, and out of earshot when the cluster key is
-//! changed.
+//! Whoever holds the cluster's current key can read and write datagrams; exchanges also demand the certificate of a node
+//! that the intent knows. A node that was removed is out of everyone's view at once, and out of earshot when the key that it
+//! knew is dropped.
 //!
 //! | module | is |
 //! |---|---|
 //! | `node` | the state machine: all decisions, no socket, no clock |
 //! | `membership` | SWIM's settings and identity |
-//! | `seal`, `replay`, `wire` | datagrams |
+//! | `keys`, `seal`, `replay`, `wire` | datagrams |
 //! | `exchange` | anti-entropy's conversation, over any stream |
 //! | `driver` | sockets, TLS, timers |
 
@@ -23,6 +23,7 @@ mod exchange;
 pub mod fuzzing;
 #[cfg(test)]
 mod hostile;
+mod keys;
 mod membership;
 mod node;
 mod replay;
@@ -48,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use driver::{Command, Driver};
+pub use keys::Keys;
 use node::PUSHED_WITHIN;
 
 /// What gossip needs to start.
@@ -61,8 +63,8 @@ pub struct GossipConfig {
     pub bind: SocketAddr,
     /// Where others reach it. Port 0 stands for the one listened on.
     pub advertise: SocketAddr,
-    /// The secret that all nodes of the cluster share.
-    pub cluster_key: [u8; 32],
+    /// The secrets that all nodes of the cluster share, now and whenever they change.
+    pub keys: watch::Receiver<Keys>,
     /// TLS as it is served; it must demand client certificates.
     pub tls_server: Arc<rustls::ServerConfig>,
     /// TLS towards other nodes, with this node's certificate.
@@ -109,6 +111,8 @@ pub struct Counters {
     pub refused_truncated: u64,
     /// Datagrams refused: of another version, or sealed well but not decodable.
     pub refused_malformed: u64,
+    /// Datagrams refused: sealed with a cluster key that this node does not hold.
+    pub refused_unknown_key: u64,
     /// Datagrams refused: not sealed with the cluster's key, or altered.
     pub refused_forged: u64,
     /// Datagrams refused: seen before, too old to tell, or of an older boot.
@@ -133,7 +137,7 @@ pub struct Counters {
 
 impl Counters {
     /// What was refused: each reason's name, how often it occurred, and what it means.
-    pub const fn refused(&self) -> [(&'static str, u64, &'static str); 6] {
+    pub const fn refused(&self) -> [(&'static str, u64, &'static str); 7] {
         [
             ("forged", self.refused_forged, "not sealed with the cluster's key, or altered on the way"),
             (
@@ -145,6 +149,12 @@ impl Counters {
             ("oversized", self.refused_oversized, "longer than any datagram that a node sends"),
             ("replayed", self.refused_replayed, "seen before, or from before its sender's last start"),
             ("truncated", self.refused_truncated, "too short to be a node's"),
+            (
+                "unknown_key",
+                self.refused_unknown_key,
+                "sealed with a cluster key that this node does not hold (yet, or any more): the sender was removed, or one \
+                 of the two has not heard of the latest keys; does it reach a manager?",
+            ),
         ]
     }
 }

@@ -32,7 +32,7 @@ use super::membership::{Identity, Membership};
 use super::seal::{Opener, Refusal, Sealer};
 use super::timers::Timers;
 use super::wire::Payload;
-use super::{Counters, Peer, Snapshot};
+use super::{Counters, Keys, Peer, Snapshot};
 
 /// Changes of up to this many milliseconds travel together.
 const COALESCE_MS: std::ops::Range<u64> = 5..20;
@@ -54,6 +54,8 @@ pub(super) enum Input {
     Leave(Duration),
     /// The nodes of the intent.
     Peers(Vec<Peer>),
+    /// The cluster's keys.
+    Keys(Keys),
     /// Deltas from an exchange.
     Merge(Vec<Delta>),
     /// What the other side of an exchange knows of members.
@@ -128,7 +130,7 @@ pub(super) struct Node {
 
 impl Node {
     /// A node that starts now (time zero), which the first [`handle`](Self::handle) finds due to do things.
-    pub(super) fn new(me: &Identity, cluster_key: [u8; 32], seed: u64) -> Self {
+    pub(super) fn new(me: &Identity, keys: Keys, seed: u64) -> Self {
         let node = me.node();
         let mut rng = SmallRng::seed_from_u64(seed);
         let membership = Membership::new(me.clone(), SmallRng::from_rng(&mut rng));
@@ -146,8 +148,8 @@ impl Node {
             generation: me.generation,
             store: Store::new(node, me.generation),
             membership,
-            sealer: Sealer::new(&cluster_key, node, me.generation),
-            opener: Opener::new(cluster_key),
+            sealer: Sealer::new(&keys, node, me.generation),
+            opener: Opener::new(keys),
             rng,
             timers,
             outputs: Vec::new(),
@@ -205,6 +207,10 @@ impl Node {
                 self.flush(now);
             }
             Input::Peers(peers) => self.set_intent(peers),
+            Input::Keys(keys) => {
+                self.sealer.set_keys(&keys);
+                self.opener.set_keys(keys);
+            }
             Input::Merge(deltas) => deltas.into_iter().for_each(|delta| self.merge(delta, now)),
             Input::Members(members) => self.membership.adopt(members),
             Input::SyncEnded(peer, succeeded) => {
@@ -304,6 +310,7 @@ impl Node {
             Refusal::Oversized => &mut counters.refused_oversized,
             Refusal::Truncated => &mut counters.refused_truncated,
             Refusal::Version => &mut counters.refused_malformed,
+            Refusal::UnknownKey => &mut counters.refused_unknown_key,
             Refusal::Forged => &mut counters.refused_forged,
             Refusal::Stale | Refusal::Replayed => &mut counters.refused_replayed,
         } += 1;

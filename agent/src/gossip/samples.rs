@@ -5,12 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use overlay::facts::NodeFact;
 use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId, NodeId};
 
+use super::Keys;
+
 pub(super) fn node(number: u8) -> NodeId {
     NodeId::from_bytes([number; 16])
 }
 
 pub(super) fn addr(number: u8) -> SocketAddr {
     (Ipv4Addr::new(192, 0, 2, number), 7946).into()
+}
+
+/// The cluster's only key.
+pub(super) fn keys() -> Keys {
+    Keys::one(1, [1; 32])
 }
 
 pub(super) fn fact(number: u8) -> NodeFact {

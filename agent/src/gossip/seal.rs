@@ -1,17 +1,21 @@
-//! Sealed datagrams: AES-256-GCM under a key of each sender and boot.
+//! Sealed datagrams: AES-256-GCM under a key of each sender and boot, made of one of the cluster's [`Keys`].
 //!
 //! | bytes | field |
 //! |---|---|
 //! | 0 | format version |
-//! | 1 | key id |
+//! | 1 | number of the cluster's key |
 //! | 2..18 | sender |
 //! | 18..26 | the sender's boot generation, big endian |
-//! | 26..34 | counter, big endian, never used twice in a boot |
+//! | 26..34 | counter, big endian, never used twice in a boot, whatever the key |
 //! | 34.. | ciphertext and its 16-byte tag |
 //!
 //! The header is authenticated with the payload. A sender's key is HKDF-SHA256(cluster key, "overlay gossip" ||
-//! sender || boot), so no two senders and no two boots share a nonce. The seal proves that the sender is a
-//! member of the cluster; which member is its word alone, for every member can derive every key.
+//! sender || boot), so no two senders and no two boots share a nonce. A sender counts on when the cluster's key changes:
+//! nonces stay unique under a key that comes back, and one replay window of each sender serves all keys, so that what was
+//! taken once under a key that is still held is taken no second time. What is sealed with a key that was dropped opens never.
+//!
+//! The seal proves that the sender is a member of the cluster; which member is its word alone, for every member can
+//! derive every key.
 
 use std::collections::HashMap;
 
@@ -19,6 +23,7 @@ use overlay::model::NodeId;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
 
+use super::keys::Keys;
 use super::replay::Window;
 
 /// The largest datagram, in bytes: it passes an underlay with an MTU of 1,400.
@@ -27,8 +32,6 @@ pub(super) const MAX_DATAGRAM: usize = 1350;
 pub(super) const MAX_PAYLOAD: usize = MAX_DATAGRAM - HEADER - TAG;
 
 const VERSION: u8 = 1;
-/// The cluster key in use; others will follow when keys are rotated.
-const KEY_ID: u8 = 0;
 const HEADER: usize = 34;
 const TAG: usize = 16;
 
@@ -41,7 +44,9 @@ pub(super) enum Refusal {
     Truncated,
     #[error("of another format version")]
     Version,
-    #[error("sealed with an unknown or different key, or altered")]
+    #[error("sealed with a cluster key that this node does not hold")]
+    UnknownKey,
+    #[error("sealed with a different key, or altered")]
     Forged,
     #[error("of an older boot of its sender")]
     Stale,
@@ -53,13 +58,20 @@ pub(super) enum Refusal {
 pub(super) struct Sealer {
     me: NodeId,
     boot: u64,
+    /// The number of the cluster's key that `key` is made of.
+    number: u8,
     key: LessSafeKey,
     counter: u64,
 }
 
 impl Sealer {
-    pub(super) fn new(cluster_key: &[u8; 32], me: NodeId, boot: u64) -> Self {
-        Self { me, boot, key: sender_key(cluster_key, me, boot), counter: 0 }
+    pub(super) fn new(keys: &Keys, me: NodeId, boot: u64) -> Self {
+        Self { me, boot, number: keys.current(), key: sender_key(keys.sealing(), me, boot), counter: 0 }
+    }
+
+    /// Seals with the current one of these keys from now on.
+    pub(super) fn set_keys(&mut self, keys: &Keys) {
+        (self.number, self.key) = (keys.current(), sender_key(keys.sealing(), self.me, self.boot));
     }
 
     /// The datagram for a payload of up to [`MAX_PAYLOAD`] bytes. It may go to any number of receivers, but only
@@ -68,7 +80,7 @@ impl Sealer {
         self.counter += 1;
         let mut header = [0; HEADER];
         header[0] = VERSION;
-        header[1] = KEY_ID;
+        header[1] = self.number;
         header[2..18].copy_from_slice(self.me.as_bytes());
         header[18..26].copy_from_slice(&self.boot.to_be_bytes());
         header[26..].copy_from_slice(&self.counter.to_be_bytes());
@@ -82,19 +94,35 @@ impl Sealer {
 
 /// Opens the others' datagrams, each once.
 pub(super) struct Opener {
-    cluster_key: [u8; 32],
+    keys: Keys,
     senders: HashMap<NodeId, Sender>,
 }
 
 struct Sender {
     boot: u64,
+    /// The number of the cluster's key that `key` is made of: the one that it used last.
+    number: u8,
     key: LessSafeKey,
     window: Window,
 }
 
 impl Opener {
-    pub(super) fn new(cluster_key: [u8; 32]) -> Self {
-        Self { cluster_key, senders: HashMap::new() }
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { keys, senders: HashMap::new() }
+    }
+
+    /// Opens what is sealed with these keys from now on, and nothing else. What was seen stays known.
+    pub(super) fn set_keys(&mut self, keys: Keys) {
+        for (id, sender) in &mut self.senders {
+            match keys.get(sender.number) {
+                Some(key) if self.keys.get(sender.number) != Some(key) => {
+                    sender.key = sender_key(key, *id, sender.boot);
+                }
+                // The same key as before, or one that nothing is opened with until it is back.
+                _ => {}
+            }
+        }
+        self.keys = keys;
     }
 
     /// The sender and the payload. Nothing that was refused changes what is accepted later.
@@ -109,13 +137,12 @@ impl Opener {
         if header[0] != VERSION {
             return Err(Refusal::Version);
         }
-        if header[1] != KEY_ID {
-            return Err(Refusal::Forged);
-        }
+        let number = header[1];
+        let cluster_key = self.keys.get(number).ok_or(Refusal::UnknownKey)?;
         let mut id = [0; 16];
         id.copy_from_slice(&header[2..18]);
         let id = NodeId::from_bytes(id);
-        let (boot, counter) = (number(&header[18..26]), number(&header[26..]));
+        let (boot, counter) = (integer(&header[18..26]), integer(&header[26..]));
 
         let known = self.senders.get_mut(&id);
         if known.as_ref().is_some_and(|sender| boot < sender.boot) {
@@ -129,16 +156,20 @@ impl Opener {
                 if !sender.window.is_fresh(counter) {
                     return Err(Refusal::Replayed);
                 }
-                let payload = open(&sender.key, sealed)?;
+                let other = (sender.number != number).then(|| sender_key(cluster_key, id, boot));
+                let payload = open(other.as_ref().unwrap_or(&sender.key), sealed)?;
+                if let Some(key) = other {
+                    (sender.number, sender.key) = (number, key);
+                }
                 sender.window.mark(counter);
                 Ok((id, payload))
             }
             None => {
-                let key = sender_key(&self.cluster_key, id, boot);
+                let key = sender_key(cluster_key, id, boot);
                 let payload = open(&key, sealed)?;
                 let mut window = Window::default();
                 window.mark(counter);
-                self.senders.insert(id, Sender { boot, key, window });
+                self.senders.insert(id, Sender { boot, number, key, window });
                 Ok((id, payload))
             }
         }
@@ -162,69 +193,9 @@ fn nonce(counter: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+fn integer(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |integer, byte| integer << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: [u8; 32] = [7; 32];
-
-    fn node(byte: u8) -> NodeId {
-        NodeId::from_bytes([byte; 16])
-    }
-
-    fn pair() -> (Sealer, Opener) {
-        (Sealer::new(&KEY, node(1), 5), Opener::new(KEY))
-    }
-
-    #[test]
-    fn what_is_sealed_opens_once() {
-        let (mut sealer, mut opener) = pair();
-        let mut datagram = sealer.seal(b"hello");
-        assert_eq!(opener.open(&mut datagram.clone()), Ok((node(1), &b"hello"[..])));
-        assert_eq!(opener.open(&mut datagram), Err(Refusal::Replayed));
-    }
-
-    #[test]
-    fn the_largest_payload_fits_and_no_more() {
-        let (mut sealer, mut opener) = pair();
-        let mut datagram = sealer.seal(&[0; MAX_PAYLOAD]);
-        assert_eq!(datagram.len(), MAX_DATAGRAM);
-        assert!(opener.open(&mut datagram).is_ok());
-        assert_eq!(opener.open(&mut sealer.seal(&[0; MAX_PAYLOAD + 1])), Err(Refusal::Oversized));
-    }
-
-    #[test]
-    fn every_altered_byte_is_noticed() {
-        let (mut sealer, mut opener) = pair();
-        let mut datagram = sealer.seal(b"hello");
-        for position in 0..datagram.len() {
-            let mut altered = datagram.clone();
-            altered[position] ^= 1;
-            assert!(opener.open(&mut altered).is_err(), "byte {position}");
-        }
-        for length in 0..datagram.len() {
-            assert!(opener.open(&mut datagram[..length].to_vec()).is_err(), "{length} bytes");
-        }
-        assert!(opener.open(&mut datagram).is_ok(), "what was refused changed nothing");
-    }
-
-    #[test]
-    fn another_clusters_key_opens_nothing() {
-        let (mut sealer, _) = pair();
-        assert_eq!(Opener::new([8; 32]).open(&mut sealer.seal(b"hello")), Err(Refusal::Forged));
-    }
-
-    #[test]
-    fn an_older_boot_is_refused_and_a_newer_one_starts_afresh() {
-        let (mut old, mut opener) = pair();
-        let mut first = old.seal(b"old");
-        let mut new = Sealer::new(&KEY, node(1), 6);
-        assert!(opener.open(&mut first).is_ok());
-        assert!(opener.open(&mut new.seal(b"new")).is_ok(), "the same counter, but another boot");
-        assert_eq!(opener.open(&mut old.seal(b"old")), Err(Refusal::Stale));
-    }
-}
+mod tests;

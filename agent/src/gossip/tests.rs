@@ -14,12 +14,13 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::samples::{endpoint, fact, node};
+use super::samples::{endpoint, fact, keys, node};
 use super::seal::Sealer;
 use super::wire::Payload;
 use super::*;
 
-const CLUSTER_KEY: [u8; 32] = [42; 32];
+mod rotation;
+
 /// A death is seen within 10 s; this leaves room for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Cluster {
     ca: CertifiedIssuer<'static, KeyPair>,
     peers: watch::Sender<Vec<Peer>>,
+    keys: watch::Sender<Keys>,
 }
 
 struct Member {
@@ -39,7 +41,7 @@ impl Cluster {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { ca, peers: watch::Sender::new(Vec::new()) }
+        Self { ca, peers: watch::Sender::new(Vec::new()), keys: watch::Sender::new(keys()) }
     }
 
     /// Starts a node and makes it a member of the intent, at the port that it got.
@@ -59,7 +61,7 @@ impl Cluster {
             generation,
             bind,
             advertise: bind,
-            cluster_key: CLUSTER_KEY,
+            keys: self.keys.subscribe(),
             tls_server,
             tls_client,
             server_name: "overlay".try_into().unwrap(),
@@ -251,14 +253,15 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
         records: vec![Record { key: Key { kind: 1, id: [0; 16] }, version: 1, body: None }],
     };
     let push = |owner| Payload::Push(delta(owner)).encode();
-    let mut stranger = Sealer::new(&[1; 32], node(4), 1);
+    let mut stranger = Sealer::new(&Keys::one(1, [7; 32]), node(4), 1);
     let forged = stranger.seal(&push(node(4)));
-    let mut insider = Sealer::new(&CLUSTER_KEY, node(3), 1);
+    let mut insider = Sealer::new(&keys(), node(3), 1);
     let not_owner = insider.seal(&push(node(2)));
     let garbage = insider.seal(&[0xff; 40]);
+    let unknown = Sealer::new(&Keys::one(9, [1; 32]), node(3), 1).seal(&push(node(3)));
     let oversized = vec![0; 1400];
     let truncated = &not_owner[..20];
-    for datagram in [&forged[..], &not_owner, &not_owner, &garbage, &oversized, truncated, &[]] {
+    for datagram in [&forged[..], &unknown, &not_owner, &not_owner, &garbage, &oversized, truncated, &[]] {
         attacker.send_to(datagram, addr).await.unwrap();
     }
 
@@ -266,6 +269,7 @@ async fn refused_datagrams_are_counted_and_change_nothing() {
         .until("all refused", |snapshot| {
             let counters = &snapshot.counters;
             counters.refused_forged == before.counters.refused_forged + 1
+                && counters.refused_unknown_key == before.counters.refused_unknown_key + 1
                 && counters.refused_not_owner == before.counters.refused_not_owner + 1
                 && counters.refused_replayed == before.counters.refused_replayed + 1
                 && counters.refused_malformed == before.counters.refused_malformed + 1

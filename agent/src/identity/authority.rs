@@ -1,17 +1,18 @@
 //! The cluster's certificate authority.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use overlay::hex;
+use overlay::intent::CaKeys;
 use overlay::model::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde::{Deserialize, Serialize};
 
+use super::token::sha256;
 use super::{CaDigest, IdentityError, SERVER_NAME, node_name, node_of_name};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,16 +23,13 @@ const NODE_VALIDITY: Duration = DAY.saturating_mul(365);
 /// How far another node's clock may be behind.
 const CLOCK_SKEW: Duration = DAY;
 
-/// The cluster's CA: its certificate and private key. Serializes with the key, for the store.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authority {
-    cert: String,
-    key: String,
-}
+/// A CA of the cluster, which signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority(CaKeys);
 
-impl fmt::Debug for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").finish_non_exhaustive()
+impl From<CaKeys> for Authority {
+    fn from(keys: CaKeys) -> Self {
+        Self(keys)
     }
 }
 
@@ -47,12 +45,17 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let cert = params.self_signed(&key)?.pem();
-        Ok(Self { cert, key: key.serialize_pem() })
+        Ok(Self(CaKeys { cert, key: key.serialize_pem().into() }))
     }
 
     /// The certificate, PEM.
     pub fn cert(&self) -> &str {
-        &self.cert
+        &self.0.cert
+    }
+
+    /// Its certificate and private key, for the managers' secrets.
+    pub fn keys(&self) -> &CaKeys {
+        &self.0
     }
 
     /// What join tokens name it by.
@@ -60,15 +63,16 @@ impl Authority {
     /// # Errors
     /// The stored certificate is no PEM.
     pub fn digest(&self) -> Result<CaDigest, IdentityError> {
-        Ok(CaDigest::of(&CertificateDer::from_pem_slice(self.cert.as_bytes())?))
+        Ok(CaDigest::of(&CertificateDer::from_pem_slice(self.0.cert.as_bytes())?))
     }
 
-    /// Signs a node's request (PEM) for a year: the node's certificate and the CA's, PEM. Of the request only
-    /// the key is taken, and the name checked; all else in the certificate is ours.
+    /// Signs a node's request (PEM) for a year: the node's certificate and the CA's, PEM; and SHA-256 of the
+    /// node's public key, hexadecimal. Of the request only the key is taken, and the name checked; all else in the
+    /// certificate is ours.
     ///
     /// # Errors
     /// A request that is malformed, not signed with its own key, or another node's.
-    pub fn sign(&self, csr: &str, node: NodeId) -> Result<String, IdentityError> {
+    pub fn sign(&self, csr: &str, node: NodeId) -> Result<(String, String), IdentityError> {
         let request = CertificateSigningRequestParams::from_pem(csr)?;
         if requested_node(&request.params.distinguished_name) != Some(node) {
             return Err(IdentityError::NotTheNode { expected: node });
@@ -80,9 +84,10 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let issuer = Issuer::from_ca_cert_pem(&self.cert, KeyPair::from_pem(&self.key)?)?;
+        let issuer = Issuer::from_ca_cert_pem(&self.0.cert, KeyPair::from_pem(&self.0.key.0)?)?;
         let certificate = params.signed_by(&request.public_key, &issuer)?;
-        Ok(certificate.pem() + &self.cert)
+        let key = hex::encode(&sha256(request.public_key.der_bytes()));
+        Ok((certificate.pem() + &self.0.cert, key))
     }
 }
 
@@ -114,7 +119,7 @@ mod tests {
     fn a_nodes_certificate_names_it_and_fits_its_key() {
         let authority = Authority::new("test").unwrap();
         let request = Request::new(NODE).unwrap();
-        let chain = authority.sign(request.csr(), NODE).unwrap();
+        let (chain, _) = authority.sign(request.csr(), NODE).unwrap();
         assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
         let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
         assert_eq!(node_of(&leaf), Some(NODE));
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn a_certificate_does_not_complete_another_request() {
         let authority = Authority::new("test").unwrap();
-        let chain = authority.sign(Request::new(NODE).unwrap().csr(), NODE).unwrap();
+        let (chain, _) = authority.sign(Request::new(NODE).unwrap().csr(), NODE).unwrap();
         let other = Request::new(NODE).unwrap();
         assert!(other.complete(chain, authority.cert().to_owned()).is_err());
     }

@@ -1,21 +1,23 @@
-//! The cluster: making one, joining one, and who is in it.
+//! The cluster: making one, joining one, leaving it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::State;
 use overlay::api::{
-    ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ErrorCode, NodeRow, NodeStatus,
+    ApiError, ClusterInit, ClusterInitialized, ClusterJoin, ClusterJoined, ClusterLeave, ClusterLeft,
+    ErrorCode,
 };
-use overlay::model::{Node, NodeId};
+use overlay::intent::Command;
+use overlay::model::{Node, NodeId, Role};
 
 use super::{Answer, Body, Context, Json, parse};
 use crate::eventloop::Request;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
-use crate::manager;
+use crate::manager::{self, ProposeError};
 use crate::refusal::{already_member, internal};
-use crate::store::Key;
+use crate::state::MemberHandle;
 
 /// How long a node that just joined may take to be known as alive by gossip.
 const SETTLES: Duration = Duration::from_secs(2);
@@ -54,43 +56,58 @@ pub(super) async fn join(State(context): State<Context>, body: Body) -> Answer<C
     // So that a script may go on at once; `status --wait` is what tells surely.
     let mut facts = context.member()?.facts;
     drop(tokio::time::timeout(SETTLES, facts.wait_for(|snapshot| snapshot.synced)).await);
-    Ok(Json(ClusterJoined { node: id }))
+    let manager = context.member()?.intent().nodes.get(&id).is_some_and(|node| node.manager);
+    Ok(Json(ClusterJoined { node: id, role: if manager { Role::Manager } else { Role::Worker } }))
 }
 
-pub(super) async fn nodes(State(context): State<Context>) -> Answer<Vec<NodeRow>> {
+pub(super) async fn leave(State(context): State<Context>, body: Body) -> Answer<ClusterLeft> {
+    let ClusterLeave { force } = parse(&body)?;
     let member = context.member()?;
-    let (intent, snapshot) = (member.intent(), member.snapshot());
-    let row = |node: &Node| NodeRow {
-        id: node.id,
-        hostname: node.hostname.clone(),
-        this: node.id == member.node,
-        status: match snapshot.alive.contains(&node.id) {
-            true if snapshot.view.is_restarting(node.id) => NodeStatus::Restarting,
-            true => NodeStatus::Ready,
-            false => NodeStatus::Down,
-        },
-        availability: node.availability,
-        manager: node.manager,
-        addr: node.addr,
-        version: snapshot.view.node(node.id).map_or(&node.version, |fact| &fact.version).clone(),
-    };
-    let mut rows: Vec<_> = intent.nodes.values().map(row).collect();
-    rows.sort_by(|a, b| (&a.hostname, a.id).cmp(&(&b.hostname, b.id)));
-    Ok(Json(rows))
+    let node = member.node;
+    if !force {
+        refuse_to_leave(&context, &member)?;
+    }
+    let outcome = resign(&member).await;
+    if !force {
+        outcome.clone()?;
+    }
+    context.ask(Request::Leave).await?;
+    Ok(Json(ClusterLeft { node, still_listed: outcome.err().map(|error| error.to_string()) }))
+}
+
+/// What a node has that is on its way out would be lost.
+fn refuse_to_leave(context: &Context, member: &MemberHandle) -> Result<(), ApiError> {
+    let conflict = |text: String, hint: &str| Err(ApiError::new(ErrorCode::Conflict, text).hint(hint));
+    let intent = member.intent();
+    if intent.nodes.get(&member.node).is_some_and(|node| node.manager) {
+        return conflict(
+            "this node is a manager".to_owned(),
+            "demote it first with `overlayctl node demote`, or use --force",
+        );
+    }
+    match context.shared().attachments.len() {
+        0 => Ok(()),
+        count => conflict(
+            format!("this node has {count} endpoints"),
+            "detach them first with `overlayctl endpoint detach $(overlayctl endpoint ls --local -q)`, or use --force",
+        ),
+    }
+}
+
+/// Has the managers remove this node. The last manager has nobody to tell.
+async fn resign(member: &MemberHandle) -> Result<(), ProposeError> {
+    let (id, intent) = (member.node, member.intent());
+    if intent.managers().all(|node| node.id == id) {
+        return Ok(());
+    }
+    member.log.propose(Command::RemoveNode { id, force: true }).await.map(drop)
 }
 
 /// Puts the stored membership into effect, or forgets it.
 async fn in_effect(context: &Context, seeds: Vec<SocketAddr>) -> Result<(), ApiError> {
     let Err(error) = context.ask(|reply| Request::Join(seeds, reply)).await else { return Ok(()) };
     let store = context.store.clone();
-    let forget = move || {
-        store.write(|batch| {
-            [Key::Identity, Key::ClusterCa, Key::Intent, Key::IntentCopy]
-                .into_iter()
-                .try_for_each(|key| batch.remove(key))
-        })
-    };
-    tokio::task::spawn_blocking(forget).await.map_err(internal)??;
+    tokio::task::spawn_blocking(move || manager::forget(&store)).await.map_err(internal)??;
     Err(error)
 }
 

@@ -1,10 +1,12 @@
 //! The local API: HTTP with JSON bodies on a Unix socket, what `overlayctl` and plugins talk to. The requests and
 //! answers are [`overlay::api`]'s; this module translates them and decides nothing.
 
+mod audit;
 mod cluster;
 mod endpoints;
 mod flows;
 mod networks;
+mod nodes;
 mod ports;
 mod services;
 mod stats;
@@ -14,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::Router;
+use axum::body::Bytes as Body;
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, extract::DefaultBodyLimit};
+use nix::unistd::{Gid, Group};
 use overlay::api::{ApiError, ErrorCode};
 use overlay::config::Config;
 use serde::Serialize;
@@ -32,9 +35,6 @@ use crate::kernel::bpf::Observer;
 use crate::refusal::not_member;
 use crate::state::{MemberHandle, Shared};
 use crate::store::Store;
-
-/// The largest body that is read, in bytes.
-const BODY_LIMIT: usize = 1 << 20;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -82,15 +82,8 @@ fn respond<T: Serialize>(status: StatusCode, value: &T) -> Response {
     }
 }
 
-/// A request's body, or why it could not be read.
-type Body = Result<Bytes, BytesRejection>;
-
 /// Reads a request's body; an empty one stands for `{}`.
 fn parse<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
-    let body = body.as_ref().map_err(|error| {
-        ApiError::new(ErrorCode::Invalid, format!("the request's body cannot be read: {error}"))
-            .hint(format!("no request of overlayctl is near {BODY_LIMIT} bytes"))
-    })?;
     let body = if body.is_empty() { b"{}".as_slice() } else { body.as_ref() };
     serde_json::from_slice(body).map_err(|error| {
         ApiError::new(ErrorCode::Invalid, format!("the request's body is not what this path takes: {error}"))
@@ -125,11 +118,13 @@ pub struct LocalApi {
 }
 
 impl LocalApi {
-    /// Binds the socket, mode 0660; the socket of an agent that is gone is replaced.
+    /// Binds the socket, for root and the members of `group` alone (mode 0660); the socket of an agent that is gone is
+    /// replaced.
     ///
     /// # Errors
-    /// Another agent answers on it, or the path can't be used.
-    pub fn bind(socket: &Path) -> anyhow::Result<Self> {
+    /// Another agent answers on it, the path can't be used, or there is no such group.
+    pub fn bind(socket: &Path, group: Option<&str>) -> anyhow::Result<Self> {
+        let group = group.map(group_id).transpose()?;
         if let Some(folder) = socket.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
@@ -147,6 +142,8 @@ impl LocalApi {
         }
         let listener =
             UnixListener::bind(socket).with_context(|| format!("cannot bind {}", socket.display()))?;
+        std::os::unix::fs::chown(socket, None, group.map(Gid::as_raw))
+            .with_context(|| format!("cannot set the group of {}", socket.display()))?;
         std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o660))
             .with_context(|| format!("cannot set the mode of {}", socket.display()))?;
         Ok(Self { listener, socket: socket.to_owned() })
@@ -163,7 +160,7 @@ impl LocalApi {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let router = router().with_state(Context { config, store, shared, requests, observer });
-        axum::serve(self.listener, router)
+        axum::serve(self.listener, router.into_make_service_with_connect_info::<audit::Caller>())
             .with_graceful_shutdown(stop)
             .await
             .context("the local API failed")?;
@@ -176,8 +173,10 @@ fn router() -> Router<Context> {
         .route("/v1/status", get(status::status))
         .route("/v1/cluster/init", post(cluster::init))
         .route("/v1/cluster/join", post(cluster::join))
-        .route("/v1/nodes", get(cluster::nodes))
-        .route("/v1/nodes/{reference}", post(services::update_node))
+        .route("/v1/cluster/leave", post(cluster::leave))
+        .route("/v1/nodes", get(nodes::list))
+        .route("/v1/nodes/{reference}", get(nodes::inspect).post(nodes::update).delete(nodes::remove))
+        .route("/v1/nodes/{reference}/role", post(nodes::set_role))
         .route("/v1/networks", get(networks::list).post(networks::create))
         .route("/v1/networks/{reference}", get(networks::inspect).delete(networks::remove))
         .route("/v1/endpoints", get(endpoints::list).post(endpoints::attach))
@@ -195,7 +194,20 @@ fn router() -> Router<Context> {
         .route("/v1/flows/flush", post(flows::flush))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(audit::log))
+}
+
+fn group_id(name: &str) -> anyhow::Result<Gid> {
+    let group = Group::from_name(name).with_context(|| format!("cannot look up the group {name:?}"))?;
+    let no_such = || {
+        crate::report::advice(
+            format!("there is no group {name:?}, which socket_group names"),
+            format!(
+                "make it with `groupadd --system {name}`, or leave socket_group out: only root may ask then"
+            ),
+        )
+    };
+    Ok(group.ok_or_else(no_such)?.gid)
 }
 
 async fn no_such_path(method: axum::http::Method, uri: Uri) -> Refusal {

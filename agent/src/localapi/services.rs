@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use overlay::api::{
     ApiError, BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, EndpointRow, ErrorCode,
-    NodeUpdate, ServiceChanged, ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed,
+    ServiceChanged, ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed,
 };
 use overlay::attach;
-use overlay::intent::{Command, CreateService, Intent, Reply, ServiceChange, apply};
+use overlay::intent::{self, Command, CreateService, Intent, Reply, ServiceChange, apply};
 use overlay::model::{Network, NetworkId, Node, Publish, Service, ServiceId};
 
 use super::{Answer, Body, Context, Json, endpoints, networks, parse, ports};
@@ -121,21 +121,6 @@ pub(super) async fn drain(
     version_with(&member, there).await
 }
 
-pub(super) async fn update_node(
-    State(context): State<Context>,
-    Path(reference): Path<String>,
-    body: Body,
-) -> Answer<Changed> {
-    let NodeUpdate { availability } = parse(&body)?;
-    let member = context.member()?;
-    let node = member.intent().node(&reference)?.id;
-    member.log.propose(Command::SetAvailability { node, availability }).await?;
-    version_with(&member, |intent| {
-        intent.nodes.get(&node).is_some_and(|node| node.availability == availability)
-    })
-    .await
-}
-
 pub(super) async fn confirm(State(context): State<Context>, body: Body) -> Answer<Confirmed> {
     let Confirm { version, wait } = parse(&body)?;
     let member = context.member()?;
@@ -200,7 +185,7 @@ async fn put(
         Ok(warnings) => warnings,
         // Another service's port, or one of Overlay's own, says more than the process that has it open.
         Err(held) => {
-            apply(&mut Intent::clone(&member.intent()), &command)?;
+            apply(&mut intent::State::of(Intent::clone(&member.intent())), &command)?;
             return Err(held);
         }
     };
@@ -212,7 +197,7 @@ async fn put(
 }
 
 /// The version of the intent here, once it has what was asked for.
-async fn version_with(member: &MemberHandle, is: impl Fn(&Intent) -> bool) -> Answer<Changed> {
+pub(super) async fn version_with(member: &MemberHandle, is: impl Fn(&Intent) -> bool) -> Answer<Changed> {
     networks::seen(member, SEEN_HERE, &is).await;
     let intent = member.intent();
     if !is(&intent) {

@@ -1,4 +1,4 @@
-//! One request to a manager, on a connection of its own.
+//! Requests to a node's manager API.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use overlay::model::NodeId;
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::wire::{MAX_ANSWER, REQUEST_TIMEOUT};
-use crate::identity::server_name;
+use crate::identity::{node_of, server_name};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -50,28 +51,14 @@ impl ClientError {
     }
 }
 
-/// Posts a value and reads one, both postcard.
+/// Posts a value and reads one, both postcard, on a connection of its own.
 pub(super) async fn post<Q: Serialize, A: DeserializeOwned>(
     addr: SocketAddr,
     tls: &Arc<ClientConfig>,
     path: &str,
     query: &Q,
 ) -> Result<A, ClientError> {
-    let body = postcard::to_stdvec(query).map_err(|error| ClientError::Connect(error.to_string()))?;
-    let mut connection = connect(addr, tls).await?;
-    let exchange = async {
-        let response = send(&mut connection, Method::POST, path, body.into()).await?;
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok(body.map_err(ClientError::lost)?.to_bytes())
-    };
-    let answer = timeout(REQUEST_TIMEOUT, exchange).await.map_err(|_| {
-        ClientError::Lost(format!(
-            "no answer within {} s; the change may yet be made",
-            REQUEST_TIMEOUT.as_secs()
-        ))
-    })??;
-    postcard::from_bytes(&answer)
-        .map_err(|error| ClientError::Lost(format!("the answer makes no sense: {error}")))
+    Connection::open(addr, tls).await?.post(path, query).await
 }
 
 /// Gets an answer whose body the caller reads, at its own pace.
@@ -80,26 +67,97 @@ pub(super) async fn get(
     tls: &Arc<ClientConfig>,
     path: &str,
 ) -> Result<Incoming, ClientError> {
-    let mut connection = connect(addr, tls).await?;
-    let response = timeout(REQUEST_TIMEOUT, send(&mut connection, Method::GET, path, Bytes::new())).await;
+    let mut connection = Connection::open(addr, tls).await?;
+    let response = timeout(REQUEST_TIMEOUT, connection.send(Method::GET, path, Bytes::new())).await;
     Ok(response.map_err(|_| ClientError::Lost("no answer".to_owned()))??.into_body())
 }
 
-async fn connect(addr: SocketAddr, tls: &Arc<ClientConfig>) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await;
-    let stream = stream
-        .map_err(|_| ClientError::Connect(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))?
-        .map_err(|error| ClientError::Connect(error.to_string()))?;
-    let handshake = TlsConnector::from(Arc::clone(tls)).connect(server_name(), stream);
-    let stream = timeout(REQUEST_TIMEOUT, handshake)
-        .await
-        .map_err(|_| ClientError::Connect("the TLS handshake does not come to an end".to_owned()))?
-        .map_err(|error| handshake_failed(&error))?;
-    let (sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::lost)?;
-    // Ends with the sender and the answer's body; an error in it reaches whoever reads that.
-    tokio::spawn(connection);
-    Ok(sender)
+/// A connection for one request after the other. After an error it is of no more use.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    node: Option<NodeId>,
+}
+
+impl Connection {
+    pub(super) async fn open(addr: SocketAddr, tls: &Arc<ClientConfig>) -> Result<Self, ClientError> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await;
+        let stream = stream
+            .map_err(|_| ClientError::Connect(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))?
+            .map_err(|error| ClientError::Connect(error.to_string()))?;
+        stream.set_nodelay(true).map_err(|error| ClientError::Connect(error.to_string()))?;
+        let handshake = TlsConnector::from(Arc::clone(tls)).connect(server_name(), stream);
+        let stream = timeout(REQUEST_TIMEOUT, handshake)
+            .await
+            .map_err(|_| ClientError::Connect("the TLS handshake does not come to an end".to_owned()))?
+            .map_err(|error| handshake_failed(&error))?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let node = certificates.and_then(|chain| chain.first()).and_then(node_of);
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::lost)?;
+        // Ends with the sender and the answer's body; an error in it reaches whoever reads that.
+        tokio::spawn(connection);
+        Ok(Self { sender, node })
+    }
+
+    /// The node that answers, as its certificate says.
+    pub(super) const fn node(&self) -> Option<NodeId> {
+        self.node
+    }
+
+    /// Whether the other end has not hung up, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    /// Posts a value and reads one, both postcard.
+    pub(super) async fn post<Q: Serialize, A: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: &Q,
+    ) -> Result<A, ClientError> {
+        let body = postcard::to_stdvec(query).map_err(|error| ClientError::Connect(error.to_string()))?;
+        let exchange = async {
+            let response = self.send(Method::POST, path, body.into()).await?;
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            Ok(body.map_err(ClientError::lost)?.to_bytes())
+        };
+        let answer = timeout(REQUEST_TIMEOUT, exchange).await.map_err(|_| {
+            ClientError::Lost(format!(
+                "no answer within {} s; the change may yet be made",
+                REQUEST_TIMEOUT.as_secs()
+            ))
+        })??;
+        postcard::from_bytes(&answer)
+            .map_err(|error| ClientError::Lost(format!("the answer makes no sense: {error}")))
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, crate::identity::SERVER_NAME)
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Connect(error.to_string()))?;
+        self.sender.ready().await.map_err(|error| ClientError::Connect(error.to_string()))?;
+        let response =
+            self.sender.send_request(request).await.map_err(|error| match error.is_canceled() {
+                true => ClientError::Connect(error.to_string()),
+                false => ClientError::lost(error),
+            })?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(response);
+        }
+        let cause =
+            Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::lost)?;
+        let cause = String::from_utf8_lossy(&cause.to_bytes()).trim().to_owned();
+        Err(ClientError::Status { status, cause })
+    }
 }
 
 fn handshake_failed(error: &std::io::Error) -> ClientError {
@@ -107,26 +165,4 @@ fn handshake_failed(error: &std::io::Error) -> ClientError {
         Some(error @ rustls::Error::InvalidCertificate(_)) => ClientError::Untrusted(error.clone()),
         _ => ClientError::Connect(format!("TLS: {error}")),
     }
-}
-
-async fn send(
-    connection: &mut SendRequest<Full<Bytes>>,
-    method: Method,
-    path: &str,
-    body: Bytes,
-) -> Result<Response<Incoming>, ClientError> {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(hyper::header::HOST, crate::identity::SERVER_NAME)
-        .body(Full::new(body))
-        .map_err(|error| ClientError::Connect(error.to_string()))?;
-    let response = connection.send_request(request).await.map_err(ClientError::lost)?;
-    let status = response.status();
-    if status == StatusCode::OK {
-        return Ok(response);
-    }
-    let cause = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::lost)?;
-    let cause = String::from_utf8_lossy(&cause.to_bytes()).trim().to_owned();
-    Err(ClientError::Status { status, cause })
 }

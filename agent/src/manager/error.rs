@@ -24,6 +24,18 @@ pub enum ProposeError {
         /// What went wrong with it.
         cause: String,
     },
+    /// The managers cannot agree now, or did not in time.
+    #[error("{cause}")]
+    Unavailable {
+        /// Why, and who of them does not answer.
+        cause: String,
+    },
+    /// It would cost the managers their majority.
+    #[error("{cause}")]
+    Unsafe {
+        /// Why.
+        cause: String,
+    },
     /// The manager failed, or does not take commands from this node.
     #[error("{cause}")]
     Internal {
@@ -42,6 +54,12 @@ impl From<ProposeError> for ApiError {
                  endpoints go on working meanwhile, and nothing new can be created",
                 addr.port()
             )),
+            ProposeError::Unavailable { .. } => Self::new(ErrorCode::Unavailable, text).hint(
+                "start overlayd on the managers that do not answer, or mend the network between them; existing \
+                 endpoints go on working meanwhile, and nothing new can be created",
+            ),
+            ProposeError::Unsafe { .. } => Self::new(ErrorCode::Conflict, text)
+                .hint("bring the other managers back first, or promote another node"),
             ProposeError::Internal { .. } => Self::new(ErrorCode::Internal, text),
         }
     }

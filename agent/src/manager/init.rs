@@ -1,57 +1,86 @@
 //! Makes a cluster with this node as its first member and only manager.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use overlay::hex;
-use overlay::intent::{Cluster, Command, Intent, apply};
+use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
 use overlay::model::Node;
 
 use super::ManagerError;
+use super::raft::{begin, end};
 use crate::identity::{Authority, Identity, Request, Secret, Token};
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
-/// A new cluster, on the disk already: [`super::Local::open`] finds its intent in the store.
+/// A new cluster, on the disk already: [`super::Role::start`] finds its log, and [`super::Follower::start`] its intent.
 #[derive(Debug)]
 pub struct Founded {
     /// Its CA, which this node signs with.
     pub authority: Authority,
     /// This node's identity in it.
     pub identity: Identity,
-    /// What other nodes join with. It cannot be told again: the cluster keeps a digest only.
+    /// What other nodes join with as workers.
     pub token: Token,
 }
 
-/// Draws a cluster's keys and stores CA, identity and first intent, all or none of them. `node` describes this
+/// Draws a cluster's keys and stores log, identity and first intent; without an identity, the others count for nothing. `node` describes this
 /// node; it becomes a manager whatever it says. Blocks for a few writes.
 ///
 /// # Errors
 /// [`ManagerError::AlreadyMember`] above all.
 pub fn init_cluster(store: &Store, mut node: Node) -> Result<Founded, ManagerError> {
     node.manager = true;
+    node.ca_generation = 1;
     let id = node.id;
     let cluster_id = hex::encode(&rand::random::<[u8; 16]>());
     let authority = Authority::new(&cluster_id)?;
     let request = Request::new(id)?;
-    let chain = authority.sign(request.csr(), id)?;
+    let (chain, _) = authority.sign(request.csr(), id)?;
     let identity = request.complete(chain, authority.cert().to_owned())?;
-    let token = Token { ca: authority.digest()?, secret: Secret::random() };
+    let (worker, manager) = (Secret::random(), Secret::random());
+    let token = Token { ca: authority.digest()?, secret: worker.clone() };
+    let key = hex::encode(&rand::random::<[u8; 32]>());
+    let now = unix_seconds();
     let cluster = Cluster {
         id: cluster_id,
+        epoch: now,
         ca_cert: authority.cert().to_owned(),
-        join_secret_digest: token.secret.digest(),
-        gossip_key: hex::encode(&rand::random::<[u8; 32]>()),
+        next_ca_cert: None,
+        old_ca_cert: None,
+        ca_generation: node.ca_generation,
+        gossip: GossipKeys { current: 0, keys: [(0, key)].into(), rotated_at: now, wanted: false },
+        cert_lifetime: Cluster::CERT_LIFETIME,
     };
-    let mut intent = Intent::default();
-    apply(&mut intent, &Command::InitCluster { cluster, node })?;
-    let member = store.write(|batch| {
-        let member: Option<Identity> = batch.get(Key::Identity)?;
-        if member.is_none() {
-            batch.put(Key::ClusterCa, &authority)?;
-            batch.put(Key::Identity, &identity)?;
-            batch.put(Key::Intent, &intent)?;
-        }
-        Ok(member)
-    })?;
-    match member {
-        Some(member) => Err(ManagerError::AlreadyMember(member.node)),
-        None => Ok(Founded { authority, identity, token }),
+    let secrets = Secrets {
+        ca: Some(authority.keys().clone()),
+        next_ca: None,
+        worker_secret: worker.to_string().into(),
+        manager_secret: manager.to_string().into(),
+    };
+    let mut state = State::default();
+    apply(&mut state, &Command::InitCluster { cluster: cluster.into(), node, secrets: secrets.into() })?;
+    if let Some(member) = store.get::<Identity>(Key::Identity)? {
+        return Err(ManagerError::AlreadyMember(member.node));
     }
+    let intent = state.intent.clone();
+    begin(store.dir(), id, state)?;
+    // Last: without an identity, what is there already is nobody's, and the next one begins anew.
+    store.write(|batch| {
+        batch.put(Key::Identity, &identity)?;
+        batch.put(Key::IntentCopy, &intent)
+    })?;
+    Ok(Founded { authority, identity, token })
+}
+
+/// Forgets the membership that is stored. Blocks.
+///
+/// # Errors
+/// The store's.
+pub fn forget(store: &Store) -> Result<(), StoreError> {
+    store
+        .write(|batch| [Key::Identity, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key)))?;
+    end(store.dir())
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

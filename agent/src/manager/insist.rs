@@ -27,25 +27,17 @@ pub async fn insist(log: Arc<dyn IntentLog>, command: Command) {
 
 #[cfg(test)]
 mod tests {
-    use overlay::intent::ReleaseBlock;
-    use overlay::model::{NetworkId, NodeId};
+    use overlay::model::NetworkId;
     use tokio::time::timeout;
 
     use super::*;
-    use crate::manager::Local;
-    use crate::store::Store;
+    use crate::manager::tests::Manager;
 
     #[tokio::test]
     async fn a_refusal_is_an_answer() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        // Of no cluster, so that it refuses everything.
-        let log = Arc::new(Local::open(store, ([127, 0, 0, 1], 2377).into()).unwrap());
-        let command = Command::ReleaseBlock(ReleaseBlock {
-            network: NetworkId::from_bytes([1; 16]),
-            node: NodeId::from_bytes([1; 16]),
-            first: [10, 0, 0, 1].into(),
-        });
-        assert!(timeout(AGAIN * 20, insist(log, command)).await.is_ok(), "it asks again and again");
+        let manager = Manager::start().await;
+        let command = Command::RemoveNetwork { id: NetworkId::from_bytes([1; 16]) };
+        let insisted = insist(manager.log, command);
+        assert!(timeout(AGAIN * 20, insisted).await.is_ok(), "it asks again and again");
     }
 }

@@ -1,22 +1,25 @@
 //! Where intent lives: the log that commands go into, the server that lets other nodes at it, and the client
 //! that follows it.
 //!
-//! The rest of the agent sees [`IntentLog`] alone and never asks which kind it has. In this version a cluster
-//! has one manager, which holds intent in a [`Local`] log; every other node has a [`Remote`]. A [`Server`] runs on
-//! every node: it answers other nodes' questions ([`Peers`]), and serves intent on a manager. No code here decides what a command does: that is `overlay::intent::apply`.
+//! The rest of the agent sees [`IntentLog`] alone, which every node has alike: a [`Follower`] of one of the managers. Where
+//! intent has the node as a manager, its [`Role`] runs besides: the replicated log (`raft`). A [`Server`] runs on every node:
+//! it answers other nodes' questions ([`Peers`]), and serves intent on a manager. No code here decides what a command does:
+//! that is `overlay::intent::apply`.
 
 mod client;
 mod error;
+mod follower;
 mod init;
 mod insist;
 mod join;
-mod local;
 mod peers;
-mod remote;
+mod raft;
 mod routes;
 mod server;
+mod steward;
 #[cfg(test)]
 mod tests;
+mod watching;
 mod wire;
 
 use std::net::SocketAddr;
@@ -27,14 +30,15 @@ use overlay::intent::{Command, Intent, Reply};
 use tokio::sync::watch;
 
 pub use error::{JoinError, ManagerError, ProposeError};
-pub use init::{Founded, init_cluster};
+pub use follower::Follower;
+pub use init::{Founded, forget, init_cluster};
 pub use insist::insist;
 pub use join::{Joined, join};
-pub use local::Local;
 pub use peers::{Here, LONGEST_WAIT, Peers, held_here, when_applied};
-pub use remote::Remote;
+pub use raft::{Role, RoleTask, Status};
 pub use server::Server;
-pub use wire::HeldPort;
+pub use steward::KeySteward;
+pub use wire::{HeldPort, Standing};
 
 /// The cluster's intent, as this node sees it, and the way to change it.
 pub trait IntentLog: Send + Sync {
@@ -46,6 +50,10 @@ pub trait IntentLog: Send + Sync {
     /// The intent now, and each later one; who looks seldom misses those in between. Before the node is a
     /// member, it is the empty one.
     fn watch(&self) -> watch::Receiver<Arc<Intent>>;
+
+    /// How the managers stand, as their leader sees it now. Once it is answered, [`IntentLog::watch`] shows every change
+    /// that anybody was answered before, unless the connection to the managers broke in between.
+    fn read(&self) -> BoxFuture<'_, Result<Standing, ProposeError>>;
 
     /// How this node stands to the manager that it follows.
     fn status(&self) -> watch::Receiver<ManagerLink>;

@@ -1,12 +1,11 @@
 //! The manager API's requests, once TLS has told who asks.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -14,18 +13,20 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
-use overlay::intent::{Command, Intent};
-use overlay::model::{Node, NodeId};
+use overlay::intent::{AdmitNode, Command, Intent, IntentError, Secrets};
+use overlay::model::{Availability, Labels, Node, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
+use super::IntentLog;
+use super::raft::{self, Answer, Role, Unanswered};
+use super::server::{Stopped, stop};
+use super::watching::Watcher;
 use super::wire::{
-    JOIN, JoinAnswer, JoinRefusal, JoinRequest, KEEPALIVE, MAX_JOIN, MAX_REQUEST, PROPOSE, Proposed,
-    REQUEST_TIMEOUT, WATCH,
+    Held, JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_QUESTION, MAX_REQUEST, PROPOSE, Proposed,
+    READ, REQUEST_TIMEOUT, WATCH,
 };
-use super::{IntentLog, ProposeError};
 use crate::identity::{Authority, Secret};
 
 /// Who asks.
@@ -39,34 +40,39 @@ pub(super) struct Peer {
 
 /// What the requests work on.
 #[derive(Clone)]
-pub(super) struct Context {
-    pub(super) log: Arc<dyn IntentLog>,
-    pub(super) authority: Arc<Authority>,
-    /// The current intent as a line of JSON, made once for all followers; closed when the server stops.
-    pub(super) lines: watch::Receiver<Bytes>,
-    /// The requests that this server signed, by node: whose answer was lost may ask again.
-    pub(super) signed: Arc<Mutex<BTreeMap<NodeId, String>>>,
+struct Context {
+    /// Who is a member, as this node knows.
+    log: Arc<dyn IntentLog>,
+    role: Role,
+    /// Ends what is streamed.
+    stopped: Stopped,
+}
+
+impl Context {
+    fn is_manager(&self, peer: Peer) -> bool {
+        let intent = Arc::clone(&self.log.watch().borrow());
+        peer.node.and_then(|node| intent.nodes.get(&node)).is_some_and(|node| node.manager)
+    }
 }
 
 /// An answer other than 200: the status and the cause.
 pub(super) type Refusal = (StatusCode, String);
 
 /// What every node answers, `peers`, and what a manager answers besides.
-pub(super) fn router(log: &Arc<dyn IntentLog>, peers: Router, manager: Option<Context>) -> Router {
-    let members = |router: Router| router.layer(from_fn_with_state(Arc::clone(log), members_only));
-    let Some(context) = manager else {
-        let nothing = || async { (StatusCode::NOT_FOUND, "this node is no manager") };
-        return members(peers).fallback(nothing).layer(from_fn(in_time));
-    };
+pub(super) fn router(log: Arc<dyn IntentLog>, role: Role, stopped: Stopped, peers: Router) -> Router {
+    let context = Context { log, role: role.clone(), stopped };
     let intent = Router::new()
         .route(PROPOSE, post(propose).layer(DefaultBodyLimit::max(MAX_REQUEST)))
+        .route(READ, post(read).layer(DefaultBodyLimit::max(MAX_QUESTION)))
         .route(WATCH, get(follow))
         .with_state(context.clone());
+    let managers = raft::router(role).layer(from_fn_with_state(context.clone(), managers_only));
     let nothing = || async { StatusCode::NOT_FOUND };
+    let members = peers.merge(intent).merge(managers).fallback(nothing);
     Router::new()
         .route(JOIN, post(join).layer(DefaultBodyLimit::max(MAX_JOIN)))
-        .with_state(context)
-        .merge(members(peers.merge(intent).fallback(nothing)))
+        .with_state(context.clone())
+        .merge(members.layer(from_fn_with_state(context, members_only)))
         .layer(from_fn(in_time))
 }
 
@@ -80,7 +86,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// Refuses all but members before a byte of the body is read.
 async fn members_only(
-    State(log): State<Arc<dyn IntentLog>>,
+    State(context): State<Context>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
@@ -89,10 +95,23 @@ async fn members_only(
         return (StatusCode::FORBIDDEN, "only members may do this, and no certificate was shown")
             .into_response();
     };
-    let member = log.watch().borrow().nodes.contains_key(&node);
+    let member = context.log.watch().borrow().nodes.contains_key(&node);
     if !member {
         return (StatusCode::FORBIDDEN, format!("node {node} is not a member of this cluster"))
             .into_response();
+    }
+    next.run(request).await
+}
+
+/// Refuses all members but managers.
+async fn managers_only(
+    State(context): State<Context>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !context.is_manager(peer) {
+        return (StatusCode::FORBIDDEN, "only managers may do this").into_response();
     }
     next.run(request).await
 }
@@ -103,28 +122,23 @@ async fn propose(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let command: Command = decode(&body)?;
-    if !may_propose(&context.log.watch().borrow(), peer.node, &command) {
-        return Err((
-            StatusCode::FORBIDDEN,
-            "a node speaks for itself alone, and is not made a manager so".to_owned(),
-        ));
+    if !context.is_manager(peer) && !may_propose(peer.node, &command) {
+        return Err((StatusCode::FORBIDDEN, "a node speaks for itself alone".to_owned()));
     }
-    let outcome = match context.log.propose(command).await {
-        Ok(reply) => Ok(Proposed { version: context.log.watch().borrow().version, reply }),
-        Err(ProposeError::Refused(error)) => Err(error),
-        Err(error) => return Err(failed(&error)),
-    };
-    encode(&outcome)
+    let Answer { version, outcome } = context.role.propose(&command).await?;
+    encode(&outcome.map(|reply| Proposed { version, reply }))
+}
+
+async fn read(State(context): State<Context>) -> Result<Response, Refusal> {
+    encode(&context.role.read().await?)
 }
 
 /// Any member may change what the cluster has in common, but not what is another node's.
-fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool {
+fn may_propose(peer: Option<NodeId>, command: &Command) -> bool {
     match command {
-        Command::InitCluster { .. } | Command::RemoveNode { .. } => false,
-        Command::PutNode(node) => {
-            peer == Some(node.id)
-                && intent.nodes.get(&node.id).is_some_and(|known| known.manager == node.manager)
-        }
+        Command::PutNode(node) => peer == Some(node.id),
+        // It leaves.
+        Command::RemoveNode { id, .. } => peer == Some(*id),
         Command::GrantBlock(grant) => peer == Some(grant.node),
         Command::ReleaseBlock(release) => peer == Some(release.node),
         Command::CreateNetwork(_)
@@ -133,22 +147,33 @@ fn may_propose(intent: &Intent, peer: Option<NodeId>, command: &Command) -> bool
         | Command::UpdateService { .. }
         | Command::RemoveService { .. }
         | Command::DrainBackend { .. }
-        | Command::SetAvailability { .. } => true,
+        | Command::UpdateNode { .. } => true,
+        _ => false,
     }
 }
 
-async fn follow(State(context): State<Context>) -> Response {
-    let mut lines = context.lines;
-    lines.mark_changed();
-    let lines = stream::unfold(lines, |mut lines| async move {
-        let line = match timeout(KEEPALIVE, lines.changed()).await {
-            Ok(Ok(())) => lines.borrow_and_update().clone(),
-            Ok(Err(_stopped)) => return None,
-            Err(_elapsed) => Bytes::from_static(b"\n"),
-        };
-        Some((Ok::<_, std::convert::Infallible>(line), lines))
+async fn follow(
+    State(context): State<Context>,
+    Extension(peer): Extension<Peer>,
+    Query(Held { held }): Query<Held>,
+) -> Result<Response, Refusal> {
+    let node = peer.node.ok_or((StatusCode::FORBIDDEN, "only members may follow".to_owned()))?;
+    let watcher = Watcher::new(context.role.running()?.moments, node, held);
+    let Context { role, mut stopped, .. } = context;
+    let end = Box::pin(async move {
+        tokio::select! {
+            () = stop(&mut stopped) => {}
+            () = role.left_behind() => {}
+        }
     });
-    ([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response()
+    let lines = stream::unfold((watcher, end), |(mut watcher, mut end)| async move {
+        let lines = tokio::select! {
+            () = &mut end => return None,
+            lines = watcher.next() => lines?,
+        };
+        Some((Ok::<_, std::convert::Infallible>(lines), (watcher, end)))
+    });
+    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
 }
 
 async fn join(
@@ -171,60 +196,58 @@ async fn admit(
     from: IpAddr,
     request: JoinRequest,
 ) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
-    let intent = Arc::clone(&context.log.watch().borrow());
-    let Some(cluster) = &intent.cluster else {
+    let running = context.role.running()?;
+    let secrets = Arc::clone(&running.secrets.borrow());
+    let Some(authority) = secrets.ca.clone().map(Authority::from) else {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "there is no cluster here yet".to_owned()));
     };
-    let known =
-        request.secret.parse().is_ok_and(|secret: Secret| secret.matches(&cluster.join_secret_digest));
-    if !known {
+    let Some(manager) = role_of_secret(&secrets, &request.secret) else {
         return Ok(Err(JoinRefusal::WrongSecret));
-    }
-    let node = Node { manager: false, ..request.node };
-    let id = node.id;
-    // One after the other, so that no two are let in under one id.
-    let mut signed = context.signed.lock().await;
-    if context.log.watch().borrow().nodes.contains_key(&id) && signed.get(&id) != Some(&request.csr) {
-        return Ok(Err(JoinRefusal::AlreadyMember));
-    }
-    let chain = match context.authority.sign(&request.csr, id) {
-        Ok(chain) => chain,
+    };
+    let id = request.node.id;
+    let (chain, key) = match authority.sign(&request.csr, id) {
+        Ok(signed) => signed,
         Err(error) => return Ok(Err(JoinRefusal::BadRequest(error.to_string()))),
     };
-    let forgotten = match forgotten(&intent, from, &node) {
-        Some(id) => context.log.propose(Command::RemoveNode { id }).await.map(drop),
-        None => Ok(()),
+    let node = Node {
+        manager,
+        availability: Availability::Active,
+        labels: Labels::new(),
+        ca_generation: 0,
+        key,
+        ..request.node
     };
-    let put = match forgotten {
-        Ok(()) => context.log.propose(Command::PutNode(node)).await,
-        Err(error) => Err(error),
-    };
-    match put {
+    let replaces = forgotten(&running.intent.borrow(), from, &node);
+    let admit = AdmitNode { node, issuer: authority.cert().to_owned(), replaces };
+    let Answer { version, outcome } = context.role.propose(&Command::AdmitNode(admit)).await?;
+    match outcome {
         Ok(_) => {}
-        Err(ProposeError::Refused(error)) => return Ok(Err(JoinRefusal::Refused(error))),
-        Err(error) => return Err(failed(&error)),
+        Err(IntentError::NodeExists { .. }) => return Ok(Err(JoinRefusal::AlreadyMember)),
+        Err(error) => return Ok(Err(JoinRefusal::Refused(error))),
     }
-    signed.insert(id, request.csr);
-    let intent = Intent::clone(&context.log.watch().borrow());
-    Ok(Ok(JoinAnswer { chain, ca: context.authority.cert().to_owned(), intent }))
+    // The leader has it; this manager a moment later.
+    let mut intent = running.intent;
+    let intent = match intent.wait_for(|intent| intent.version >= version).await {
+        Ok(intent) => Intent::clone(&intent),
+        Err(_) => return Err(Unanswered::NoManager.into()),
+    };
+    Ok(Ok(JoinAnswer { chain, ca: authority.cert().to_owned(), intent }))
+}
+
+/// Whether the secret that a newcomer shows makes it a manager; `None` if it is neither token's.
+fn role_of_secret(secrets: &Secrets, shown: &str) -> Option<bool> {
+    let shown: Secret = shown.parse().ok()?;
+    // Both are always compared, so that time tells nothing.
+    let (worker, manager) = (shown.is(&secrets.worker_secret.0), shown.is(&secrets.manager_secret.0));
+    (worker || manager).then_some(manager)
 }
 
 /// The member that a newcomer was before its state was wiped: who asks from the address that it wants to
 /// advertise has that address, and two agents cannot share its gossip port.
 fn forgotten(intent: &Intent, from: IpAddr, newcomer: &Node) -> Option<NodeId> {
-    let same_place = |node: &&Node| {
-        (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port) && !node.manager
-    };
+    let same_place = |node: &&Node| (node.addr, node.gossip_port) == (newcomer.addr, newcomer.gossip_port);
     let known = intent.nodes.values().filter(|node| node.id != newcomer.id).find(same_place)?;
     (from == newcomer.addr).then_some(known.id)
-}
-
-fn failed(error: &ProposeError) -> Refusal {
-    let status = match error {
-        ProposeError::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (status, error.to_string())
 }
 
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use overlay::intent::Intent;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -21,9 +19,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::routes::{Context, Peer, router};
-use super::{Here, IntentLog, ManagerError, peers};
-use crate::identity::{Authority, ClientCertificate, Identity, node_of};
+use super::routes::{Peer, router};
+use super::{Here, IntentLog, ManagerError, Role, peers};
+use crate::identity::{ClientCertificate, Identity, node_of};
 
 /// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
 const CONNECTIONS: usize = 2048;
@@ -46,7 +44,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`; and on a manager `log`, and signatures of `authority` for those who join.
+    /// Serves on `listen`, with this node's certificate: what every node answers, from `here`, and while `role` runs, what a
+    /// manager does. `log` tells who is a member.
     ///
     /// # Errors
     /// [`ManagerError::Listen`] for a taken port, [`ManagerError::Identity`].
@@ -54,7 +53,7 @@ impl Server {
         listen: SocketAddr,
         log: Arc<dyn IntentLog>,
         identity: &Identity,
-        authority: Option<Authority>,
+        role: Role,
         here: Here,
     ) -> Result<Self, ManagerError> {
         let tls = identity.server_config(ClientCertificate::Optional)?;
@@ -62,13 +61,7 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
-        let manager = authority.map(|authority| Context {
-            log: Arc::clone(&log),
-            authority: Arc::new(authority),
-            lines: publish_lines(log.watch(), stopped.clone()),
-            signed: Arc::default(),
-        });
-        let router = router(&log, peers::router(here), manager);
+        let router = router(log, role, stopped.clone(), peers::router(here));
         let task = tokio::spawn(accept(listener, Serving { tls: tls.into(), router, stopped }));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })
@@ -89,39 +82,10 @@ impl Server {
     }
 }
 
-/// Renders each intent once, however many follow it.
-fn publish_lines(mut intents: watch::Receiver<Arc<Intent>>, mut stopped: Stopped) -> watch::Receiver<Bytes> {
-    let (lines, receiver) = watch::channel(line(&intents.borrow_and_update()));
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop(&mut stopped) => return,
-                changed = intents.changed() => if changed.is_err() { return },
-            }
-            let intent = Arc::clone(&intents.borrow_and_update());
-            lines.send_replace(line(&intent));
-        }
-    });
-    receiver
-}
-
-fn line(intent: &Intent) -> Bytes {
-    match serde_json::to_vec(intent) {
-        Ok(mut json) => {
-            json.push(b'\n');
-            json.into()
-        }
-        Err(error) => {
-            tracing::error!(%error, "the intent cannot be written as JSON");
-            Bytes::new()
-        }
-    }
-}
-
 /// Closed, not changed, when it is time to stop: so a forgotten server stops as well.
-type Stopped = watch::Receiver<()>;
+pub(super) type Stopped = watch::Receiver<()>;
 
-async fn stop(stopped: &mut Stopped) {
+pub(super) async fn stop(stopped: &mut Stopped) {
     while stopped.changed().await.is_ok() {}
 }
 
@@ -181,7 +145,8 @@ async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(READ_BUFFER)
-            .keep_alive(false)
+            // What a connection is idle for counts as the time that a header may take.
+            .keep_alive(node.is_some())
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
     );
     let served = tokio::select! {

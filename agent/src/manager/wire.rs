@@ -3,23 +3,34 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /v1/propose` | postcard `Command` | postcard `Result<`[`Proposed`]`, IntentError>` |
-//! | `GET /v1/watch` | | a JSON `Intent` a line, the first at once; an empty line every [`KEEPALIVE`] |
+//! | `GET /v1/watch?held=E.V` | | lines of JSON, the first at once: the intent, or what changed since revision E.V |
 //! | `POST /v1/join` | postcard [`JoinRequest`] | postcard `Result<`[`JoinAnswer`]`, `[`JoinRefusal`]`>` |
 //! | `POST /v1/held` | postcard `Vec<(Protocol, PortRange)>` | postcard `Vec<`[`HeldPort`]`>` |
 //! | `POST /v1/applied` | postcard [`WhenApplied`] | postcard `u64` |
 //! | `POST /v1/traffic` | postcard `()` | postcard `Traffic` |
+//! | `POST /v1/read` | postcard `()` | postcard [`Standing`] |
+//! | `POST /v1/raft/append`, `vote`, `snapshot` | postcard, the Raft library's | postcard, the Raft library's |
+//! | `POST /v1/raft/propose`, `read` | as without `raft` | as without `raft`, from the leader alone |
 //!
-//! The last three are answered by every node, the others by managers alone. Only `/v1/join` is open to who shows no
+//! `held`, `applied` and `traffic` are answered by every node, the others by managers alone; what is under `raft` is answered
+//! to managers alone, on connections that are kept. Only `/v1/join` is open to who shows no
 //! certificate. Any status but 200 comes with the cause as text.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use overlay::intent::{Intent, IntentError, Reply};
-use overlay::model::{Node, Protocol};
+use overlay::intent::{Intent, IntentError, Reply, Revision};
+use overlay::model::{Node, NodeId, Protocol};
 use serde::{Deserialize, Serialize};
 
 pub(super) const PROPOSE: &str = "/v1/propose";
 pub(super) const WATCH: &str = "/v1/watch";
+pub(super) const READ: &str = "/v1/read";
+pub(super) const RAFT_APPEND: &str = "/v1/raft/append";
+pub(super) const RAFT_VOTE: &str = "/v1/raft/vote";
+pub(super) const RAFT_SNAPSHOT: &str = "/v1/raft/snapshot";
+pub(super) const RAFT_PROPOSE: &str = "/v1/raft/propose";
+pub(super) const RAFT_READ: &str = "/v1/raft/read";
 pub(super) const JOIN: &str = "/v1/join";
 pub(super) const HELD: &str = "/v1/held";
 pub(super) const APPLIED: &str = "/v1/applied";
@@ -34,12 +45,21 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest body of a request, in bytes.
 pub(super) const MAX_REQUEST: usize = 1 << 20;
+/// The largest body of a request of the Raft library, in bytes: a batch of entries and one more, or a piece of a snapshot.
+pub(super) const MAX_RAFT: usize = 4 << 20;
 /// The largest body of a request to join, in bytes: anybody may send one.
 pub(super) const MAX_JOIN: usize = 64 << 10;
 /// The largest question of one node to another, in bytes: all ports of a service.
 pub(super) const MAX_QUESTION: usize = 4 << 10;
 /// The largest intent or other answer that is read, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
+
+/// What the query of a watch says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// The revision that the follower holds, if any.
+    pub(super) held: Option<Revision>,
+}
 
 /// A command that took effect.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +68,21 @@ pub(super) struct Proposed {
     pub(super) version: u64,
     /// What it came to.
     pub(super) reply: Reply,
+}
+
+/// How the managers stand, as their leader sees it at one moment of a time in which it surely leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The version of the intent: what was answered before the question has its change in it.
+    pub version: u64,
+    /// The leader.
+    pub leader: NodeId,
+    /// How often the managers have elected.
+    pub term: u64,
+    /// The managers that decide, and whether each answers the leader.
+    pub voters: BTreeMap<NodeId, bool>,
+    /// Those that are catching up, and decide once they have.
+    pub learners: BTreeSet<NodeId>,
 }
 
 /// A node asks to become a member.

@@ -54,6 +54,15 @@ impl Client {
         self.request("DELETE", path, &[])
     }
 
+    /// Removes what is at `path`, as `body` says. Errors as [`Client::get`].
+    pub(crate) fn delete_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        self.request("DELETE", path, &serde_json::to_vec(body).map_err(io::Error::from)?)
+    }
+
     fn request<T: DeserializeOwned>(&self, method: &str, path: &[&str], body: &[u8]) -> Result<T, Error> {
         let answer = self.exchange(&encode(method, path, body))?;
         let (status, body) = decode(&answer)?;

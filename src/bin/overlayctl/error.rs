@@ -42,6 +42,12 @@ pub(crate) enum Error {
     /// Some of several things that a command was to do; each is reported by itself.
     #[error("{} of the arguments failed", .0.len())]
     Some(Vec<Error>),
+    /// A file that was named cannot be read or written.
+    #[error("{}: {source}", .file.display())]
+    File { file: PathBuf, source: io::Error },
+    /// A file holds something else than what it should.
+    #[error("{} is no backup: {cause}", .file.display())]
+    NoBackup { file: PathBuf, cause: String },
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -54,7 +60,9 @@ impl Error {
             Self::NotRunning { .. } => {
                 "start it with `systemctl start overlayd`; if its socket is elsewhere, name it with --socket or OVERLAY_SOCKET"
             }
-            Self::Forbidden { .. } => "run overlayctl as root, for example with `sudo`",
+            Self::Forbidden { .. } => {
+                "run overlayctl as root, for example with `sudo`, or as a member of the group that `socket_group` names in overlayd.toml"
+            }
             Self::Connection { .. } | Self::Silent { .. } | Self::CutOff { .. } => {
                 "see what overlayd is doing with `journalctl -u overlayd`, then try again"
             }
@@ -68,7 +76,11 @@ impl Error {
             Self::Unconfirmed { .. } => {
                 "see on these nodes that overlayd runs, with `overlayctl status`, and that the manager API's port (TCP 2377) is open between all nodes"
             }
-            Self::Some(_) | Self::Output(_) => return None,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "a backup does not take the place of a file; name another one, or move that one away"
+            }
+            Self::NoBackup { .. } => "name a file that `overlayctl cluster backup` wrote",
+            Self::Some(_) | Self::Output(_) | Self::File { .. } => return None,
         };
         Some(hint.to_owned())
     }

@@ -1,5 +1,7 @@
 //! Whole commands, from what is typed to what is printed, against an agent that plays answers back.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use clap::Parser;
 
 use crate::args::Cli;
@@ -286,4 +288,70 @@ fn completion_knows_the_verbs() {
         let outcome = run(&format!("completion {shell}"), vec![]);
         assert!(outcome.stdout.contains("attach") && outcome.stdout.contains("no-trunc"), "{shell}");
     }
+}
+
+fn rotation(under_way: bool, waiting_for: &[&str]) -> String {
+    let waiting_for = serde_json::to_string(waiting_for).unwrap();
+    http(200, &format!(r#"{{"newest":"2","under_way":{under_way},"waiting_for":{waiting_for}}}"#))
+}
+
+#[test]
+fn a_rotation_is_waited_for_and_says_for_whom() {
+    let answers = vec![
+        rotation(true, &["web-2", "web-3"]),
+        rotation(true, &["web-3"]),
+        rotation(true, &["web-3"]),
+        rotation(false, &[]),
+    ];
+    let outcome = run("cluster key rotate", answers);
+    outcome.result.unwrap();
+    assert_eq!(outcome.progress, "waiting for web-2, web-3\nwaiting for web-3\n");
+    assert_eq!(outcome.stdout, "2\n");
+    assert_eq!(outcome.requests[0], "POST /v1/cluster/key HTTP/1.0");
+    assert_eq!(outcome.requests[1], "GET /v1/cluster/key HTTP/1.0");
+
+    let outcome = run("cluster ca rotate --detach", vec![rotation(true, &["web-2"])]);
+    outcome.result.unwrap();
+    assert_eq!((outcome.stdout.as_str(), outcome.requests.len()), ("2\n", 1));
+}
+
+const BACKUP: &str =
+    r#"{"format":1,"version":"0.1.0","taken_at":7,"cluster":"c","sha256":"ab","state":"{}"}"#;
+
+#[test]
+fn a_backup_is_its_owners_alone_and_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup.json");
+    let line = format!("cluster backup {}", file.display());
+    let outcome = run(&line, vec![http(200, BACKUP)]);
+    outcome.result.unwrap();
+    assert_eq!(outcome.stdout, format!("{}\n", file.display()));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let again = run(&line, vec![http(200, BACKUP)]).result.unwrap_err();
+    assert!(again.hint().unwrap().contains("another one"), "{again}");
+
+    let restored = http(
+        200,
+        r#"{"node":"2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b","join_token":"T","manager":"10.0.0.1:2377"}"#,
+    );
+    let outcome = run(&format!("cluster restore {}", file.display()), vec![restored]);
+    outcome.result.unwrap();
+    let body: serde_json::Value = serde_json::from_str(&outcome.body).unwrap();
+    assert_eq!(body["backup"], serde_json::from_str::<serde_json::Value>(BACKUP).unwrap());
+
+    std::fs::write(&file, "{}").unwrap();
+    let error = run(&format!("cluster restore {}", file.display()), vec![]).result.unwrap_err();
+    assert!(matches!(error, Error::NoBackup { .. }), "{error}");
+}
+
+#[test]
+fn one_node_that_cannot_be_removed_does_not_keep_the_others() {
+    let row = r#"{"id":"2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b","hostname":"web-2","this":false,"status":"down",
+        "availability":"active","manager":null,"addr":"10.0.0.2","version":"0.1.0"}"#;
+    let refusal = r#"{"code":"conflict","error":"web-1 is alive","hint":"use --force"}"#;
+    let outcome = run("node rm --force web-1 web-2", vec![http(409, refusal), http(200, row)]);
+    assert!(matches!(outcome.result, Err(Error::Some(_))));
+    assert_eq!(outcome.stdout, "web-2\n");
+    assert_eq!(outcome.requests[1], "DELETE /v1/nodes/web-2 HTTP/1.0");
+    assert_eq!(outcome.body, r#"{"force":true}"#);
 }

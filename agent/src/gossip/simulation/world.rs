@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use crate::gossip::membership::Identity;
 use crate::gossip::node::{Input, Node, Output, PUSHED_WITHIN};
-use crate::gossip::samples::{endpoint, fact};
+use crate::gossip::samples::{endpoint, fact, keys};
 use crate::gossip::tests::shown;
-use crate::gossip::{Peer, Snapshot};
+use crate::gossip::{Keys, Peer, Snapshot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -45,6 +45,8 @@ pub(super) struct World {
     pub(super) loss: f64,
     /// Whether exchanges over TCP get through.
     pub(super) tcp: bool,
+    /// The keys that nodes start with.
+    pub(super) keys: Keys,
     /// Which nodes can't be reached by the rest.
     pub(super) cut: BTreeSet<usize>,
     /// The bytes sent so far in datagrams, and in exchanges' frames (without TLS).
@@ -63,6 +65,7 @@ impl World {
             rng: SmallRng::seed_from_u64(7),
             loss: 0.0,
             tcp: true,
+            keys: keys(),
             cut: BTreeSet::new(),
             sent: (0, 0),
             always: Box::new(|_, _| ()),
@@ -73,7 +76,7 @@ impl World {
 
     pub(super) fn boot(&mut self, index: usize, boot: u64) {
         let me = Identity::new(id(index), addr(index), boot);
-        let node = Node::new(&me, [1; 32], self.rng.random());
+        let node = Node::new(&me, self.keys.clone(), self.rng.random());
         self.nodes[index] = Some(Running { node, boot, started: self.now, wake: None });
         let peers = (0..self.nodes.len()).map(|index| Peer { node: id(index), addr: addr(index) });
         self.input(index, Input::Peers(peers.collect()));
@@ -85,6 +88,11 @@ impl World {
 
     pub(super) fn state_all(&mut self, index: usize, endpoints: Vec<Endpoint>) {
         self.input(index, Input::State(fact(index as u8), endpoints));
+    }
+
+    /// Tells a node of the cluster's keys.
+    pub(super) fn set_keys(&mut self, index: usize, keys: Keys) {
+        self.input(index, Input::Keys(keys));
     }
 
     /// Stops a node in good order, so that it is to be back within `hold`.

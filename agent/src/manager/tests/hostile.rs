@@ -37,7 +37,7 @@ fn status<T>(outcome: Result<T, ClientError>) -> StatusCode {
 fn signed_by(authority: &Authority, ca: &Authority) -> Identity {
     let node = NodeId::from_bytes(rand::random());
     let request = Request::new(node).unwrap();
-    let chain = authority.sign(request.csr(), node).unwrap();
+    let (chain, _) = authority.sign(request.csr(), node).unwrap();
     request.complete(chain, ca.cert().to_owned()).unwrap()
 }
 
@@ -111,8 +111,8 @@ async fn a_member_describes_itself_alone() {
 
     for command in [
         Command::PutNode(Node { hostname: "taken over".to_owned(), ..foreign.clone() }),
-        Command::PutNode(Node { manager: true, ..own.clone() }),
-        Command::InitCluster { cluster: intent.cluster.clone().unwrap(), node: foreign },
+        Command::SetRole { node: own.id, manager: true },
+        Command::RemoveNode { id: foreign.id, force: true },
     ] {
         let outcome = worker.log.propose(command).await;
         assert!(

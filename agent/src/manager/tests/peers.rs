@@ -6,13 +6,15 @@ use super::*;
 use crate::manager::{JoinError, Peers};
 
 /// A worker that serves what every node answers, and its node with the port that it serves on.
-async fn serving(worker: Worker, applied: &watch::Sender<u64>) -> (Node, Server) {
-    let Worker { _dir, joined, log, .. } = worker;
+pub(in crate::manager) async fn serving(worker: Worker, applied: &watch::Sender<u64>) -> (Node, Server) {
+    let Worker { dir, joined, log, .. } = worker;
     let id = joined.identity.node;
     let known = log.watch().borrow().nodes[&id].clone();
     let listen = SocketAddr::new(known.addr, 0);
     let here = Here { applied: applied.subscribe(), traffic: Arc::new(|| Ok(counted())) };
-    let server = Server::start(listen, Arc::new(log), &joined.identity, None, here).await.unwrap();
+    let tls = joined.identity.client_config().unwrap();
+    let (role, _ends_at_once) = Role::start(id, dir.path().to_owned(), tls, log.watch());
+    let server = Server::start(listen, Arc::new(log), &joined.identity, role, here).await.unwrap();
     (Node { api_port: server.local_addr().port(), ..known }, server)
 }
 

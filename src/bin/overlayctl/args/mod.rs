@@ -17,11 +17,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use overlay::config::Config;
 
-pub(crate) use cluster::{ClusterCommand, InitArgs, JoinArgs};
+pub(crate) use cluster::{
+    BackupArgs, CaCommand, ClusterCommand, InitArgs, JoinArgs, JoinTokenArgs, KeyCommand, LeaveArgs,
+    RestoreArgs, RotateArgs,
+};
 pub(crate) use endpoint::{AttachArgs, DetachArgs, EndpointCommand, EndpointInspectArgs, EndpointLsArgs};
 pub(crate) use flow::{FlowCommand, FlowFlushArgs, FlowLsArgs};
 pub(crate) use network::{CreateArgs, NetworkCommand, NetworkInspectArgs, RmArgs};
-pub(crate) use node::{NodeCommand, NodeUpdateArgs};
+pub(crate) use node::{NodeCommand, NodeRmArgs, NodeUpdateArgs, NodesArgs};
 pub(crate) use parse::NetworkOption;
 pub(crate) use service::{
     DrainArgs, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, ServicesArgs, StatsArgs,
@@ -54,7 +57,7 @@ pub(crate) struct Cli {
 const FIRST_STEPS: &str = "\
 First steps:
   overlayctl cluster init               on the first node; prints what to run on the others
-  overlayctl network create mynet       once, on any node
+  overlayctl network create mynet       once, on a manager
   overlayctl endpoint attach --netns NETNS --network mynet --name web
   overlayctl status                     when something does not work
 
@@ -62,10 +65,10 @@ First steps:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create a cluster, or make this node a member of one
+    /// Create, join and leave a cluster; its tokens, keys and backups
     #[command(subcommand, disable_help_subcommand = true)]
     Cluster(ClusterCommand),
-    /// Show the cluster's nodes, and say what they are wanted for
+    /// Show, change and remove the cluster's nodes
     #[command(subcommand, disable_help_subcommand = true)]
     Node(NodeCommand),
     /// Create, show and remove networks

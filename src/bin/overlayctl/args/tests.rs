@@ -150,3 +150,19 @@ fn only_a_relative_path_to_a_namespace_is_changed() {
     assert_eq!(parse::netns("./blue").unwrap(), here.join("blue").to_str().unwrap());
     assert!(parse::netns("").is_err());
 }
+
+#[test]
+fn wrong_values_of_clusters_and_nodes() {
+    insta::assert_snapshot!(complaints(&[
+        "cluster join-token",
+        "cluster join-token boss",
+        "cluster init --force-new-cluster --advertise-addr 10.0.0.1",
+        "cluster init --cert-lifetime soon",
+        "cluster ca",
+        "cluster backup",
+        "node update web-2",
+        "node update web-2 --label-add rack",
+        "node promote",
+        "node rm --force",
+    ]));
+}

@@ -72,7 +72,7 @@ fn a_request_and_its_answer() {
         200,
         &format!(r#"{{"node":"{node}","join_token":"T","manager":"[fd00::1]:2377"}}"#),
     )]);
-    let request = ClusterInit { advertise_addr: Some("fd00::1".parse().unwrap()) };
+    let request = ClusterInit { advertise_addr: Some("fd00::1".parse().unwrap()), ..ClusterInit::default() };
     let cluster: ClusterInitialized =
         Client::new(&agent.socket()).post(&["cluster", "init"], &request).unwrap();
     assert_eq!(cluster.manager, "[fd00::1]:2377".parse().unwrap());
@@ -81,9 +81,9 @@ fn a_request_and_its_answer() {
     Host: overlayd
     Connection: close
     Content-Type: application/json
-    Content-Length: 28
+    Content-Length: 75
 
-    {"advertise_addr":"fd00::1"}
+    {"advertise_addr":"fd00::1","cert_lifetime":null,"force_new_cluster":false}
     "#);
 }
 

@@ -13,8 +13,11 @@ mod status;
 
 use std::io::Write;
 
+use overlay::model::Role;
+
 use crate::args::{
-    Cli, ClusterCommand, Command, EndpointCommand, FlowCommand, NetworkCommand, NodeCommand, ServiceCommand,
+    CaCommand, Cli, ClusterCommand, Command, EndpointCommand, FlowCommand, KeyCommand, NetworkCommand,
+    NodeCommand, ServiceCommand,
 };
 use crate::client::Client;
 use crate::error::Error;
@@ -28,8 +31,22 @@ pub(crate) fn run(cli: &Cli, out: &mut dyn Write, progress: &mut dyn Write) -> R
     match &cli.command {
         Command::Cluster(ClusterCommand::Init(args)) => cluster::init(&client, args, out),
         Command::Cluster(ClusterCommand::Join(args)) => cluster::join(&client, args, out),
+        Command::Cluster(ClusterCommand::JoinToken(args)) => cluster::join_token(&client, args, out),
+        Command::Cluster(ClusterCommand::Leave(args)) => cluster::leave(&client, args, out),
+        Command::Cluster(ClusterCommand::Ca(CaCommand::Rotate(args))) => {
+            cluster::rotate(&client, "ca", *args, out, progress)
+        }
+        Command::Cluster(ClusterCommand::Key(KeyCommand::Rotate(args))) => {
+            cluster::rotate(&client, "key", *args, out, progress)
+        }
+        Command::Cluster(ClusterCommand::Backup(args)) => cluster::backup(&client, args, out),
+        Command::Cluster(ClusterCommand::Restore(args)) => cluster::restore(&client, args, out),
         Command::Node(NodeCommand::Ls(args)) => node::ls(&client, *args, out),
+        Command::Node(NodeCommand::Inspect(args)) => node::inspect(&client, args, out),
         Command::Node(NodeCommand::Update(args)) => node::update(&client, args, out, progress),
+        Command::Node(NodeCommand::Promote(args)) => node::set_role(&client, args, Role::Manager, out),
+        Command::Node(NodeCommand::Demote(args)) => node::set_role(&client, args, Role::Worker, out),
+        Command::Node(NodeCommand::Rm(args)) => node::rm(&client, args, out),
         Command::Service(ServiceCommand::Create(args)) => service::create(&client, args, out, progress),
         Command::Service(ServiceCommand::Ls(args)) => service::ls(&client, *args, out),
         Command::Service(ServiceCommand::Ps(args)) => service::ps(&client, args, out),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use overlay::api::{EndpointRow, NodeRow, NodeStatus};
+use overlay::api::{EndpointRow, ManagerState, NodeRow, NodeStatus};
 use overlay::model::{Availability, Network};
 use serde::Serialize;
 
@@ -25,7 +25,12 @@ pub(crate) fn nodes(nodes: &[NodeRow], list: ListArgs) -> io::Result<String> {
                 NodeStatus::Restarting => "Restarting",
                 NodeStatus::Down => "Down",
             };
-            let manager = if node.manager { "Leader" } else { "" };
+            let manager = match node.manager {
+                Some(ManagerState::Leader) => "Leader",
+                Some(ManagerState::Reachable) => "Reachable",
+                Some(ManagerState::Unreachable) => "Unreachable",
+                None => "",
+            };
             [
                 format!("{id}{mark}"),
                 node.hostname.clone(),

@@ -10,8 +10,9 @@ mod table;
 mod tests;
 
 use std::io;
+use std::net::SocketAddr;
 
-use overlay::api::{ClusterInitialized, ClusterJoined};
+use overlay::api::{ClusterInitialized, ClusterJoined, ClusterLeft, JoinToken};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -40,14 +41,36 @@ pub(crate) fn error(error: &Error) -> String {
 
 pub(crate) fn cluster_initialized(cluster: &ClusterInitialized) -> String {
     let ClusterInitialized { node, join_token, manager } = cluster;
-    // zsh takes bare brackets for a pattern.
-    let quote = if manager.is_ipv6() { "'" } else { "" };
     format!(
-        "Cluster initialized: this node ({node}) is its manager.\n\n\
-         To add a node, run there:\n\n    overlayctl cluster join --token {join_token} {quote}{manager}{quote}\n"
+        "Cluster initialized: this node ({node}) is its manager.\n\nTo add a worker, run there:\n\n    {}\n\n\
+         To add a manager, run \"overlayctl cluster join-token manager\" here and follow what it prints.\n",
+        join_command(join_token, *manager)
     )
 }
 
+pub(crate) fn join_token(token: &JoinToken) -> String {
+    let JoinToken { role, token, manager } = token;
+    format!("To add a {role}, run there:\n\n    {}\n", join_command(token, *manager))
+}
+
+fn join_command(token: &str, manager: SocketAddr) -> String {
+    // zsh takes bare brackets for a pattern.
+    let quote = if manager.is_ipv6() { "'" } else { "" };
+    format!("overlayctl cluster join --token {token} {quote}{manager}{quote}")
+}
+
 pub(crate) fn cluster_joined(cluster: &ClusterJoined) -> String {
-    format!("This node ({}) joined the cluster.\n", cluster.node)
+    format!("This node ({}) joined the cluster as a {}.\n", cluster.node, cluster.role)
+}
+
+pub(crate) fn cluster_left(left: &ClusterLeft) -> String {
+    let mut text = format!("This node ({}) left its cluster.\n", left.node);
+    if let Some(cause) = &left.still_listed {
+        text += &format!(
+            "The managers still list it, as it could not tell them: {cause}\n\
+             Run \"overlayctl node rm {}\" on one.\n",
+            left.node
+        );
+    }
+    text
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use overlay::api::{
     ApiError, BackendRow, BackendState, BackendStats, DropCount, EndpointLocal, EndpointRow, ErrorCode,
-    Failure, FlowRow, GossipStatus, ManagerStatus, MeshStatus, NetworkDetail, NetworkService, NodeRow,
-    NodeStatus, ServiceDetail, ServiceRow, ServiceStats, Stats, Status, UnderlayStatus,
+    Failure, FlowRow, GossipStatus, ManagerState, ManagerStatus, MeshStatus, NetworkDetail, NetworkService,
+    NodeRow, NodeStatus, ServiceDetail, ServiceRow, ServiceStats, Stats, Status, UnderlayStatus,
 };
 use overlay::flows::{FlowProtocol, FlowScope, FlowState};
 use overlay::model::{
     Affinity, Availability, Endpoint, EndpointId, EndpointMode, Network, NetworkId, NodeId, Protocol,
-    Publish, PublishMode, Service, ServiceId, SourceIp, Subnet, Unavailable, Vip, Vni, Weight,
+    Publish, PublishMode, Role, Service, ServiceId, SourceIp, Subnet, Unavailable, Vip, Vni, Weight,
 };
 
 use overlay::traffic::Counts;
@@ -33,15 +33,24 @@ fn node_rows() -> Vec<NodeRow> {
         this: false,
         status: NodeStatus::Ready,
         availability: Availability::Active,
-        manager: false,
+        manager: None,
         addr: addr.parse().unwrap(),
         version: "0.1.0".into(),
     };
     vec![
-        NodeRow { manager: true, ..row(0x1a, "web-1", "10.0.0.1") },
+        NodeRow { manager: Some(ManagerState::Leader), ..row(0x1a, "web-1", "10.0.0.1") },
         NodeRow { this: true, ..row(0x2b, "web-2.example.org", "10.0.0.2") },
-        NodeRow { status: NodeStatus::Restarting, ..row(0x3b, "cache", "10.0.0.4") },
-        NodeRow { status: NodeStatus::Down, availability: Availability::Drain, ..row(0x3c, "db", "fd00::3") },
+        NodeRow {
+            status: NodeStatus::Restarting,
+            manager: Some(ManagerState::Reachable),
+            ..row(0x3b, "cache", "10.0.0.4")
+        },
+        NodeRow {
+            status: NodeStatus::Down,
+            availability: Availability::Drain,
+            manager: Some(ManagerState::Unreachable),
+            ..row(0x3c, "db", "fd00::3")
+        },
     ]
 }
 
@@ -386,7 +395,13 @@ fn cluster() {
     };
     insta::assert_snapshot!("cluster_init", initialized("10.0.0.1:2377"));
     insta::assert_snapshot!("cluster_init_ipv6", initialized("[fd00::1]:2377"));
-    insta::assert_snapshot!("cluster_join", cluster_joined(&ClusterJoined { node }));
+    insta::assert_snapshot!("cluster_join", cluster_joined(&ClusterJoined { node, role: Role::Worker }));
+    let token =
+        JoinToken { role: Role::Manager, token: "TOKEN".into(), manager: "10.0.0.1:2377".parse().unwrap() };
+    insta::assert_snapshot!("cluster_join_token", join_token(&token));
+    let left = |still_listed| cluster_left(&ClusterLeft { node, still_listed });
+    let both = left(None) + &left(Some("no manager can be reached: 10.0.0.1:2377: timed out".into()));
+    insta::assert_snapshot!("cluster_leave", both);
 }
 
 #[test]

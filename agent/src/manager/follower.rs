@@ -1,0 +1,282 @@
+//! Every node's log: it follows a manager, and keeps a copy on the disk to start from when none is reached.
+//!
+//! A manager follows itself first, like any other: its role may end, or begin, and nothing here changes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use hyper::StatusCode;
+use overlay::intent::{Command, Intent, IntentError, Reply, Revision};
+use overlay::model::{Node, NodeId};
+use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::client::{self, ClientError};
+use super::watching::Followed;
+use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
+use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
+use crate::identity::Identity;
+use crate::store::{Key, Store};
+
+/// The pauses between attempts to reach a manager.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a proposal that took effect waits to be seen here as well.
+const CATCH_UP: Duration = Duration::from_secs(3);
+/// How long managers are asked, one after the other: the first one takes a few seconds to say that it has no majority.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Proposes through any manager, and follows one. It stops following when it is dropped.
+pub struct Follower {
+    shared: Arc<Shared>,
+    follower: JoinHandle<()>,
+}
+
+struct Shared {
+    me: NodeId,
+    store: Store,
+    tls: Arc<ClientConfig>,
+    /// Managers' addresses that were given, besides those in the intent.
+    seeds: Vec<SocketAddr>,
+    intent: watch::Sender<Arc<Intent>>,
+    link: watch::Sender<ManagerLink>,
+}
+
+impl Follower {
+    /// Starts from the copy in the store, and follows the managers in it, or at `seeds`, from then on: the
+    /// address that this node joined through, or none after a restart.
+    ///
+    /// # Errors
+    /// The store's, the identity's, and [`ManagerError::NoManager`] without any address to try.
+    pub fn start(store: Store, identity: &Identity, seeds: Vec<SocketAddr>) -> Result<Self, ManagerError> {
+        let intent: Intent = store.get(Key::IntentCopy)?.unwrap_or_default();
+        let me = identity.node;
+        let addr = candidates(me, &intent, &seeds, None).first().copied().ok_or(ManagerError::NoManager)?;
+        let shared = Arc::new(Shared {
+            me,
+            store,
+            tls: identity.client_config()?,
+            seeds,
+            intent: watch::Sender::new(Arc::new(intent)),
+            link: watch::Sender::new(ManagerLink { addr, reachable: false, last_error: None }),
+        });
+        let follower = tokio::spawn(Arc::clone(&shared).follow());
+        Ok(Self { shared, follower })
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl IntentLog for Follower {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        Box::pin(self.shared.propose(command))
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Intent>> {
+        self.shared.intent.subscribe()
+    }
+
+    fn status(&self) -> watch::Receiver<ManagerLink> {
+        self.shared.link.subscribe()
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Standing, ProposeError>> {
+        Box::pin(self.shared.read())
+    }
+}
+
+impl Shared {
+    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let outcome: Result<Proposed, IntentError> = self.ask(PROPOSE, &command).await?;
+        let proposed = outcome?;
+        // It took effect in any case; the follower brings it once it can.
+        self.caught_up(proposed.version).await;
+        Ok(proposed.reply)
+    }
+
+    async fn read(&self) -> Result<Standing, ProposeError> {
+        let standing: Standing = self.ask(READ, &()).await?;
+        self.caught_up(standing.version).await;
+        Ok(standing)
+    }
+
+    /// Until this node's copy has that version, or for a moment.
+    async fn caught_up(&self, version: u64) {
+        let mut intent = self.intent.subscribe();
+        let _ = timeout(CATCH_UP, intent.wait_for(|intent| intent.version >= version)).await;
+    }
+
+    /// Asks one manager after the other, until one has taken the question.
+    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, path: &str, query: &Q) -> Result<A, ProposeError> {
+        let mut last = None;
+        let asked = async {
+            for addr in self.candidates() {
+                match client::post(addr, &self.tls, path, query).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => match unanswered(addr, error) {
+                        // What a manager says of the others is worth more than that another is not there.
+                        Tried::Next(error) => {
+                            if !matches!(last, Some(ProposeError::Unavailable { .. })) {
+                                last = Some(error);
+                            }
+                        }
+                        Tried::Final(error) => return Err(error),
+                    },
+                }
+            }
+            Err(ProposeError::Internal { cause: ManagerError::NoManager.to_string() })
+        };
+        let outcome = timeout(PATIENCE, asked).await;
+        match (outcome, last) {
+            (Ok(Ok(answer)), _) => Ok(answer),
+            (Ok(Err(ProposeError::Internal { .. })) | Err(_), Some(last)) => Err(last),
+            (Ok(Err(error)), _) => Err(error),
+            (Err(_), None) => Err(ProposeError::Unavailable { cause: "no manager answers".to_owned() }),
+        }
+    }
+
+    /// Follows one manager after the other, for ever.
+    async fn follow(self: Arc<Self>) {
+        let mut failures = 0;
+        loop {
+            for addr in self.candidates() {
+                let cause = self.follow_one(addr, &mut failures).await;
+                self.set_link(ManagerLink { addr, reachable: false, last_error: Some(cause) });
+            }
+            sleep(pause(failures)).await;
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Follows a manager until that fails; returns why it did. A word from it resets `failures`.
+    async fn follow_one(&self, addr: SocketAddr, failures: &mut u32) -> String {
+        let held = Arc::clone(&self.intent.borrow());
+        let path = format!("{WATCH}?held={}", Revision::of(&held));
+        let mut body = match client::get(addr, &self.tls, &path).await {
+            Ok(body) => body,
+            Err(error) => return error.to_string(),
+        };
+        let mut followed = Followed::new(held);
+        loop {
+            let data = match timeout(SILENCE, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => return format!("the connection broke: {error}"),
+                Ok(None) => return "the manager ended the connection".to_owned(),
+                Err(_) => return format!("nothing was heard for {} s", SILENCE.as_secs()),
+            };
+            *failures = 0;
+            match followed.receive(&data) {
+                Ok(Some(intent)) => self.take(addr, intent).await,
+                Ok(None) => {}
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
+    /// Makes the manager's intent this node's, if it is newer: a manager may be behind the one that was followed before.
+    /// What is seen is on the disk already, unless the disk fails.
+    async fn take(&self, addr: SocketAddr, intent: Arc<Intent>) {
+        let mut last_error = None;
+        if Revision::of(&intent) > Revision::of(&self.intent.borrow()) {
+            let (store, copy) = (self.store.clone(), Arc::clone(&intent));
+            let kept = tokio::task::spawn_blocking(move || store.put(Key::IntentCopy, &*copy)).await;
+            last_error = match kept {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            self.intent.send_replace(intent);
+        }
+        self.set_link(ManagerLink { addr, reachable: true, last_error });
+    }
+
+    /// Logs what is new about the link, once however often it is tried.
+    fn set_link(&self, link: ManagerLink) {
+        self.link.send_if_modified(|current| {
+            if *current == link {
+                return false;
+            }
+            let ManagerLink { addr: manager, reachable, last_error } = &link;
+            match last_error {
+                Some(cause) => tracing::warn!(%manager, reachable, %cause, "trouble in following a manager"),
+                None => tracing::info!(%manager, "the manager is followed"),
+            };
+            *current = link;
+            true
+        });
+    }
+
+    fn candidates(&self) -> Vec<SocketAddr> {
+        let link = self.link.borrow().clone();
+        candidates(self.me, &self.intent.borrow(), &self.seeds, link.reachable.then_some(link.addr))
+    }
+}
+
+/// The addresses to try, best first: this node's own if it is a manager, the one that is reached now, the managers in the
+/// intent, what was given.
+fn candidates(
+    me: NodeId,
+    intent: &Intent,
+    seeds: &[SocketAddr],
+    reached: Option<SocketAddr>,
+) -> Vec<SocketAddr> {
+    let addr = |node: &Node| SocketAddr::new(node.addr, node.api_port);
+    let own = intent.nodes.get(&me).filter(|node| node.manager).map(addr);
+    let managers = intent.managers().map(addr);
+    let mut addresses = Vec::new();
+    for addr in own.into_iter().chain(reached).chain(managers).chain(seeds.iter().copied()) {
+        if !addresses.contains(&addr) {
+            addresses.push(addr);
+        }
+    }
+    addresses
+}
+
+/// Whether another manager may be asked after one did not answer.
+enum Tried {
+    /// This one has surely changed nothing.
+    Next(ProposeError),
+    /// It may have, or would say the same again.
+    Final(ProposeError),
+}
+
+fn unanswered(addr: SocketAddr, error: ClientError) -> Tried {
+    match error {
+        ClientError::Connect(_) | ClientError::Untrusted(_) => {
+            Tried::Next(ProposeError::Unreachable { addr, cause: error.to_string() })
+        }
+        ClientError::Lost(cause) => Tried::Final(ProposeError::Unreachable { addr, cause }),
+        ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, cause } => {
+            Tried::Next(ProposeError::Unavailable { cause })
+        }
+        ClientError::Status { status: StatusCode::NOT_FOUND, cause } => {
+            Tried::Next(ProposeError::Unreachable { addr, cause })
+        }
+        ClientError::Status { status: StatusCode::GATEWAY_TIMEOUT, cause } => {
+            Tried::Final(ProposeError::Unavailable { cause })
+        }
+        ClientError::Status { status: StatusCode::CONFLICT, cause } => {
+            Tried::Final(ProposeError::Unsafe { cause })
+        }
+        error @ ClientError::Status { .. } => {
+            Tried::Final(ProposeError::Internal { cause: format!("the manager at {addr} answers {error}") })
+        }
+    }
+}
+
+/// Drawn from a range that doubles with every failure, so that followers do not come back all at once.
+fn pause(failures: u32) -> Duration {
+    let longest = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_add(1)));
+    rand::random_range(SHORTEST_PAUSE..=longest.min(LONGEST_PAUSE))
+}

@@ -1,0 +1,81 @@
+//! Three managers: one of them may be away, whichever it is, and nothing that was answered is lost.
+
+use anyhow::{Context as _, Result, ensure};
+use overlay_harness::{Lab, Node, Topology, eventually};
+
+use crate::steps::{SOON, attach_each, create_network, talk};
+
+fn promote(leader: &Node, others: &[&Node]) -> Result<()> {
+    let names: Vec<&str> = others.iter().map(|node| node.name()).collect();
+    leader.ctl(&[&["node", "promote"][..], &names].concat()).map(drop)
+}
+
+/// Creates a network, however long the managers take to find a leader.
+fn create_soon(at: &Node, name: &str) -> Result<()> {
+    eventually(&format!("{} creates {name}", at.name()), SOON, || {
+        if at.network(name).is_ok() {
+            return Ok(());
+        }
+        at.ctl(&["network", "create", name]).map(drop)
+    })
+}
+
+fn know(nodes: &[&Node], name: &str) -> Result<()> {
+    for node in nodes {
+        eventually(&format!("{} knows {name}", node.name()), SOON, || node.network(name).map(drop))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn commands_go_on_without_the_leader_which_catches_up() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        lab.form_cluster()?;
+        promote(n1, &[n2, n3])?;
+        create_network(n1, "blue", &[], &nodes)?;
+        let [on_n1, on_n2, on_n3] = attach_each(lab, "blue", nodes)?;
+
+        n1.kill()?;
+        create_soon(n2, "without-n1")?;
+        create_soon(n3, "without-n1-again")?;
+        talk(&on_n1, &on_n2)?;
+        talk(&on_n2, &on_n3)?;
+
+        n1.start()?;
+        know(&[n1], "without-n1-again")?;
+        n1.ctl(&["network", "create", "with-n1"])?;
+        know(&nodes, "with-n1")
+    });
+}
+
+#[test]
+fn without_a_majority_nothing_changes_and_packets_flow() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        lab.form_cluster()?;
+        promote(n1, &[n2, n3])?;
+        create_network(n1, "blue", &[], &nodes)?;
+        let [on_n1, on_n2, on_n3] = attach_each(lab, "blue", nodes)?;
+
+        n2.kill()?;
+        n3.kill()?;
+        let refusal = eventually("the loss is noticed", SOON, || {
+            let refusal = n1.ctl_fails(&["network", "create", "lost"])?;
+            ensure!(refusal.contains("no majority"), "it says: {refusal}");
+            Ok(refusal)
+        })?;
+        for word in ["n2", "n3", "hint:"] {
+            ensure!(refusal.contains(word), "it says: {refusal}");
+        }
+        n1.network("blue").context("what is known is shown")?;
+        talk(&on_n1, &on_n2)?;
+        talk(&on_n2, &on_n3)?;
+
+        n3.start()?;
+        create_soon(n1, "found")?;
+        know(&[n1, n3], "found")
+    });
+}
