@@ -131,20 +131,23 @@ pub fn is_hidden(port: &Port) -> bool {
 /// for the client, or 0. Where new flows are hidden, the client's own port is likely to.
 #[inline(always)]
 pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> (u32, u16) {
-    if hidden && let slot @ 1.. = snat::known(key, transport, now) {
+    if hidden && let slot @ 1.. = snat::known(key, transport, now, hidden) {
         return (slot, key.source_port);
     }
-    if let Some(flow) = flow::find_at(key, now)
-        && !flow::is_over(flow, transport)
-    {
+    if let Some(flow) = flow::find_at(key, now) {
         let port = flow.port;
-        return (goes_to(flow, transport, now), port);
+        if !flow::is_over(flow, transport)
+            && let slot @ 1.. = goes_to(flow, transport, now)
+        {
+            return (slot, port);
+        }
+        // Another begins in its place. What opens a connection keeps nothing, so the rest of it would still find this one.
+        maps::forget_flow(key);
     }
-    // Of what opens a connection, it does not matter how an earlier one began.
-    if hidden || opens(transport) {
+    if hidden {
         return (0, 0);
     }
-    (snat::known(key, transport, now), key.source_port)
+    (snat::known(key, transport, now, hidden), key.source_port)
 }
 
 /// Whether the packet opens a TCP connection, or answers one that does.

@@ -56,15 +56,21 @@ fn is_of(flow: &Flow, key: &FlowKey) -> bool {
     flow.port == key.source_port && flow.address == key.source
 }
 
-/// The slot of the backend of a flow whose client's own port stands for it, as [`mesh::known`] has it.
+/// The slot of the backend of a flow whose client's own port stands for it, as [`mesh::known`] has it. One in whose place
+/// another begins is forgotten, unless that is to be hidden too: then [`hide`] has the other take its entry.
 #[inline(never)]
-pub fn known(key: &FlowKey, transport: &Transport, now: u64) -> u32 {
-    match flow::find_at(&back(key), now) {
-        Some(flow) if is_of(flow, key) && !flow::is_over(flow, transport) => {
-            mesh::goes_to(flow, transport, now)
-        }
-        _ => 0,
+pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> u32 {
+    let back = back(key);
+    let Some(flow) = flow::find_at(&back, now).filter(|flow| is_of(flow, key)) else { return 0 };
+    if !flow::is_over(flow, transport)
+        && let slot @ 1.. = mesh::goes_to(flow, transport, now)
+    {
+        return slot;
     }
+    if !hidden {
+        maps::forget_flow(&back);
+    }
+    0
 }
 
 /// Forgets such a flow.
