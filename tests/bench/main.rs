@@ -3,11 +3,12 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile`, `services` and `intent` are such names
-//! too, and `packets` takes a second one of that kind. The last three time the core itself, so they want an optimized build, but
-//! neither root nor a lab.
+//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile`, `services` and `intent` are such
+//! names too, and the first two take a second one of that kind. The last three time the core itself, so they want an optimized
+//! build, but neither root nor a lab.
 
 mod agent;
+mod floors;
 mod intent;
 mod measure;
 mod packets;
@@ -133,11 +134,10 @@ const WIRE: [Measurement; 2] = [
 fn main() -> Result<()> {
     let effort = Effort::asked_for();
     let chosen = std::env::args().nth(1).unwrap_or_default();
+    let of_these = std::env::args().nth(2).unwrap_or_default();
     match chosen.as_str() {
-        "packets" => {
-            return packets::print(effort.packet_rounds, &std::env::args().nth(2).unwrap_or_default());
-        }
-        "published" => return published::print(&effort),
+        "packets" => return packets::print(effort.packet_rounds, &of_these),
+        "published" => return published::print(&effort, &of_these),
         "agent" => return agent::print(&effort),
         "reconcile" => return reconcile::print(),
         "services" => return services::print(),
@@ -159,7 +159,7 @@ fn main() -> Result<()> {
     }
     if chosen.is_empty() {
         packets::print(effort.packet_rounds, "")?;
-        published::print(&effort)?;
+        published::print(&effort, "")?;
         agent::print(&effort)?;
     }
     Ok(())

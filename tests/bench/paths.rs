@@ -7,12 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{SchedClassifier, TcAttachType};
-use aya::{Ebpf, EbpfLoader};
-use nix::net::if_::if_nametoindex;
+use aya::Ebpf;
 use overlay_harness::{Attached, Lab, Netns, Node};
-use overlay_packet::{Address, ethernet, ip, vxlan};
 
+use crate::floors;
 use crate::measure::Ends;
 
 /// The underlay's device, on every node.
@@ -20,9 +18,6 @@ pub(crate) const UNDERLAY: &str = "eth0";
 
 /// The classic layout's bridge, on every node.
 pub(crate) const BRIDGE: &str = "cbr0";
-
-/// The floor's programs and the switch's, built by `build.rs`.
-pub(crate) static FLOOR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay-floor"));
 
 /// Two namespaces, and what lies between them.
 pub(crate) struct Path {
@@ -157,52 +152,20 @@ fn bare(lab: &Lab) -> Result<Path> {
 
 /// The least that tc programs can do: see `floor/main.rs`.
 fn floor(lab: &Lab) -> Result<(Path, [Ebpf; 2])> {
-    const HOST_END: &str = "fveth0";
     let nodes = joined(lab, "floor")?;
     let endpoints = [lab.namespace("floor-near")?, lab.namespace("floor-far")?];
-    for (index, (node, endpoint)) in nodes.iter().zip(&endpoints).enumerate() {
-        // Carries nothing: as for the overlay, the kernel's GRO learns from it which port is VXLAN's.
-        node.ip("link add fvx0 type vxlan external dstport 4789 nolearning")?;
-        node.ip("link set fvx0 up")?;
-        node.ip(&format!("link add {HOST_END} mtu 1450 type veth peer name eth0 mtu 1450 netns {endpoint}"))?;
-        node.ip(&format!("link set {HOST_END} up"))?;
-        configure(endpoint, "eth0", index)?;
-    }
-    let attached = |index: usize| nodes[index].run(|| attach_floor(index, HOST_END));
+    let attached = |index: usize| {
+        floors::vxlan_port(&nodes[index])?;
+        floors::joined(&nodes[index], &endpoints[index], index)?;
+        nodes[index].run(|| {
+            let known = floors::Known::to(index, [index, 1 - index].map(underlay_address))?;
+            let mut programs = known.loader().load(floors::PROGRAMS)?;
+            floors::attach(&mut programs, &[("floor_send", floors::HOST_END), ("floor_receive", UNDERLAY)])?;
+            Ok(programs)
+        })
+    };
     let programs = [attached(0)?, attached(1)?];
     Ok((Path::new("floor", nodes, endpoints, endpoint_address(1).into()), programs))
-}
-
-/// Loads the programs for a node, and attaches them in this thread's network namespace.
-fn attach_floor(index: usize, host_end: &str) -> Result<Ebpf> {
-    let vtep = |index| Address::v4(underlay_address(index).octets());
-    let header = |from, to| {
-        let (source, destination) = (endpoint_mac(from), endpoint_mac(to));
-        ethernet::Header { destination, source, ethertype: ethernet::IPV4 }
-    };
-    let outer = vxlan::Outer {
-        source: vtep(index),
-        destination: vtep(1 - index),
-        source_port: 0,
-        destination_port: 4789,
-        vni: 7,
-        ecn: ip::ecn::NOT_ECT,
-        // No length field can say that, so they say 0.
-        inner: 1 << 16,
-    };
-    let mut ebpf = EbpfLoader::new()
-        .override_global("UNDERLAY", &if_nametoindex(UNDERLAY)?, true)
-        .override_global("HOST_END", &if_nametoindex(host_end)?, true)
-        .override_global("SENT", &outer.v4(&header(index, 1 - index)), true)
-        .override_global("DELIVERED", &header(1 - index, index).words(), true)
-        .load(FLOOR)?;
-    for (name, device) in [("floor_send", host_end), ("floor_receive", UNDERLAY)] {
-        let program: &mut SchedClassifier =
-            ebpf.program_mut(name).context("a program is missing")?.try_into()?;
-        program.load().with_context(|| format!("loading {name}"))?;
-        program.attach(device, TcAttachType::Ingress).with_context(|| format!("attaching {name}"))?;
-    }
-    Ok(ebpf)
 }
 
 /// What Docker's overlay and Flannel make, with nothing left to learn: a veth pair, a bridge, a VXLAN device,
@@ -247,7 +210,7 @@ pub(crate) fn endpoint_address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, 1 + u8::from(index == 1))
 }
 
-fn endpoint_mac(index: usize) -> [u8; 6] {
+pub(crate) fn endpoint_mac(index: usize) -> [u8; 6] {
     [2, 0, 0, 0, 1, 1 + u8::from(index == 1)]
 }
 

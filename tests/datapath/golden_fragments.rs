@@ -6,7 +6,7 @@ use overlay::model::SourceIp;
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
-use crate::bench::{Case, Expect, mac, vtep};
+use crate::bench::{Case, Expect, MARK, mac, vtep};
 use crate::frames::{Ip, frame, vxlan};
 use crate::golden_endpoint::encapsulated;
 use crate::golden_mesh::{KINDS, Kind, arrives, case, client, node};
@@ -167,7 +167,7 @@ fn fragments_of_hidden_clients_have_the_port_of_their_flow() {
         let leaves = parts(kind, asked, client(v6));
         let cases = parts(kind, own, hidden).into_iter().zip(leaves).map(|(packet, leaves)| {
             let leaves = sent(1, &leaves.with(|ip| ip.hops -= 1));
-            Case::new("the answer", "ep1", sent(1, &packet), Expect::Redirect(leaves, 0))
+            Case::new("the answer", "ep1", sent(1, &packet), Expect::Redirect(leaves, MARK))
         });
         serving.bench.check(Program::TcEndpoint, &cases.collect::<Vec<_>>());
     }

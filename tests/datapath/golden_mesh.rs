@@ -1,6 +1,7 @@
 //! Golden packets for the routing mesh in tc: `tc_underlay` sends what clients outside send to published ports to
 //! backends, and gives them what other nodes send on; `tc_endpoint` sends the answers.
 
+mod anew;
 mod told;
 
 use std::net::IpAddr;

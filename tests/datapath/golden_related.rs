@@ -6,7 +6,7 @@ use overlay::model::{Affinity, SourceIp};
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
-use crate::bench::{Case, Expect, mac, vtep};
+use crate::bench::{Case, Expect, MARK, mac, vtep};
 use crate::frames::{self, Ip, Mac, echo, frame, time_exceeded, vxlan};
 use crate::golden_endpoint::encapsulated;
 use crate::golden_mesh::{KINDS, Kind, arrives, case, client, node};
@@ -193,7 +193,7 @@ fn errors_about_hidden_clients_find_both_ends() {
         serving.bench.check(Program::TcUnderlay, &[comes]);
         let says = time_exceeded(own.0, &about(kind, hidden, own));
         let leaves = time_exceeded(asked.0, &about(kind, client(v6), asked)).with(|ip| ip.hops -= 1);
-        let leaves = Expect::Redirect(sent(1, &leaves), 0);
+        let leaves = Expect::Redirect(sent(1, &leaves), MARK);
         serving
             .bench
             .check(Program::TcEndpoint, &[Case::new("the backend's own", "ep1", sent(1, &says), leaves)]);
@@ -206,7 +206,7 @@ fn errors_about_hidden_clients_find_both_ends() {
         let away = encapsulated(&frame(gateway_mac(VNI), mac(2), &error(hidden)), 0, false);
         let says = time_exceeded(asked.0, &about(kind, hidden, asked));
         let leaves = time_exceeded(asked.0, &about(kind, client(v6), asked)).with(|ip| ip.hops -= 1);
-        let leaves = Expect::Redirect(frame(mac(2), gateway_mac(VNI), &leaves), 0);
+        let leaves = Expect::Redirect(frame(mac(2), gateway_mac(VNI), &leaves), MARK);
         let cases = [
             case("of one elsewhere", arrives(&error(client(v6))), away),
             case("a backend's elsewhere", from_peer(mac(2), gateway_mac(VNI), &says), leaves),

@@ -1,13 +1,14 @@
 //! Golden packets for services whose backends see the node that a client came to: there, at a backend's node, and on the
 //! way back.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use overlay::model::SourceIp;
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
-use crate::bench::{Case, Expect, PASS, mac, vtep};
+use crate::bench::{Case, Expect, MARK, PASS, mac, vtep};
 use crate::frames::{Ip, frame, icmp, udp, vxlan};
 use crate::golden_endpoint::encapsulated;
 use crate::golden_mesh::{KINDS, Kind, arrives, case, client, node};
@@ -15,14 +16,14 @@ use crate::golden_xdp;
 use crate::lab::{DATA_PORT, address, ip};
 use crate::serving::Serving;
 
-const VNI: u32 = 100;
+pub(crate) const VNI: u32 = 100;
 /// What backends serve on.
 const TARGET: u16 = 80;
 /// The service of the port is served by one endpoint: 0 and 1 here, 2 and 3 on a peer.
-const PORTS: u16 = 8000;
+pub(crate) const PORTS: u16 = 8000;
 
 /// Node 1, with the services of all ports.
-fn serving(underlay6: bool) -> Serving {
+pub(crate) fn serving(underlay6: bool) -> Serving {
     let mut serving = Serving::new(underlay6);
     serving.source_ip = SourceIp::Snat;
     serving.publish_each(4, PORTS, TARGET);
@@ -38,17 +39,17 @@ fn to_endpoint(endpoint: usize, packet: &Ip) -> Vec<u8> {
 }
 
 /// From an endpoint to the network's gateway.
-fn to_gateway(endpoint: usize, packet: &Ip) -> Vec<u8> {
+pub(crate) fn to_gateway(endpoint: usize, packet: &Ip) -> Vec<u8> {
     frame(mac(endpoint), gateway_mac(VNI), packet)
 }
 
 /// As a peer sends it here.
-fn from_peer(number: u8, vni: u32, inner: &[u8], underlay6: bool) -> Vec<u8> {
+pub(crate) fn from_peer(number: u8, vni: u32, inner: &[u8], underlay6: bool) -> Vec<u8> {
     arrives(&Ip::udp(vtep(number, underlay6), vtep(1, underlay6), DATA_PORT, &vxlan(8, vni, inner)))
 }
 
 /// The port that stands for a client who asks for the port of this number, which stays the same from then on.
-fn hidden_behind(serving: &mut Serving, question: &Ip, endpoint: usize) -> u16 {
+pub(crate) fn hidden_behind(serving: &mut Serving, question: &Ip, endpoint: usize) -> u16 {
     let asks = case("a client", arrives(question), Expect::Pass);
     let ran = serving.bench.run(Program::TcUnderlay, &asks, &asks.packet);
     let inner =
@@ -85,7 +86,7 @@ fn clients_are_hidden_from_backends_elsewhere_and_get_their_answers() {
             serving.bench.check(
                 Program::TcUnderlay,
                 &[
-                    case("the answer", comes.clone(), Expect::Redirect(goes.clone(), 0)),
+                    case("the answer", comes.clone(), Expect::Redirect(goes.clone(), MARK)),
                     case("merged, which the VXLAN device unpacks", comes, Expect::Pass).gso_size(1000),
                     refused("another port", from_peer(2, VNI, &unasked, underlay6), not),
                     refused("from another endpoint's MAC", from_peer(2, VNI, &posing, underlay6), not),
@@ -127,7 +128,7 @@ fn flows_that_tc_hides_go_on_in_xdp() {
             let goes = to_gateway(2, &kind.packet(asked, client(v6)).with(|ip| ip.hops -= 1));
             serving
                 .bench
-                .check(Program::TcUnderlay, &[self::case("an answer", comes, Expect::Redirect(goes, 0))]);
+                .check(Program::TcUnderlay, &[self::case("an answer", comes, Expect::Redirect(goes, MARK))]);
             for length in 14..case.packet.len() {
                 let cut = &case.packet[..length];
                 let ran = serving.bench.run(Program::XdpUnderlay, &case, cut);
@@ -194,7 +195,7 @@ fn clients_are_hidden_from_backends_here_and_get_their_answers() {
         serving.bench.check(Program::TcUnderlay, &[case("again", arrives(&question), comes)]);
         let answer = to_gateway(0, &kind.packet(backend, own));
         let goes = to_gateway(0, &kind.packet(asked, client(v6)).with(|ip| ip.hops -= 1));
-        let case = Case::new("the answer", "ep0", answer, Expect::Redirect(goes, 0));
+        let case = Case::new("the answer", "ep0", answer, Expect::Redirect(goes, MARK));
         serving.bench.check(Program::TcEndpoint, &[case]);
     }
 }
@@ -217,6 +218,35 @@ fn a_backend_answers_to_the_node_that_the_client_came_to() {
     }
 }
 
+/// Clients with the same port of their own: it stands for the first of them, and others for the others.
+#[test]
+fn a_port_stands_for_one_client_alone() {
+    let mut serving = serving(false);
+    let asked = (node(1, false), PORTS + 2);
+    let clients: Vec<_> = (0..200_u8).map(|n| (ip(&format!("203.0.113.{n}")), 40_000)).collect();
+    let mut ports = BTreeSet::new();
+    for (n, from) in clients.iter().enumerate() {
+        let port = hidden_behind(&mut serving, &Kind::Tcp.packet(*from, asked), 2);
+        assert_eq!(port == from.1, n == 0, "{from:?} has {port}");
+        assert!(ports.insert(port), "{from:?} has another one's {port}");
+        let case = case("it goes on", arrives(&Kind::Tcp.packet(*from, asked)), Expect::Pass);
+        let sent = golden_xdp::run(&mut serving.bench, &case, false);
+        assert!(sent.ends_with(&Kind::Tcp.packet((asked.0, port), asked).bytes()), "{from:?}");
+    }
+}
+
+/// What a process of the host could not have, either.
+#[test]
+fn a_low_port_stands_for_nobody() {
+    let mut serving = serving(false);
+    let asked = (node(1, false), PORTS + 2);
+    for low in [1, 1023] {
+        let question = Kind::Udp.packet((client(false).0, low), asked);
+        let port = hidden_behind(&mut serving, &question, 2);
+        assert_eq!(port, hidden_behind(&mut serving, &question, 2));
+    }
+}
+
 /// Two clients at one node never share a port, and each keeps its own.
 #[test]
 fn every_client_has_a_port_of_its_own() {
@@ -227,6 +257,6 @@ fn every_client_has_a_port_of_its_own() {
     let first: Vec<_> = clients().map(&mut ports).collect();
     let again: Vec<_> = clients().map(&mut ports).collect();
     assert_eq!(first, again);
-    let distinct: std::collections::BTreeSet<_> = first.iter().collect();
+    let distinct: BTreeSet<_> = first.iter().collect();
     assert_eq!(distinct.len(), first.len());
 }

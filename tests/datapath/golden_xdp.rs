@@ -15,7 +15,7 @@ use crate::netns::eventually;
 use crate::serving::{Serving, backend};
 
 /// The device's address, and that of the next hop to VTEP 2.
-const OURS: Mac = [2, 0xbb, 0, 0, 0, 1];
+pub(crate) const OURS: Mac = [2, 0xbb, 0, 0, 0, 1];
 pub(crate) const NEXT: Mac = [2, 0xbb, 0, 0, 0, 2];
 
 /// The service whose backend is on VTEP 2.
@@ -30,7 +30,12 @@ pub(crate) fn sent(inner: &[u8], ecn: u8, underlay6: bool, next: Mac) -> Vec<u8>
 
 /// Has the kernel send something there, through the guard.
 fn send_by_tc(bench: &mut Bench, underlay6: bool, next: Mac, mark: u32) {
-    let leaves = case("ours", sent(&[0; 60], 0, underlay6, next), Expect::Pass).mark(mark);
+    leaves(bench, sent(&[0; 60], 0, underlay6, next), mark);
+}
+
+/// Has a packet of that mark leave, through the guard.
+pub(crate) fn leaves(bench: &mut Bench, packet: Vec<u8>, mark: u32) {
+    let leaves = case("ours", packet, Expect::Pass).mark(mark);
     bench.run(Program::TcGuard, &leaves, &leaves.packet);
 }
 

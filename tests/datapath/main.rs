@@ -19,6 +19,7 @@ mod golden_snat;
 mod golden_underlay;
 mod golden_vip;
 mod golden_xdp;
+mod golden_xdp_answer;
 mod lab;
 mod lifecycle;
 mod netns;

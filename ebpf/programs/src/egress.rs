@@ -40,6 +40,7 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
         backend: (frame::skb(ctx).ifindex, 0),
         address: own(node, work.packet()),
         ports: Ports { first: node.first_port, last: node.last_port },
+        own: 0,
     };
     let known = nat::known_port(work, &translation);
     if nat::translate(work, &translation, known) == Translated::No {

@@ -1,17 +1,19 @@
-//! The next hops to peers, as XDP needs them, which no neighbour table is open to: [`crate::tc_guard`] reads them off the
-//! packets that the kernel itself addressed, so routes and neighbours are the kernel's business alone. XDP uses what it
-//! learnt for half a second, and before that ends it leaves a packet to tc, by which the guard learns anew.
+//! The next hops to peers and to clients, as XDP needs them, which no neighbour table is open to: [`crate::tc_guard`] reads
+//! them off the packets that the kernel itself addressed, so routes and neighbours are the kernel's business alone. XDP uses
+//! what it learnt for half a second, and before that ends it leaves a packet to tc, by which the guard learns anew.
 //!
 //! Nothing is learnt while XDP wants nothing.
 
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, Node};
-use overlay_packet::{ethernet, vxlan};
+use overlay_packet::{ethernet, ip, transport, vxlan};
 
 use crate::{flow, frame, maps};
 
 /// More than there are peers by far, as those that meet in a place take turns.
-pub const HOPS_SIZE: u32 = 1 << 15;
+pub const PEERS_SIZE: u32 = 1 << 15;
+/// Clients that are answered at the same time, likewise. One without a place is answered by tc.
+pub const CLIENTS_SIZE: u32 = 1 << 15;
 
 const MILLISECOND: u64 = 1_000_000;
 /// For how long a hop is used.
@@ -23,33 +25,84 @@ const PATIENCE: u64 = 20 * MILLISECOND;
 /// For how long after XDP wanted a hop the guard learns. tc may wait for a neighbour's answer meanwhile.
 const WANTED_LIFE: u64 = 1000 * MILLISECOND;
 
-/// The way to a VTEP, by the underlay device. Times are in nanoseconds since the host's boot.
+/// How many of a packet's first words are MAC addresses.
+const MACS: usize = 6;
+
+/// The way to somebody, by the underlay device. Times are in nanoseconds since the host's boot.
 #[repr(C, align(8))]
-pub struct Hop {
+pub struct Hop<To, const WORDS: usize> {
     /// When it was learnt.
     learnt: u64,
     /// When XDP last left a packet to tc to have it renewed.
     asked: u64,
-    vtep: Address,
-    /// All headers of a packet there, without what differs from one to another: its lengths are those of no packet at all, and
-    /// the ports' first, the VNI, ECN, and the inner Ethernet header are zero. IPv4's end before the array does.
-    pub headers: [u16; vxlan::HEADERS6],
+    to: To,
+    /// What a packet there begins with.
+    pub headers: [u16; WORDS],
 }
+
+/// The way to a VTEP, with all headers of a packet there but for what differs from one to another: its lengths are those of no
+/// packet at all, and the ports' first, the VNI, ECN, and the inner Ethernet header are zero. IPv4's end before the array does.
+pub type Peer = Hop<Address, { vxlan::HEADERS6 }>;
+/// The way from an address of this host's to a client's: a route may depend on both.
+pub type Client = Hop<(Address, Address), MACS>;
 
 /// The way to a VTEP, for XDP; none where tc shall send the packet.
 #[inline(always)]
-pub fn to(vtep: &Address, now: u64) -> Option<&'static Hop> {
-    let hop = maps::hop(vtep)?;
-    let age = now.wrapping_sub(hop.learnt);
-    if hop.vtep == *vtep && (age < RENEWAL || age < LIFE && now.wrapping_sub(hop.asked) < PATIENCE) {
-        return Some(hop);
-    }
-    hop.asked = now;
-    *maps::wanted()? = now;
-    None
+pub fn to_peer(vtep: &Address, now: u64) -> Option<&'static Peer> {
+    let hop = maps::peer_hop(place(&Address::NONE, vtep))?;
+    if hop.is_usable(vtep, now) { Some(hop) } else { None }
 }
 
-/// Learns from a packet of ours that leaves.
+/// The same to a client.
+#[inline(always)]
+pub fn to_client(ends: &(Address, Address), now: u64) -> Option<&'static Client> {
+    let hop = maps::client_hop(place(&ends.0, &ends.1))?;
+    if hop.is_usable(ends, now) { Some(hop) } else { None }
+}
+
+/// A hash by which the way is found. Others share the place, and every CPU, so what is there says whose it is.
+#[inline(always)]
+fn place(from: &Address, to: &Address) -> u32 {
+    transport::quick_hash(from, to, 0)
+}
+
+impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
+    /// Whether it leads there. If not, the packet that is left to tc is noted.
+    #[inline(always)]
+    fn is_usable(&mut self, to: &To, now: u64) -> bool {
+        let age = now.wrapping_sub(self.learnt);
+        let renewing = age < LIFE && now.wrapping_sub(self.asked) < PATIENCE;
+        if self.to == *to && (age < RENEWAL || renewing) {
+            return true;
+        }
+        self.asked = now;
+        if let Some(wanted) = maps::wanted() {
+            *wanted = now;
+        }
+        false
+    }
+
+    /// Whether a packet that leaves shows what is to be kept.
+    #[inline(always)]
+    fn is_news(&self, to: &To, macs: &[u16; MACS], now: u64) -> bool {
+        let age = now.wrapping_sub(self.learnt);
+        if self.to == *to {
+            // Else every packet would take the memory from the other CPUs.
+            self.headers[..MACS] != *macs || age >= RENEWAL
+        } else {
+            // Two that share the place would only keep each other from it.
+            age >= LIFE
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, to: &To, macs: &[u16; MACS], now: u64) {
+        self.headers[..MACS].copy_from_slice(macs);
+        (self.to, self.learnt) = (*to, now);
+    }
+}
+
+/// Learns from a packet of ours that leaves: VXLAN, or an answer to a client.
 #[inline(always)]
 pub fn learn(ctx: &TcContext, node: &Node) {
     if maps::wanted().is_some_and(|wanted| *wanted != 0) {
@@ -63,44 +116,69 @@ fn learn_wanted(ctx: &TcContext, node: &Node) -> Option<()> {
     if now.wrapping_sub(*maps::wanted()?) > WANTED_LIFE {
         return None;
     }
-    let vtep = if node.vtep.is_v4() {
-        Address::v4(frame::load(ctx, ethernet::LEN + 16).ok()?)
+    let macs = words(&frame::load(ctx, 0).ok()?);
+    let v4 = frame::skb(ctx).protocol == u32::from(ethernet::IPV4.to_be());
+    let ends = if v4 { ends4(ctx)? } else { ends6(ctx)? };
+    if ends.0 == node.vtep && is_vxlan(ctx, node) {
+        learn_peer(node, &ends.1, &macs, now)
     } else {
-        Address(frame::load(ctx, ethernet::LEN + 24).ok()?)
-    };
-    let hop = maps::hop(&vtep)?;
-    let age = now.wrapping_sub(hop.learnt);
-    // Two peers that share the place would only keep each other from it.
-    if hop.vtep != vtep && age < LIFE {
-        return None;
+        let hop = maps::client_hop(place(&ends.0, &ends.1))?;
+        if hop.is_news(&ends, &macs, now) {
+            hop.keep(&ends, &macs, now);
+        }
+        Some(())
     }
-    // Else every packet would take the memory from the other CPUs.
-    let macs: [u16; 6] = words(&frame::load(ctx, 0).ok()?);
-    if hop.vtep == vtep && hop.headers[..6] == macs && age < RENEWAL {
-        return None;
-    }
-    if node.vtep.is_v4() {
-        fill4(hop, node, vtep)
-    } else {
-        fill6(hop, node, vtep)
-    }
-    hop.headers[..6].copy_from_slice(&macs);
-    (hop.vtep, hop.learnt) = (vtep, now);
-    Some(())
 }
 
-fn words(bytes: &[u8; 12]) -> [u16; 6] {
+fn words(bytes: &[u8; 2 * MACS]) -> [u16; MACS] {
     core::array::from_fn(|n| u16::from_ne_bytes([bytes[2 * n], bytes[2 * n + 1]]))
 }
 
+#[inline(always)]
+fn ends4(ctx: &TcContext) -> Option<(Address, Address)> {
+    let load = |at| frame::load(ctx, ethernet::LEN + at).ok().map(Address::v4);
+    Some((load(12)?, load(16)?))
+}
+
+#[inline(always)]
+fn ends6(ctx: &TcContext) -> Option<(Address, Address)> {
+    let load = |at| frame::load(ctx, ethernet::LEN + at).ok().map(Address);
+    Some((load(8)?, load(24)?))
+}
+
+/// Whether a packet of ours from the VTEP's address is VXLAN: no answer to a client that is ours goes to the data port.
+#[inline(always)]
+fn is_vxlan(ctx: &TcContext, node: &Node) -> bool {
+    let (protocol, length) = if node.vtep.is_v4() { (9, ip::V4_LEN) } else { (6, ip::V6_LEN) };
+    let udp =
+        frame::load(ctx, ethernet::LEN + protocol).is_ok_and(|[protocol]| protocol == ip::protocol::UDP);
+    udp && frame::load(ctx, ethernet::LEN + length)
+        .is_ok_and(|header| vxlan::udp_destination(&header) == node.data_port)
+}
+
 #[inline(never)]
-fn fill4(hop: &mut Hop, node: &Node, vtep: Address) {
+fn learn_peer(node: &Node, vtep: &Address, macs: &[u16; MACS], now: u64) -> Option<()> {
+    let hop = maps::peer_hop(place(&Address::NONE, vtep))?;
+    if !hop.is_news(vtep, macs, now) {
+        return None;
+    }
+    if node.vtep.is_v4() {
+        fill4(hop, node, *vtep)
+    } else {
+        fill6(hop, node, *vtep)
+    }
+    hop.keep(vtep, macs, now);
+    Some(())
+}
+
+#[inline(never)]
+fn fill4(hop: &mut Peer, node: &Node, vtep: Address) {
     let headers = outer(node, vtep).v4(&NO_INNER);
     hop.headers[..vxlan::HEADERS4].copy_from_slice(&headers);
 }
 
 #[inline(never)]
-fn fill6(hop: &mut Hop, node: &Node, vtep: Address) {
+fn fill6(hop: &mut Peer, node: &Node, vtep: Address) {
     hop.headers = outer(node, vtep).v6(&NO_INNER);
 }
 

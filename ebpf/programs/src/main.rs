@@ -33,6 +33,8 @@ mod tc_underlay;
 mod transport;
 mod vip;
 mod work;
+mod xdp_answer;
+mod xdp_packet;
 mod xdp_snat;
 mod xdp_underlay;
 

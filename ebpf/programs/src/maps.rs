@@ -1,5 +1,5 @@
-//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory: HOPS,
-//! WANTED, WORK and REPLY. Of the pinned ones, programs write only what counts, FLOWS and AFFINITY. The hash maps are not
+//! The maps, pinned by name, so that a restarted agent finds them as they were; all but the programs' own memory: PEER_HOPS,
+//! CLIENT_HOPS, WANTED, WORK and REPLY. Of the pinned ones, programs write only what counts, FLOWS and AFFINITY. The hash maps are not
 //! preallocated: an entry is then replaced as a whole and freed by RCU, so
 //! a reader never sees half of one.
 
@@ -20,7 +20,7 @@ use overlay_abi::{
     Vtep, VtepKey,
 };
 
-use crate::hop::{HOPS_SIZE, Hop};
+use crate::hop::{CLIENTS_SIZE, Client, PEERS_SIZE, Peer};
 use crate::reply::Scratch;
 use crate::work::Work;
 
@@ -53,7 +53,9 @@ static ADDRESSES: HashMap<VtepKey, u32> = HashMap::pinned(ADDRESSES_SIZE, BPF_F_
 #[map]
 static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(FLOWS_SIZE, 0);
 #[map]
-static HOPS: Array<Hop> = Array::with_max_entries(HOPS_SIZE, 0);
+static PEER_HOPS: Array<Peer> = Array::with_max_entries(PEERS_SIZE, 0);
+#[map]
+static CLIENT_HOPS: Array<Client> = Array::with_max_entries(CLIENTS_SIZE, 0);
 #[map]
 static WANTED: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
@@ -212,13 +214,20 @@ pub fn forget_flow(key: &FlowKey) {
     let _ = FLOWS.remove(key);
 }
 
-/// Where the way to a VTEP is kept. Others share the place, and every CPU, so it says whose it is.
+/// Where the way to a VTEP of that hash is kept.
 #[inline(always)]
-pub fn hop(vtep: &Address) -> Option<&'static mut Hop> {
-    let [a, b, c, d] = vtep.words();
-    let place = (a ^ b ^ c ^ d).wrapping_mul(0x9e37_79b1) >> (32 - HOPS_SIZE.trailing_zeros());
+pub fn peer_hop(hash: u32) -> Option<&'static mut Peer> {
+    let place = hash >> (32 - PEERS_SIZE.trailing_zeros());
     // SAFETY: any bytes are a valid value; one that is torn by another CPU's write sends a packet astray at worst.
-    HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
+    PEER_HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
+}
+
+/// Where that to a client is kept.
+#[inline(always)]
+pub fn client_hop(hash: u32) -> Option<&'static mut Client> {
+    let place = hash >> (32 - CLIENTS_SIZE.trailing_zeros());
+    // SAFETY: the same.
+    CLIENT_HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
 }
 
 /// When XDP last wanted a hop that it did not have, in nanoseconds since the host's boot; 0 for never.

@@ -5,7 +5,7 @@
 //! and the published ones. The backend's node does the rest: see [`crate::serve`].
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{AffinityKey, FlowKey, Port, Service, port_flag, scope};
+use overlay_abi::services::{AffinityKey, Flow, FlowKey, Port, Service, port_flag, scope};
 use overlay_abi::{Address, DropReason, gateway_mac};
 use overlay_packet::ip;
 use overlay_packet::transport::tcp;
@@ -92,6 +92,9 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(
         return reply::refuse(ctx, work, service, DropReason::NoBackend);
     }
     maps::forget_flow(&work.key);
+    if work.key.scope == scope::MESH {
+        snat::forget(&work.key);
+    }
     reply::refuse(ctx, work, service, DropReason::BackendGone)
 }
 
@@ -108,12 +111,13 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
 #[inline(never)]
 fn pick(work: &mut Work, port: &Port, local: bool) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
-    let (slot, stands_for) = known(&work.key, &work.transport, flow::now());
+    let hidden = is_hidden(port) || local;
+    let (slot, stands_for) = known(&work.key, &work.transport, flow::now(), hidden);
     if slot != 0 {
         (work.hidden, work.stands_for) = (stands_for != 0, stands_for);
         return slot;
     }
-    (work.hidden, work.stands_for) = (is_hidden(port) || local, 0);
+    (work.hidden, work.stands_for) = (hidden, 0);
     choose(&work.key, &work.transport, work.hidden)
 }
 
@@ -124,20 +128,44 @@ pub fn is_hidden(port: &Port) -> bool {
 }
 
 /// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`]. With it the port that stands
-/// for the client, or 0.
+/// for the client, or 0. Where new flows are hidden, the client's own port is likely to.
 #[inline(always)]
-pub fn known(key: &FlowKey, transport: &Transport, now: u64) -> (u32, u16) {
-    let Some(flow) = flow::find_at(key, now) else { return (0, 0) };
-    if flow::is_over(flow, transport) {
+pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> (u32, u16) {
+    if hidden && let slot @ 1.. = snat::known(key, transport, now, hidden) {
+        return (slot, key.source_port);
+    }
+    if let Some(flow) = flow::find_at(key, now) {
+        let port = flow.port;
+        if !flow::is_over(flow, transport)
+            && let slot @ 1.. = goes_to(flow, transport, now)
+        {
+            return (slot, port);
+        }
+        // Another begins in its place. What opens a connection keeps nothing, so the rest of it would still find this one.
+        maps::forget_flow(key);
+    }
+    if hidden {
         return (0, 0);
     }
-    let (slot, generation, port) = (flow.backend, flow.generation, flow.port);
+    (snat::known(key, transport, now, hidden), key.source_port)
+}
+
+/// Whether the packet opens a TCP connection, or answers one that does.
+#[inline(always)]
+fn opens(transport: &Transport) -> bool {
+    transport.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0
+}
+
+/// The slot of the flow's backend for another packet, if it is still there; 0 for none, or [`GONE`].
+#[inline(always)]
+pub fn goes_to(flow: &mut Flow, transport: &Transport, now: u64) -> u32 {
+    let (slot, generation) = (flow.backend, flow.generation);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {
             flow::follow_at(flow, transport, now);
-            (slot, port)
+            slot
         }
-        _ => (without_backend(transport), 0),
+        _ => without_backend(transport),
     }
 }
 
@@ -171,7 +199,7 @@ pub fn choose(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
         return slot;
     }
     // What opens a connection keeps nothing, so that a flood of it can't push out the flows that go on.
-    let opens = key.protocol == ip::protocol::TCP && transport.flags & tcp::SYN != 0;
+    let opens = opens(transport);
     if hidden || !opens {
         affinity::keep(&client, slot, backend.generation);
     }

@@ -38,6 +38,8 @@ pub struct Translation {
     /// The address that they seem to come from.
     pub address: Address,
     pub ports: Ports,
+    /// The first one to be tried for a new flow, or 0. The entry for what comes back is all that is kept with it.
+    pub own: u16,
 }
 
 /// How far a flow's translation is.
@@ -61,11 +63,13 @@ pub fn translate(work: &mut Work, by: &Translation, known: u16) -> Translated {
         return Translated::No;
     }
     expect_back(work, by);
-    let port = take_port(work, known, by.ports);
+    let port = take_port(work, if known == 0 { by.own } else { known }, by.ports);
     if port == 0 {
         return Translated::No;
     }
-    if port != known {
+    if port == by.own {
+        forget(work, by);
+    } else if port != known {
         keep(work, by, port);
     }
     work.change = Change { end: End::Source, address: by.address, port };
@@ -103,7 +107,14 @@ fn keep(work: &mut Work, by: &Translation, port: u16) {
     maps::keep_flow(&work.key, &work.flow);
 }
 
-/// Takes a port for the packet's flow, which had `hint` before, or 0. `work.key` is the key of what comes back but for the
+/// Forgets that the packet's flow had another port.
+#[inline(never)]
+fn forget(work: &mut Work, by: &Translation) {
+    work.key = FlowKey::new(by.there, by.vni, work.transport.protocol, work.source(), work.destination());
+    maps::forget_flow(&work.key);
+}
+
+/// Takes a port for the packet's flow, first `hint` if it is not 0. `work.key` is the key of what comes back but for the
 /// port that it goes to, and `work.flow` what becomes of that; the key is whole afterwards. 0 where there is none.
 #[inline(never)]
 fn take_port(work: &mut Work, hint: u16, ports: Ports) -> u16 {

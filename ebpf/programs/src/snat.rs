@@ -4,13 +4,15 @@
 //! the client. A client that is a process of the node itself can be answered in no other way.
 
 use aya_ebpf::programs::TcContext;
-use overlay_abi::services::{Backend, FlowKey, scope};
+use overlay_abi::services::{Backend, Flow, FlowKey, scope};
 use overlay_abi::{Address, DropReason};
+use overlay_packet::ip;
 
 use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
+use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{flow, fragment, frame, maps, serve};
+use crate::{flow, fragment, frame, maps, mesh, serve};
 
 /// Nothing on this host can clash with these: between a node's own address and itself, packets leave no overlay.
 const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
@@ -18,13 +20,20 @@ const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
 /// At the node that the client came to: has the packet come from here.
 #[inline(never)]
 pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> Result<(), DropReason> {
+    let (address, own) = (work.packet().destination(), work.source().1);
+    if work.stands_for != 0 && work.stands_for == own {
+        // The flow's entry has just been seen.
+        work.change = Change { end: End::Source, address, port: own };
+        return rewrite::apply(ctx, work.packet(), &work.transport, &work.change);
+    }
     let translation = Translation {
         there: scope::MESH,
         back: scope::SNAT_RETURN,
         vni: 0,
         backend: (slot, backend.generation),
-        address: work.packet().destination(),
+        address,
         ports: PORTS,
+        own: if own < PORTS.first { 0 } else { own },
     };
     match nat::translate(work, &translation, work.stands_for) {
         Translated::No => return Err(work.untranslated()),
@@ -32,6 +41,45 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
         Translated::Still => {}
     }
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+}
+
+/// What a backend answers to the client of a flow that its own port stands for.
+#[inline(always)]
+fn back(key: &FlowKey) -> FlowKey {
+    let asked = (key.destination, key.destination_port);
+    FlowKey::new(scope::SNAT_RETURN, 0, key.protocol, asked, (key.destination, key.source_port))
+}
+
+/// Whether that is the client's, and not one's that has come before it by the same port.
+#[inline(always)]
+fn is_of(flow: &Flow, key: &FlowKey) -> bool {
+    flow.port == key.source_port && flow.address == key.source
+}
+
+/// The slot of the backend of a flow whose client's own port stands for it, as [`mesh::known`] has it. One in whose place
+/// another begins is forgotten, unless that is to be hidden too: then [`hide`] has the other take its entry.
+#[inline(never)]
+pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> u32 {
+    let back = back(key);
+    let Some(flow) = flow::find_at(&back, now).filter(|flow| is_of(flow, key)) else { return 0 };
+    if !flow::is_over(flow, transport)
+        && let slot @ 1.. = mesh::goes_to(flow, transport, now)
+    {
+        return slot;
+    }
+    if !hidden {
+        maps::forget_flow(&back);
+    }
+    0
+}
+
+/// Forgets such a flow.
+#[inline(never)]
+pub fn forget(key: &FlowKey) {
+    let back = back(key);
+    if flow::find(&back).is_some_and(|flow| is_of(flow, key)) {
+        maps::forget_flow(&back);
+    }
 }
 
 /// Whether the packet comes from the node that its client came to, in the client's place.
@@ -64,9 +112,19 @@ pub fn give_back(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropRe
 fn give(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
     rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
     if maps::is_own(work.change.address) {
-        frame::deliver_to_host(ctx)
-    } else {
-        serve::send_out(ctx, work.packet())
+        return frame::deliver_to_host(ctx);
+    }
+    mark(ctx, work);
+    serve::send_out(ctx, work.packet())
+}
+
+/// Has the guard learn XDP's next hop to the client from an answer. What seems to be VXLAN is not marked, as such packets are
+/// ours alone.
+#[inline(always)]
+fn mark(ctx: &TcContext, work: &Work) {
+    let udp = work.transport.protocol == ip::protocol::UDP;
+    if let Some(node) = maps::node().filter(|node| !udp || work.change.port != node.data_port) {
+        ctx.set_mark(node.mark);
     }
 }
 

@@ -1,19 +1,20 @@
 //! The routing mesh before the kernel's own receive path: a client's packet whose backend is on a peer is wrapped and
-//! sent on at once. All else passes, and with it what is rare: [`crate::mesh`] does it at the next hook, where local
-//! backends are reached too.
+//! sent on at once, and so is a peer's answer to a client ([`crate::xdp_answer`]). All else passes, and with it what is rare:
+//! [`crate::mesh`] does it at the next hook, where local backends are reached too.
 
 use core::ptr::copy_nonoverlapping;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
+use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
-use overlay_abi::{Address, DropReason, gateway_mac};
+use overlay_abi::{DropReason, gateway_mac};
 use overlay_packet::{checksum, ethernet, ip, transport, vxlan};
 
-use crate::hop::{self, Hop};
+use crate::hop::{self, Peer};
 use crate::transport::Transport;
-use crate::{flow, maps, mesh, xdp_snat};
+use crate::xdp_packet::{self, Plain, at};
+use crate::{flow, maps, mesh, xdp_answer, xdp_snat};
 
 /// Where the outer IP header is.
 const IP_AT: usize = ethernet::LEN;
@@ -42,12 +43,24 @@ struct Chosen {
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> xdp_action::Type {
     // Twice all that follows, for the compiler knows most of an IPv4 address.
-    let sent_on = match at(ctx, 12).map(u16::from_be) {
-        Some(ethernet::IPV4) => see4(ctx).and_then(|seen| send_on(ctx, &seen)),
-        Some(ethernet::IPV6) => see6(ctx).and_then(|seen| send_on(ctx, &seen)),
-        _ => None,
-    };
-    sent_on.unwrap_or(xdp_action::XDP_PASS)
+    match at(ctx, 12).map(u16::from_be) {
+        Some(ethernet::IPV4) if xdp_answer::is_vxlan(ctx, true) => xdp_answer::give_back4(ctx),
+        Some(ethernet::IPV6) if xdp_answer::is_vxlan(ctx, false) => xdp_answer::give_back6(ctx),
+        Some(ethernet::IPV4) => send_on4(ctx),
+        Some(ethernet::IPV6) => send_on6(ctx),
+        _ => xdp_action::XDP_PASS,
+    }
+}
+
+/// Functions of their own, so that none has the other's on the stack.
+#[inline(never)]
+fn send_on4(ctx: &XdpContext) -> xdp_action::Type {
+    see4(ctx).and_then(|seen| send_on(ctx, &seen)).unwrap_or(xdp_action::XDP_PASS)
+}
+
+#[inline(never)]
+fn send_on6(ctx: &XdpContext) -> xdp_action::Type {
+    see6(ctx).and_then(|seen| send_on(ctx, &seen)).unwrap_or(xdp_action::XDP_PASS)
 }
 
 /// Sends it to its backend's node, if it has one.
@@ -56,11 +69,11 @@ fn send_on(ctx: &XdpContext, seen: &Seen) -> Option<xdp_action::Type> {
     let now = flow::now();
     let Chosen { slot, backend, stands_for } = choose(seen, now)?;
     let length = seen.total - ethernet::LEN;
-    if backend.ifindex != 0 || length > usize::from(backend.mtu) || !is_whole(ctx, seen.total) {
+    if backend.ifindex != 0 || length > usize::from(backend.mtu) || !xdp_packet::has(ctx, seen.total) {
         return None;
     }
     let node = maps::node()?;
-    let hop = hop::to(&backend.vtep, now)?;
+    let hop = hop::to_peer(&backend.vtep, now)?;
     if stands_for != 0 && !xdp_snat::hide(ctx, seen, stands_for) {
         return None;
     }
@@ -78,81 +91,37 @@ fn send_on(ctx: &XdpContext, seen: &Seen) -> Option<xdp_action::Type> {
     Some(unsafe { bpf_redirect(node.underlay_ifindex, 0) as xdp_action::Type })
 }
 
-/// Whether all of a packet of that length, with its Ethernet header, is there. What is behind it only fills the frame.
-#[inline(always)]
-fn is_whole(ctx: &XdpContext, total: usize) -> bool {
-    // SAFETY: the context is valid.
-    ctx.data_end() - ctx.data() >= total || unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize >= total
-}
-
-/// A number of the packet, if it is there. BPF reads at any address on the hosts that this runs on, whatever Rust says
-/// of alignment.
-#[inline(always)]
-pub fn at<T: Copy>(ctx: &XdpContext, offset: usize) -> Option<T> {
-    let start = ctx.data() + offset;
-    if start + size_of::<T>() > ctx.data_end() {
-        return None;
-    }
-    // SAFETY: it lies between the data's start and end, as the comparison showed the verifier.
-    Some(unsafe { *(start as *const T) })
-}
-
 /// Reads a plain TCP or UDP packet for a published port.
 #[inline(always)]
 fn see4(ctx: &XdpContext) -> Option<Seen> {
-    // Version, length, and the ECN field; then whether it is a fragment.
-    let [first, class]: [u8; 2] = at(ctx, IP_AT)?;
-    let fragment: u16 = at(ctx, IP_AT + 6)?;
-    if first != 0x45 || u16::from_be(fragment) & 0x3fff != 0 {
-        return None;
-    }
-    let (protocol, ports, flags, hidden) = transport_at(ctx, at(ctx, IP_AT + 9)?, IP_AT + ip::V4_LEN)?;
-    let source = Address::v4_quad(at(ctx, IP_AT + 12)?);
-    let destination = Address::v4_quad(at(ctx, IP_AT + 16)?);
-    let total = IP_AT + usize::from(u16::from_be(at(ctx, IP_AT + 2)?));
-    let key = key(protocol, source, destination, ports);
-    Some(Seen { key, flags, ecn: class & 3, ethertype: ethernet::IPV4, total, hidden })
+    see(ctx, xdp_packet::ip4(ctx, IP_AT)?, IP_AT + ip::V4_LEN, ethernet::IPV4)
 }
 
 #[inline(always)]
 fn see6(ctx: &XdpContext) -> Option<Seen> {
-    let [first, second]: [u8; 2] = at(ctx, IP_AT)?;
-    if first >> 4 != 6 {
-        return None;
-    }
-    let (protocol, ports, flags, hidden) = transport_at(ctx, at(ctx, IP_AT + 6)?, IP_AT + ip::V6_LEN)?;
-    let source = Address::from_quads(at(ctx, IP_AT + 8)?);
-    let destination = Address::from_quads(at(ctx, IP_AT + 24)?);
-    let total = IP_AT + ip::V6_LEN + usize::from(u16::from_be(at(ctx, IP_AT + 4)?));
-    let key = key(protocol, source, destination, ports);
-    Some(Seen { key, flags, ecn: second >> 4 & 3, ethertype: ethernet::IPV6, total, hidden })
+    see(ctx, xdp_packet::ip6(ctx, IP_AT)?, IP_AT + ip::V6_LEN, ethernet::IPV6)
 }
 
-/// The protocol, the ports as they are on the wire, TCP's flags, and whether clients are hidden, if somebody publishes the
-/// port.
 #[inline(always)]
-fn transport_at(ctx: &XdpContext, protocol: u8, offset: usize) -> Option<(u8, [u16; 2], u8, bool)> {
-    let udp = match protocol {
+fn see(ctx: &XdpContext, packet: Plain, transport_at: usize, ethertype: u16) -> Option<Seen> {
+    let udp = match packet.protocol {
         ip::protocol::TCP => false,
         ip::protocol::UDP => true,
         _ => return None,
     };
-    let ports: [u16; 2] = at(ctx, offset)?;
-    let hidden = mesh::is_hidden(maps::port(udp, u16::from_be(ports[1]))?);
-    let flags = if udp { 0 } else { at(ctx, offset + transport::tcp::FLAGS_AT)? };
-    Some((protocol, ports, flags, hidden))
-}
-
-#[inline(always)]
-fn key(protocol: u8, source: Address, destination: Address, [from, to]: [u16; 2]) -> FlowKey {
-    FlowKey::new(scope::MESH, 0, protocol, (source, u16::from_be(from)), (destination, u16::from_be(to)))
+    let [from, to] = xdp_packet::ports(ctx, transport_at)?;
+    let hidden = mesh::is_hidden(maps::port(udp, to)?);
+    let flags = xdp_packet::flags(ctx, transport_at, packet.protocol)?;
+    let ends = ((packet.source, from), (packet.destination, to));
+    let key = FlowKey::new(scope::MESH, 0, packet.protocol, ends.0, ends.1);
+    Some(Seen { key, flags, ecn: packet.ecn, ethertype, total: IP_AT + packet.total, hidden })
 }
 
 /// The backend that the flow has, or gets.
 #[inline(always)]
 fn choose(seen: &Seen, now: u64) -> Option<Chosen> {
     let transport = seen.transport();
-    let (slot, stands_for) = match mesh::known(&seen.key, &transport, now) {
+    let (slot, stands_for) = match mesh::known(&seen.key, &transport, now, seen.hidden) {
         // A port that stands for a client is taken in tc.
         (0, _) if !seen.hidden && maps::is_own(seen.key.destination) => {
             (mesh::choose(&seen.key, &transport, false), 0)
@@ -167,21 +136,14 @@ impl Seen {
     /// As far as flows need it.
     #[inline(always)]
     pub fn transport(&self) -> Transport {
-        Transport {
-            protocol: self.key.protocol,
-            at: 0,
-            source_port: self.key.source_port,
-            destination_port: self.key.destination_port,
-            flags: self.flags,
-            ..Transport::default()
-        }
+        xdp_packet::transport(&self.key, self.flags)
     }
 }
 
 /// Puts all headers in front of the packet, and its Ethernet header anew: the hop has them but for what differs from one
 /// packet to another.
 #[inline(always)]
-fn wrap<const V4: bool>(ctx: &XdpContext, backend: &Backend, seen: &Seen, hop: &Hop) -> bool {
+fn wrap<const V4: bool>(ctx: &XdpContext, backend: &Backend, seen: &Seen, hop: &Peer) -> bool {
     let room = if V4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
     // SAFETY: the context is valid.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(room as i32)) } != 0 {

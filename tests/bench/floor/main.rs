@@ -4,6 +4,7 @@
 #![no_std]
 #![no_main]
 
+mod published;
 mod switch;
 
 use aya_ebpf::Global;
@@ -58,33 +59,55 @@ pub fn floor_send(ctx: TcContext) -> i32 {
     if !is_ipv4(skb) || GROUPS.contains(&skb.pkt_type) {
         return TC_ACT_UNSPEC;
     }
+    if wrap(&ctx) { send_out() } else { TC_ACT_SHOT as i32 }
+}
+
+/// What arrives on the underlay: what came through the tunnel goes to the endpoint.
+#[classifier]
+pub fn floor_receive(ctx: TcContext) -> i32 {
+    if !is_ipv4(skb(&ctx)) || !is_vxlan(&ctx) {
+        return TC_ACT_UNSPEC;
+    }
+    if unwrap(&ctx) { deliver() } else { TC_ACT_SHOT as i32 }
+}
+
+/// Puts all headers in front.
+#[inline(always)]
+fn wrap(ctx: &TcContext) -> bool {
+    let skb = skb(ctx);
     let mut headers = SENT.load();
     let length = length_with(skb, ip::V4_LEN + vxlan::UDP_LEN + vxlan::LEN);
     headers[IP_LENGTH] = length;
     headers[IP_CHECKSUM] = checksum::update(headers[IP_CHECKSUM], 0, length);
     headers[SOURCE_PORT] = vxlan::source_port(skb.hash).to_be();
     headers[UDP_LENGTH] = length_with(skb, vxlan::UDP_LEN + vxlan::LEN);
-    if ctx.adjust_room(ROOM, BPF_ADJ_ROOM_MAC, ENCAP).is_err() || ctx.store(0, &headers, 0).is_err() {
-        return TC_ACT_SHOT as i32;
-    }
-    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the outer destination.
+    ctx.adjust_room(ROOM, BPF_ADJ_ROOM_MAC, ENCAP).is_ok() && ctx.store(0, &headers, 0).is_ok()
+}
+
+/// Takes them off.
+#[inline(always)]
+fn unwrap(ctx: &TcContext) -> bool {
+    ctx.adjust_room(-ROOM, BPF_ADJ_ROOM_MAC, DECAP).is_ok() && ctx.store(0, &DELIVERED.load(), 0).is_ok()
+}
+
+/// Whether an IPv4 packet is VXLAN.
+#[inline(always)]
+fn is_vxlan(ctx: &TcContext) -> bool {
+    const UDP: usize = ethernet::LEN + ip::V4_LEN;
+    let [protocol] = read::<[u8; 1]>(ctx, ethernet::LEN + 9).unwrap_or_default();
+    let port = read::<[u8; 2]>(ctx, UDP + 2).unwrap_or_default();
+    protocol == ip::protocol::UDP && u16::from_be_bytes(port) == DATA_PORT
+}
+
+#[inline(always)]
+fn send_out() -> i32 {
+    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the destination.
     unsafe { bpf_redirect_neigh(UNDERLAY.load(), core::ptr::null_mut(), 0, 0) };
     TC_ACT_REDIRECT as i32
 }
 
-/// What arrives on the underlay: what came through the tunnel goes to the endpoint.
-#[classifier]
-pub fn floor_receive(ctx: TcContext) -> i32 {
-    const UDP: usize = ethernet::LEN + ip::V4_LEN;
-    let [protocol] = read::<[u8; 1]>(&ctx, ethernet::LEN + 9).unwrap_or_default();
-    let port = read::<[u8; 2]>(&ctx, UDP + 2).unwrap_or_default();
-    if !is_ipv4(skb(&ctx)) || protocol != ip::protocol::UDP || u16::from_be_bytes(port) != DATA_PORT {
-        return TC_ACT_UNSPEC;
-    }
-    let header = DELIVERED.load();
-    if ctx.adjust_room(-ROOM, BPF_ADJ_ROOM_MAC, DECAP).is_err() || ctx.store(0, &header, 0).is_err() {
-        return TC_ACT_SHOT as i32;
-    }
+#[inline(always)]
+fn deliver() -> i32 {
     // SAFETY: takes plain numbers.
     unsafe { bpf_redirect_peer(HOST_END.load(), 0) };
     TC_ACT_REDIRECT as i32

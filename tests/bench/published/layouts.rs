@@ -1,6 +1,6 @@
 //! The ways to the backend that are compared. Each has a lab of its own, so that none pays for what another has made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use overlay_harness::{Lab, Netns, Node, Outside, Topology, eventually};
 
-use super::switch;
+use super::{floor, switch};
 
 use crate::measure::{self, Ends};
 use crate::paths::{self, BRIDGE, UNDERLAY};
 
 /// Where the backend listens.
-const TARGET: u16 = 80;
+pub(super) const TARGET: u16 = 80;
 /// Where the nodes do in its place: a port for each way to treat the client's address.
-const PUBLISHED: u16 = 8080;
+pub(super) const PUBLISHED: u16 = 8080;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -34,6 +34,8 @@ pub(super) struct Site {
     lab: Lab,
     /// Forwards for as long as it is here.
     _switch: Ebpf,
+    /// The floor's programs, likewise.
+    _floor: Vec<Ebpf>,
 }
 
 impl Site {
@@ -61,6 +63,24 @@ impl Site {
             };
             Ok(vec![Layout { name: "nftables".to_owned(), ends }])
         })
+    }
+
+    /// tc programs that know everything beforehand, and hide the client.
+    pub(super) fn floor() -> Result<Self> {
+        let mut programs = Vec::new();
+        let site = Self::new("", None, |lab, client| {
+            let container = lab.namespace("container")?;
+            programs = floor::attach(lab, &client, &container)?.into();
+            let [asked, _] = lab.nodes();
+            let ends = Ends {
+                from: client,
+                to: container,
+                listens: SocketAddr::new(paths::endpoint_address(1).into(), TARGET),
+                published: Some(SocketAddr::new(asked.addr(), PUBLISHED)),
+            };
+            Ok(vec![Layout { name: "floor snat".to_owned(), ends }])
+        })?;
+        Ok(Self { _floor: programs, ..site })
     }
 
     /// The mesh at one hook: a service for each way to treat the client's address.
@@ -113,7 +133,7 @@ impl Site {
                 .and_then(|_| paths::ensure_as_on_a_wire(ends, two))
                 .with_context(|| name.clone())?;
         }
-        Ok(Self { layouts, hook, lab, _switch })
+        Ok(Self { layouts, hook, lab, _switch, _floor: Vec::new() })
     }
 
     /// What was measured is what its name says.
@@ -135,12 +155,17 @@ fn ethtool(netns: &Netns, device: &str, features: &str) -> Result<()> {
     netns.output(ethtool.args(["-K", device]).args(features.split_whitespace())).map(drop)
 }
 
+pub(super) fn v4(address: IpAddr) -> Result<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => bail!("{address} is none of the lab's"),
+    }
+}
+
 /// Makes the classic layout with a container on the second node, and the first one translate to its address.
 fn translated(lab: &Lab, container: &Netns) -> Result<IpAddr> {
     let [asked, node] = lab.nodes();
-    let (IpAddr::V4(first), IpAddr::V4(second)) = (asked.addr(), node.addr()) else {
-        bail!("the nodes have IPv4 addresses")
-    };
+    let [first, second] = [v4(asked.addr())?, v4(node.addr())?];
     paths::bridge_and_vxlan(asked.netns(), 0, [first, second])?;
     paths::configure(asked.netns(), BRIDGE, 0)?;
     paths::bridge_and_vxlan(node.netns(), 1, [second, first])?;

@@ -1,6 +1,8 @@
 //! A published port of one node, asked by who is no node, while the backend is on another node: the mesh at both of its
-//! hooks, beside the backend's node asked directly, and beside what nftables makes of it over the classic layout.
+//! hooks, beside the backend's node asked directly, what nftables makes of it over the classic layout, and the least that tc
+//! programs can do where clients are hidden (`floor/published.rs`).
 
+mod floor;
 mod layouts;
 mod switch;
 
@@ -48,17 +50,19 @@ const MEASUREMENTS: [Measurement; 5] = [
     },
 ];
 
-pub(crate) fn print(effort: &Effort) -> Result<()> {
+/// Prints the measurements whose name contains `chosen`.
+pub(crate) fn print(effort: &Effort, chosen: &str) -> Result<()> {
     progress("making the labs of a published port");
     let sites = [
         Site::bare()?,
         Site::nftables()?,
+        Site::floor()?,
         Site::mesh("tc", "mesh_hook = \"tc\"\n")?,
         Site::mesh("xdp", "mesh_hook = \"xdp\"\n")?,
     ];
     let layouts: Vec<&Layout> = sites.iter().flat_map(|site| &site.layouts).collect();
     heading(&layouts, effort.rounds);
-    for measurement in &MEASUREMENTS {
+    for measurement in MEASUREMENTS.iter().filter(|measurement| measurement.name.contains(chosen)) {
         let name = measurement.name;
         let rounds = rounds(measurement, &layouts, effort).with_context(|| format!("measuring {name}"))?;
         for ((figure, goal), layouts) in measurement.figures.iter().zip(&rounds) {

@@ -7,7 +7,8 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use overlay_harness::Netns;
 
-use crate::paths::{FLOOR, UNDERLAY};
+use crate::floors;
+use crate::paths::UNDERLAY;
 
 /// Has a bridge's ports forward between these machines by themselves. Each is named with its port.
 pub(super) fn attach(bridge: &Netns, machines: [(&str, &Netns); 3]) -> Result<Ebpf> {
@@ -19,7 +20,7 @@ pub(super) fn attach(bridge: &Netns, machines: [(&str, &Netns); 3]) -> Result<Eb
     let mut ebpf = EbpfLoader::new()
         .override_global("MACS", &macs, true)
         .override_global("DEVICES", &devices, true)
-        .load(FLOOR)?;
+        .load(floors::PROGRAMS)?;
     let program: &mut Xdp = ebpf.program_mut("switch").context("the switch is missing")?.try_into()?;
     program.load()?;
     for (port, _) in machines {
