@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use overlay::api::{ApiError, ErrorCode};
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -99,7 +99,8 @@ impl From<StoreError> for ApiError {
 /// The open store; clones share it. It is closed, and free for another agent, once the last one is dropped.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    /// Nothing, after the disk failed.
+    database: Arc<Mutex<Option<Database>>>,
     path: Arc<Path>,
 }
 
@@ -110,10 +111,8 @@ impl Store {
     /// Every kind of [`StoreError`].
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE);
-        let file = open_private(state_dir, &path)
-            .map_err(|error| StoreError::Io { path: path.clone(), cause: error.to_string() })?;
-        let database = checked_database(&path, || Database::builder().create_file(file))?;
-        let store = Self { database: Arc::new(database), path: path.into() };
+        let database = open(&path)?;
+        let store = Self { database: Arc::new(Mutex::new(Some(database))), path: path.into() };
         // So that readers need no case for a table that was never written.
         store.write(|_| Ok(()))?;
         Ok(store)
@@ -129,10 +128,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] also for a value that is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StoreError> {
-        let transaction = self.database.begin_read().map_err(|error| self.failed(error))?;
-        let table = transaction.open_table(TABLE).map_err(|error| self.failed(error))?;
-        let value = table.get(key.name()).map_err(|error| self.failed(error))?;
-        value.map(|value| self.decode(key, value.value())).transpose()
+        self.on_database(|database| {
+            let transaction = database.begin_read().map_err(|error| self.failed(error))?;
+            let table = transaction.open_table(TABLE).map_err(|error| self.failed(error))?;
+            let value = table.get(key.name()).map_err(|error| self.failed(error))?;
+            value.map(|value| self.decode(key, value.value())).transpose()
+        })
     }
 
     /// Puts a value in place of the key's last one.
@@ -159,13 +160,26 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Batch<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
-        let outcome = {
-            let table = transaction.open_table(TABLE).map_err(|error| self.failed(error))?;
-            change(&mut Batch { store: self, table })?
-        };
-        transaction.commit().map_err(|error| self.failed(error))?;
-        Ok(outcome)
+        self.on_database(|database| {
+            let transaction = database.begin_write().map_err(|error| self.failed(error))?;
+            let outcome = {
+                let table = transaction.open_table(TABLE).map_err(|error| self.failed(error))?;
+                change(&mut Batch { store: self, table })?
+            };
+            transaction.commit().map_err(|error| self.failed(error))?;
+            Ok(outcome)
+        })
+    }
+
+    /// After the disk failed once, redb does nothing more with a file before that is opened anew.
+    fn on_database<T>(&self, act: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut kept = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = kept.take().map_or_else(|| open(&self.path), Ok)?;
+        let outcome = act(&database);
+        if !matches!(outcome, Err(StoreError::Io { .. })) {
+            *kept = Some(database);
+        }
+        outcome
     }
 
     /// A number for this boot, greater than any that it ever returned: the time, or one more than the last
@@ -231,6 +245,13 @@ impl Batch<'_> {
         self.table.remove(key.name()).map_err(|error| self.store.failed(error))?;
         Ok(())
     }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let dir = path.parent().unwrap_or(path);
+    let file = open_private(dir, path)
+        .map_err(|error| StoreError::Io { path: path.to_owned(), cause: error.to_string() })?;
+    checked_database(path, || Database::builder().create_file(file))
 }
 
 /// Opens the file for its owner alone: it holds private keys.
