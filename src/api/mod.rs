@@ -65,7 +65,9 @@ pub use service::{
     ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed, Unpublish,
 };
 pub use stats::{BackendStats, ServiceStats, Stats};
-pub use status::{DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
+pub use status::{
+    DropCount, Failure, GossipStatus, ManagerStatus, MeshStatus, RoleStatus, Status, UnderlayStatus,
+};
 
 /// The version of these types, the first part of every path.
 pub const API_VERSION: &str = "v1";

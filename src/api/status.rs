@@ -22,6 +22,9 @@ pub struct Status {
     pub waiting_for: Vec<String>,
     /// The manager that it follows, and whether it is reached now.
     pub manager: Option<ManagerStatus>,
+    /// The manager's role of this node, if it has one.
+    #[serde(default)]
+    pub manager_role: Option<RoleStatus>,
     /// The version of the intent that it holds.
     pub intent_version: u64,
     /// Nodes alive, itself included.
@@ -76,6 +79,17 @@ pub struct ManagerStatus {
     pub addr: SocketAddr,
     /// Whether it is reached now.
     pub reachable: bool,
+}
+
+/// How the manager's role of a node is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleStatus {
+    /// Whether it runs.
+    pub running: bool,
+    /// The leader's host name, if this manager knows one.
+    pub leader: Option<String>,
+    /// Why it does not run; it is tried again by itself.
+    pub error: Option<String>,
 }
 
 /// Where clients' packets for published ports are passed on.

@@ -5,6 +5,7 @@ mod disk;
 mod faults;
 mod history;
 mod linear;
+mod rotation;
 
 use anyhow::{Context as _, Result, ensure};
 use overlay_harness::{Lab, Node, Topology, eventually};
@@ -14,6 +15,14 @@ use crate::steps::{SOON, attach_each, create_network, talk};
 fn promote(leader: &Node, others: &[&Node]) -> Result<()> {
     let names: Vec<&str> = others.iter().map(|node| node.name()).collect();
     leader.ctl(&[&["node", "promote"][..], &names].concat()).map(drop)
+}
+
+/// Makes the first four nodes a cluster, three of them its managers, the last one a worker.
+fn of_three_managers(lab: &Lab) -> Result<()> {
+    let [n1, n2, n3, worker] = lab.all_nodes().first_chunk().context("four nodes")?;
+    lab.form_cluster_of(&[n1, n2, n3, worker])?;
+    promote(n1, &[n2, n3])?;
+    faults::whole(&[n1, n2, n3])
 }
 
 /// Creates a network, however long the managers take to find a leader.

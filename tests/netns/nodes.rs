@@ -47,7 +47,7 @@ fn a_node_leaves_and_joins_anew() {
 fn a_removed_node_is_out() {
     Lab::run(Topology::of(3), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
-        let [n1, n2, _] = nodes;
+        let [n1, n2, n3] = nodes;
         lab.form_cluster()?;
         create_network(n1, "blue", &[], &nodes)?;
         let [a, b, _] = attach_each(lab, "blue", nodes)?;
@@ -57,6 +57,13 @@ fn a_removed_node_is_out() {
         let refusal = n1.ctl_fails(&["node", "rm", "--force", "n1"])?;
         ensure!(refusal.contains("cannot remove itself") && refusal.contains("leave"), "{refusal}");
         n1.ctl(&["node", "rm", "--force", "n3"])?;
+        eventually("n3 knows", SOON, || {
+            let waiting_for = n3.status()?.waiting_for.join("\n");
+            for words in ["removed from the cluster", "overlayctl cluster leave --force"] {
+                ensure!(waiting_for.contains(words), "it waits for: {waiting_for}");
+            }
+            Ok(())
+        })?;
         all_list(&[n1, n2], &["blue/n1", "blue/n2"])?;
         ensure!(rows(n2)?.iter().all(|row| row.hostname != "n3"), "{:?}", rows(n2)?);
         talk(&a, &b)?;

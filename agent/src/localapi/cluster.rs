@@ -135,7 +135,10 @@ async fn resign(member: &MemberHandle) -> Result<(), ProposeError> {
     if intent.managers().all(|node| node.id == id) {
         return Ok(());
     }
-    member.log.propose(Command::RemoveNode { id, force: true }).await.map(drop)
+    match member.log.propose(Command::RemoveNode { id, force: true }).await {
+        Ok(_) | Err(ProposeError::Removed) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts the stored membership into effect, or forgets it.

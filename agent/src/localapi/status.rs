@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use overlay::api::{DropCount, GossipStatus, ManagerStatus, MeshStatus, Status, UnderlayStatus};
+use overlay::api::{DropCount, GossipStatus, ManagerStatus, MeshStatus, RoleStatus, Status, UnderlayStatus};
+use overlay::intent::Intent;
 use overlay::model::NodeId;
 use overlay::reconcile::mesh::Mesh;
 
 use super::{Answer, Context, Json};
 use crate::eventloop::Request;
 use crate::gossip::Counters;
+use crate::manager::AFTER_REMOVAL;
 use crate::state::{Local, MemberHandle};
 
 pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
@@ -34,6 +36,7 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
             let link = member.manager.borrow();
             ManagerStatus { addr: link.addr, reachable: link.reachable }
         }),
+        manager_role: member.and_then(|member| manager_role(member, &intent)),
         intent_version: intent.version,
         nodes_alive: snapshot.alive.iter().filter(|node| is_up(node)).count(),
         nodes_total: intent.nodes.len(),
@@ -57,6 +60,12 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
         return vec!["a cluster: run `overlayctl cluster init` or `overlayctl cluster join`".to_owned()];
     };
     let mut waiting = Vec::new();
+    if member.manager.borrow().removed {
+        waiting.push(format!("a cluster: this node was removed from the cluster: {AFTER_REMOVAL}"));
+    }
+    if let Some(cause) = &member.role.status().borrow().last_error {
+        waiting.push(format!("the manager's role of this node, which is tried again: {cause}"));
+    }
     if !member.intent().nodes.contains_key(&member.node) {
         waiting.push("intent: no manager has been reached yet".to_owned());
     }
@@ -70,6 +79,21 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
         local.failures.iter().map(|failure| format!("the kernel: {}: {}", failure.action, failure.cause)),
     );
     waiting
+}
+
+/// Nothing, for a worker.
+fn manager_role(member: &MemberHandle, intent: &Intent) -> Option<RoleStatus> {
+    let status = member.role.status().borrow().clone();
+    let wanted = intent.nodes.get(&member.node).is_some_and(|node| node.manager);
+    let name = |leader: NodeId| match intent.nodes.get(&leader) {
+        Some(node) => node.hostname.clone(),
+        None => leader.short(),
+    };
+    (wanted || status.running || status.last_error.is_some()).then(|| RoleStatus {
+        running: status.running,
+        leader: status.leader.map(name),
+        error: status.last_error,
+    })
 }
 
 fn mesh(mesh: &Mesh) -> Option<MeshStatus> {

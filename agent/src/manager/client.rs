@@ -1,5 +1,6 @@
 //! Requests to a node's manager API.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use overlay::model::NodeId;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -33,6 +34,9 @@ pub(super) enum ClientError {
     /// The one who answered shows a certificate that is not trusted: the request was not sent.
     #[error("{0}")]
     Untrusted(rustls::Error),
+    /// This node is no member any more: the request was not looked at.
+    #[error("this node was removed from the cluster")]
+    Removed,
     /// It was sent, and may have taken effect.
     #[error("{0}")]
     Lost(String),
@@ -152,11 +156,11 @@ impl Connection {
             .body(Full::new(body))
             .map_err(|error| ClientError::Connect(error.to_string()))?;
         self.sender.ready().await.map_err(|error| ClientError::Connect(error.to_string()))?;
-        let response =
-            self.sender.send_request(request).await.map_err(|error| match error.is_canceled() {
-                true => ClientError::Connect(error.to_string()),
-                false => ClientError::lost(error),
-            })?;
+        let response = self.sender.send_request(request).await.map_err(|error| match () {
+            () if is_revoked(&error) => ClientError::Removed,
+            () if error.is_canceled() => ClientError::Connect(error.to_string()),
+            () => ClientError::lost(error),
+        })?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(response);
@@ -166,6 +170,15 @@ impl Connection {
         let cause = String::from_utf8_lossy(&cause.to_bytes()).trim().to_owned();
         Err(ClientError::Status { status, cause })
     }
+}
+
+/// Whether the other end knows this node's certificate for a removed node's. In TLS 1.3, a client hears of that only after
+/// its own handshake, in place of the first answer.
+fn is_revoked(error: &hyper::Error) -> bool {
+    let revoked = rustls::Error::AlertReceived(AlertDescription::CertificateRevoked);
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    let tls = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    tls == Some(&revoked)
 }
 
 fn handshake_failed(error: &std::io::Error) -> ClientError {

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::client::{self, ClientError};
+use super::unanswered::{Lost, Tried, unanswered};
 use super::watching::Followed;
 use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
 use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
@@ -69,7 +70,12 @@ impl Follower {
             credentials,
             seeds,
             intent: watch::Sender::new(Arc::new(intent)),
-            link: watch::Sender::new(ManagerLink { addr, reachable: false, last_error: None }),
+            link: watch::Sender::new(ManagerLink {
+                addr,
+                reachable: false,
+                removed: false,
+                last_error: None,
+            }),
         });
         let follower = tokio::spawn(Arc::clone(&shared).follow());
         Ok(Self { shared, follower })
@@ -158,8 +164,10 @@ impl Shared {
         let mut failures = 0;
         loop {
             for addr in self.candidates() {
-                let cause = self.follow_one(addr, &mut failures).await;
-                self.set_link(ManagerLink { addr, reachable: false, last_error: Some(cause) });
+                let Lost { removed, cause } = self.follow_one(addr, &mut failures).await;
+                // Another manager that does not answer knows no better.
+                let removed = removed || self.link.borrow().removed;
+                self.set_link(ManagerLink { addr, reachable: false, removed, last_error: Some(cause) });
             }
             sleep(pause(failures)).await;
             failures = failures.saturating_add(1);
@@ -167,26 +175,26 @@ impl Shared {
     }
 
     /// Follows a manager until that fails; returns why it did. A word from it resets `failures`.
-    async fn follow_one(&self, addr: SocketAddr, failures: &mut u32) -> String {
+    async fn follow_one(&self, addr: SocketAddr, failures: &mut u32) -> Lost {
         let held = Arc::clone(&self.intent.borrow());
         let path = format!("{WATCH}?held={}", Revision::of(&held));
         let mut body = match client::get(addr, &self.credentials.client_config(), &path).await {
             Ok(body) => body,
-            Err(error) => return error.to_string(),
+            Err(error) => return error.into(),
         };
         let mut followed = Followed::new(held);
         loop {
             let data = match timeout(SILENCE, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Ok(Some(Err(error))) => return format!("the connection broke: {error}"),
-                Ok(None) => return "the manager ended the connection".to_owned(),
-                Err(_) => return format!("nothing was heard for {} s", SILENCE.as_secs()),
+                Ok(Some(Err(error))) => return format!("the connection broke: {error}").into(),
+                Ok(None) => return "the manager ended the connection".to_owned().into(),
+                Err(_) => return format!("nothing was heard for {} s", SILENCE.as_secs()).into(),
             };
             *failures = 0;
             match followed.receive(&data) {
                 Ok(Some(intent)) => self.take(addr, intent).await,
                 Ok(None) => {}
-                Err(error) => return error.to_string(),
+                Err(error) => return error.to_string().into(),
             }
         }
     }
@@ -207,7 +215,9 @@ impl Shared {
             last_error = self.credentials.follow(&intent).err().map(|error| error.to_string()).or(last_error);
             self.intent.send_replace(intent);
         }
-        self.set_link(ManagerLink { addr, reachable: true, last_error });
+        // A manager that was removed has its own role yet, which does not know.
+        let removed = self.link.borrow().removed && own(self.me, &self.intent.borrow()) == Some(addr);
+        self.set_link(ManagerLink { addr, reachable: true, removed, last_error });
     }
 
     /// Logs what is new about the link, once however often it is tried.
@@ -216,7 +226,7 @@ impl Shared {
             if *current == link {
                 return false;
             }
-            let ManagerLink { addr: manager, reachable, last_error } = &link;
+            let ManagerLink { addr: manager, reachable, last_error, .. } = &link;
             match last_error {
                 Some(cause) => tracing::warn!(%manager, reachable, %cause, "trouble in following a manager"),
                 None => tracing::info!(%manager, "the manager is followed"),
@@ -248,11 +258,9 @@ fn candidates(
     seeds: &[SocketAddr],
     reached: Option<SocketAddr>,
 ) -> Vec<SocketAddr> {
-    let addr = |node: &Node| SocketAddr::new(node.addr, node.api_port);
-    let own = intent.nodes.get(&me).filter(|node| node.manager).map(addr);
-    let managers = intent.managers().map(addr);
+    let managers = intent.managers().map(api_addr);
     let mut addresses = Vec::new();
-    for addr in own.into_iter().chain(reached).chain(managers).chain(seeds.iter().copied()) {
+    for addr in own(me, intent).into_iter().chain(reached).chain(managers).chain(seeds.iter().copied()) {
         if !addresses.contains(&addr) {
             addresses.push(addr);
         }
@@ -260,36 +268,13 @@ fn candidates(
     addresses
 }
 
-/// Whether another manager may be asked after one did not answer.
-enum Tried {
-    /// This one has surely changed nothing.
-    Next(ProposeError),
-    /// It may have, or would say the same again.
-    Final(ProposeError),
+/// This node's own address, if it is a manager.
+fn own(me: NodeId, intent: &Intent) -> Option<SocketAddr> {
+    intent.nodes.get(&me).filter(|node| node.manager).map(api_addr)
 }
 
-fn unanswered(addr: SocketAddr, error: ClientError) -> Tried {
-    match error {
-        ClientError::Connect(_) | ClientError::Untrusted(_) => {
-            Tried::Next(ProposeError::Unreachable { addr, cause: error.to_string() })
-        }
-        ClientError::Lost(cause) => Tried::Final(ProposeError::Unreachable { addr, cause }),
-        ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, cause } => {
-            Tried::Next(ProposeError::Unavailable { cause })
-        }
-        ClientError::Status { status: StatusCode::NOT_FOUND, cause } => {
-            Tried::Next(ProposeError::Unreachable { addr, cause })
-        }
-        ClientError::Status { status: StatusCode::GATEWAY_TIMEOUT, cause } => {
-            Tried::Final(ProposeError::Unavailable { cause })
-        }
-        ClientError::Status { status: StatusCode::CONFLICT, cause } => {
-            Tried::Final(ProposeError::Unsafe { cause })
-        }
-        error @ ClientError::Status { .. } => {
-            Tried::Final(ProposeError::Internal { cause: format!("the manager at {addr} answers {error}") })
-        }
-    }
+fn api_addr(node: &Node) -> SocketAddr {
+    SocketAddr::new(node.addr, node.api_port)
 }
 
 /// Drawn from a range that doubles with every failure, so that followers do not come back all at once.

@@ -24,6 +24,7 @@ mod server;
 mod steward;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod watching;
 mod wire;
 
@@ -46,6 +47,10 @@ pub use renewal::Renewal;
 pub use server::Server;
 pub use steward::{CaSteward, KeySteward};
 pub use wire::{HeldPort, Standing};
+
+/// What the one at a node can do that was removed from its cluster.
+pub const AFTER_REMOVAL: &str =
+    "take it out with `overlayctl cluster leave --force`; it may join again then, as a new node";
 
 /// The cluster's intent, as this node sees it, and the way to change it.
 pub trait IntentLog: Send + Sync {
@@ -73,6 +78,8 @@ pub struct ManagerLink {
     pub addr: SocketAddr,
     /// Whether it is reached now.
     pub reachable: bool,
+    /// Whether a manager said that this node is no member any more; stays until one is reached.
+    pub removed: bool,
     /// Why it was not, or why its intent could not be kept; stays until things go well again.
     pub last_error: Option<String>,
 }

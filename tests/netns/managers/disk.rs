@@ -1,88 +1,104 @@
-//! A manager whose disk is full: its role ends, all else goes on, and it comes back once there is room.
+//! A manager's disk that is full stops its role, and nothing else.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use overlay_harness::{Lab, Node, Topology, eventually};
+use nix::mount::{MsFlags, mount};
+use overlay_harness::lab::FORMING;
+use overlay_harness::{Lab, Mesh, Node, Topology, eventually};
 
-use super::{create_soon, know, promote};
+use super::{create_soon, faults, know};
 use crate::steps::{SOON, attach_each, create_network, talk};
 
-/// A small disk of its own at a folder, for as long as this is here.
-struct SmallDisk(PathBuf);
+/// A node's state directory, on a file system of its own. The lab unmounts what is in its folder.
+struct SmallDisk {
+    filler: PathBuf,
+}
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Result<Self> {
-        std::fs::create_dir_all(at)?;
-        let disk = Self(at.to_owned());
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(at))?;
-        Ok(disk)
+    fn mount(node: &Node) -> Result<Self> {
+        let dir = node.state_dir();
+        std::fs::create_dir_all(&dir)?;
+        mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), Some("size=32m"))
+            .context("mounting a tmpfs")?;
+        Ok(Self { filler: dir.join("filler") })
     }
 
+    /// Leaves no room.
     fn fill(&self) -> Result<()> {
-        // It ends when there is no room any more.
-        let zeros = &mut std::io::repeat(0);
-        let filled = std::io::copy(zeros, &mut std::fs::File::create(self.0.join("filler"))?);
-        ensure!(filled.is_err(), "the disk is not full");
+        let mut file = std::fs::File::create(&self.filler)?;
+        let piece = [0; 4096];
+        while file.write_all(&piece).is_ok() {}
         Ok(())
     }
 
-    fn empty(&self) -> Result<()> {
-        Ok(std::fs::remove_file(self.0.join("filler"))?)
+    fn free(&self) -> Result<()> {
+        Ok(std::fs::remove_file(&self.filler)?)
     }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, as the agent still has its files open.
-        let _ = run(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("{command:?}"))?;
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(())
 }
 
 #[test]
-fn a_full_disk_ends_the_role_alone_and_room_brings_it_back() {
+fn a_follower_with_a_full_disk_is_no_manager_until_there_is_room() {
     Lab::run(Topology::of(3), |lab| {
-        let nodes: [&Node; 3] = lab.nodes();
-        let [n1, n2, n3] = nodes;
-        let disk = SmallDisk::mount(&n1.state_dir())?;
-        lab.form_cluster()?;
-        promote(n1, &[n2, n3])?;
-        create_network(n1, "blue", &[], &nodes)?;
-        let [on_n1, on_n2, _] = attach_each(lab, "blue", nodes)?;
-
-        disk.fill()?;
-        // The file has some room yet.
-        let large = format!("large={}", "x".repeat(100_000));
-        for number in 0..100 {
-            let name = format!("net{number}");
-            // That of which the leader's disk fails may or may not be made.
-            n2.ctl_output(&["network", "create", &name, "--label", &large])?;
-            if n1.log().contains("role of this node does not run") {
-                break;
-            }
-        }
-        eventually("the role ends, and says why", SOON, || {
-            let log = n1.log();
-            let said = log.lines().filter(|line| line.contains("role of this node does not run")).count();
-            ensure!(said == 1 && log.contains("No space left"), "it is said {said} times: {log}");
-            Ok(())
-        })?;
-        create_soon(n3, "meanwhile")?;
-        talk(&on_n1, &on_n2)?;
-        n1.ctl(&["network", "create", "through-another"])?;
-
-        // With room again, it counts again: one of the others may be away.
-        disk.empty()?;
-        know(&[n1], "meanwhile")?;
-        n3.kill()?;
-        create_soon(n2, "with-n1")?;
-        know(&[n1], "with-n1")
+        let [n1, n2, n3] = lab.nodes();
+        full(lab, n3, [n1, n2])
     });
+}
+
+#[test]
+fn a_leader_with_a_full_disk_is_no_manager_until_there_is_room() {
+    Lab::run(Topology::of(3), |lab| {
+        let [n1, n2, n3] = lab.nodes();
+        full(lab, n1, [n2, n3])
+    });
+}
+
+fn full(lab: &Lab, victim: &Node, others: [&Node; 2]) -> Result<()> {
+    let nodes: [&Node; 3] = lab.nodes();
+    let disk = SmallDisk::mount(victim)?;
+    lab.form_managers()?;
+    faults::whole(&nodes)?;
+    create_network(nodes[0], "blue", &[], &nodes)?;
+    let endpoints = attach_each(lab, "blue", nodes)?;
+    let probes = Mesh::start(&endpoints.iter().collect::<Vec<_>>())?;
+
+    disk.fill()?;
+    let mut number = 0;
+    let cause = eventually("its role stops", SOON * 3, || {
+        number += 1;
+        let label = format!("written={number}");
+        others[0].ctl_output(&["node", "update", others[0].name(), "--label-add", &label])?;
+        role_error(victim)?.context("it runs")
+    })?;
+    ensure!(cause.contains("No space left on device"), "it says: {cause}");
+    let status = victim.status()?;
+    ensure!(status.waiting_for.iter().any(|line| line.contains(&cause)), "{status:?}");
+    let said = victim.ctl(&["status"])?;
+    ensure!(said.contains("manager, does not run"), "{said}");
+    create_soon(others[1], "meanwhile")?;
+    know(&nodes, "meanwhile")?;
+    probes.flows()?;
+
+    disk.free()?;
+    eventually("its role runs again", SOON * 2, || {
+        let role = victim.status()?.manager_role.context("it is no manager")?;
+        ensure!(role.running && role.error.is_none(), "{role:?}");
+        Ok(())
+    })?;
+    faults::whole(&nodes)?;
+    create_soon(victim, "after")?;
+    know(&nodes, "after")?;
+    let late = lab.attach(victim, "blue", "late", &[])?;
+    talk(&late, &endpoints[0])?;
+    victim.stop()?;
+    victim.start()?;
+    victim.wait_ready(FORMING)?;
+    know(&[victim], "after")?;
+    talk(&late, &endpoints[1])?;
+    probes.stop_without_loss()
+}
+
+fn role_error(node: &Node) -> Result<Option<String>> {
+    Ok(node.status()?.manager_role.and_then(|role| role.error))
 }

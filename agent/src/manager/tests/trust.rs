@@ -92,9 +92,13 @@ async fn a_node_that_was_removed_is_cut_off_and_stays_out() {
     for (addr, name) in [(addr, server_name()), (manager.addr(), crate::identity::manager_name())] {
         let outcome =
             async { Connection::open(addr, &theirs, name).await?.post::<_, u64>(APPLIED, &ask).await };
-        assert!(matches!(outcome.await, Err(ClientError::Lost(_) | ClientError::Connect(_))));
+        let error = outcome.await.unwrap_err();
+        assert!(
+            matches!(error, ClientError::Removed | ClientError::Lost(_) | ClientError::Connect(_)),
+            "{error}"
+        );
     }
-    seen(one.log.status(), |link| !link.reachable && link.last_error.is_some()).await;
+    seen(one.log.status(), |link| link.removed && !link.reachable).await;
     assert!(get(manager.addr(), &theirs, WATCH).await.is_err());
     server.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use overlay::api::{DropCount, Status};
+use overlay::api::{DropCount, RoleStatus, Status};
 
 use super::table::table;
 
@@ -61,6 +61,7 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("Node:", node),
         ("State:", state(status)),
         ("Manager:", manager),
+        ("Role:", role(status)),
         ("Nodes:", format!("{} of {} alive", status.nodes_alive, status.nodes_total)),
         ("Networks:", format!("{} (intent version {})", status.networks, status.intent_version)),
         ("Endpoints:", format!("{} here, {} in all", status.endpoints_local, status.endpoints_total)),
@@ -70,6 +71,17 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("Failures:", count(status.failures.len() as u64)),
         ("Drops:", count(status.drops.values().map(|drop| drop.packets).sum())),
     ]
+}
+
+fn role(status: &Status) -> String {
+    match &status.manager_role {
+        None if status.node.is_none() => "none".to_owned(),
+        None => "worker".to_owned(),
+        Some(RoleStatus { error: Some(cause), .. }) => format!("manager, does not run: {cause}"),
+        Some(RoleStatus { running: false, .. }) => "manager, starting".to_owned(),
+        Some(RoleStatus { leader: Some(leader), .. }) => format!("manager, the leader is {leader}"),
+        Some(RoleStatus { leader: None, .. }) => "manager, knows no leader".to_owned(),
+    }
 }
 
 fn state(status: &Status) -> String {

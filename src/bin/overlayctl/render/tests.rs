@@ -7,7 +7,7 @@ use std::time::Duration;
 use overlay::api::{
     ApiError, BackendRow, BackendState, BackendStats, DropCount, EndpointLocal, EndpointRow, ErrorCode,
     Failure, FlowRow, GossipStatus, ManagerState, ManagerStatus, MeshStatus, NetworkDetail, NetworkService,
-    NodeRow, NodeStatus, ServiceDetail, ServiceRow, ServiceStats, Stats, Status, UnderlayStatus,
+    NodeRow, NodeStatus, RoleStatus, ServiceDetail, ServiceRow, ServiceStats, Stats, Status, UnderlayStatus,
 };
 use overlay::flows::{FlowProtocol, FlowScope, FlowState};
 use overlay::model::{
@@ -229,6 +229,7 @@ fn ready() -> Status {
         ready: true,
         waiting_for: vec![],
         manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: true }),
+        manager_role: None,
         intent_version: 12,
         nodes_alive: 3,
         nodes_total: 3,
@@ -258,6 +259,10 @@ fn troubled() -> Status {
         ready: false,
         waiting_for: vec!["the manager at 10.0.0.1:2377".into(), "facts of 1 node".into()],
         manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: false }),
+        manager_role: Some(RoleStatus {
+            error: Some("raft.redb: No space left on device (os error 28)".into()),
+            ..RoleStatus::default()
+        }),
         nodes_alive: 2,
         failures: vec![
             failure("create the device overlay0", "another one has UDP port 4789", 17),
@@ -380,7 +385,10 @@ fn states() {
         mesh: None,
         ..ready()
     };
+    let leads = RoleStatus { running: true, leader: Some("web-2".into()), error: None };
+    let manager = Status { manager_role: Some(leads), ..ready() };
     insta::assert_snapshot!("status_ready", status(&ready()));
+    insta::assert_snapshot!("status_of_a_manager", status(&manager));
     insta::assert_snapshot!("status_troubled", status(&troubled()));
     insta::assert_snapshot!("status_in_no_cluster", status(&newborn));
     insta::assert_snapshot!("status_json", json(&troubled()).unwrap());
