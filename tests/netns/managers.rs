@@ -5,6 +5,7 @@ mod disk;
 mod faults;
 mod history;
 mod linear;
+mod recovery;
 mod rotation;
 
 use anyhow::{Context as _, Result, ensure};

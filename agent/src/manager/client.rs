@@ -156,11 +156,7 @@ impl Connection {
             .body(Full::new(body))
             .map_err(|error| ClientError::Connect(error.to_string()))?;
         self.sender.ready().await.map_err(|error| ClientError::Connect(error.to_string()))?;
-        let response = self.sender.send_request(request).await.map_err(|error| match () {
-            () if is_revoked(&error) => ClientError::Removed,
-            () if error.is_canceled() => ClientError::Connect(error.to_string()),
-            () => ClientError::lost(error),
-        })?;
+        let response = self.sender.send_request(request).await.map_err(no_answer)?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(response);
@@ -169,6 +165,16 @@ impl Connection {
             Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::lost)?;
         let cause = String::from_utf8_lossy(&cause.to_bytes()).trim().to_owned();
         Err(ClientError::Status { status, cause })
+    }
+}
+
+fn no_answer(error: hyper::Error) -> ClientError {
+    if is_revoked(&error) {
+        ClientError::Removed
+    } else if error.is_canceled() {
+        ClientError::Connect(error.to_string())
+    } else {
+        ClientError::lost(error)
     }
 }
 

@@ -7,6 +7,8 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -24,6 +26,9 @@ const FILE: &str = "raft.redb";
 const FORMAT: u32 = 1;
 /// What redb may keep of the file in memory, in bytes: the log's end and little else is read again.
 const CACHE: usize = 8 << 20;
+/// How long a role that ended may take to close the file, and how often that is looked at.
+const CLOSING: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
@@ -69,11 +74,22 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Opens the file in `state_dir`, or makes it; its owner alone may read it.
+    /// Opens the file in `state_dir`, or makes it; its owner alone may read it. Where the role has just ended, this waits
+    /// for it to be closed: by whichever task of the Raft library ends last.
     ///
     /// # Errors
     /// Every kind of [`StoreError`].
     pub(crate) fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + CLOSING;
+        loop {
+            match Self::open_once(state_dir) {
+                Err(StoreError::Busy { .. }) if Instant::now() < deadline => sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn open_once(state_dir: &Path) -> Result<Self, StoreError> {
         let path = Self::path(state_dir);
         let file = open_private(state_dir, &path)
             .map_err(|error| StoreError::Io { path: path.clone(), cause: error.to_string() })?;
