@@ -69,7 +69,7 @@ async fn force_new_cluster(context: &Context) -> Answer<ClusterInitialized> {
     }
     context.ask(Request::BeginAnew).await?;
     let member = context.member()?;
-    let token = managers::token(&context, &member, Role::Worker).await?;
+    let token = managers::token(context, &member, Role::Worker).await?;
     Ok(Json(ClusterInitialized { node: member.node, join_token: token.token, manager: token.manager }))
 }
 
