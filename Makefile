@@ -58,7 +58,8 @@ bench: build ## Measures the overlay beside the bare underlay, as ratios in one 
 	cargo run --quiet --release -p overlay-bench reconcile
 	cargo run --quiet --release -p overlay-bench services
 	cargo run --quiet --release -p overlay-bench intent
-	cargo test --quiet --release -p overlayd --lib manager::tests::fanout -- --nocapture
+	cargo test --quiet --release -p overlayd --lib -- --nocapture --test-threads 1 \
+	  manager::tests::fanout gossip::simulation::joiner
 
 check: setup ## Checks format, lints, shell scripts, and who may depend on whom
 	cargo fmt --all --check

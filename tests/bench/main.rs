@@ -3,13 +3,14 @@
 //!
 //! Figures on such a machine mean nothing alone; the ratios do. Each is the median of its rounds. `BENCH_QUICK=1`
 //! makes fewer and shorter ones: enough to see that everything runs. An argument chooses the measurements whose
-//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `reconcile`, `services` and `intent` are such
-//! names too, and the first two take a second one of that kind. The last three time the core itself, so they want an optimized
-//! build, but neither root nor a lab.
+//! name contains it, and leaves out the rest; `packets`, `published`, `agent`, `managers`, `reconcile`, `services` and `intent`
+//! are such names too, and the first two take a second one of that kind. The last three time the core itself, so they want an
+//! optimized build, but neither root nor a lab.
 
 mod agent;
 mod floors;
 mod intent;
+mod managers;
 mod measure;
 mod packets;
 mod paths;
@@ -139,6 +140,7 @@ fn main() -> Result<()> {
         "packets" => return packets::print(effort.packet_rounds, &of_these),
         "published" => return published::print(&effort, &of_these),
         "agent" => return agent::print(&effort),
+        "managers" => return managers::print(),
         "reconcile" => return reconcile::print(),
         "services" => return services::print(),
         "intent" => return intent::print(),
@@ -161,6 +163,7 @@ fn main() -> Result<()> {
         packets::print(effort.packet_rounds, "")?;
         published::print(&effort, "")?;
         agent::print(&effort)?;
+        managers::print()?;
     }
     Ok(())
 }

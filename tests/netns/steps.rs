@@ -100,3 +100,11 @@ pub(crate) fn refused(node: &Node, arguments: &[&str], words: &[&str]) -> Result
     }
     Ok(())
 }
+
+/// The agent's own memory in use, in kB (proc_pid_status(5)): not what it maps of BPF arrays, which are the kernel's and are
+/// read now and then as a whole.
+pub(crate) fn memory(node: &Node) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid()?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+    line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())
+}

@@ -2,6 +2,7 @@
 //! gives the same run, so times can be asserted here.
 
 mod absence;
+mod joiner;
 mod rotation;
 mod size;
 mod world;

@@ -3,9 +3,15 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::io;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use rustls::CertificateError;
+
+use crate::places::Source;
 
 /// How long a source is remembered.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -16,24 +22,25 @@ const GUESSES: u32 = 5;
 /// and all sources together.
 const ALL_GUESSES: u32 = 200;
 
-/// Where a request comes from: an IPv4 address, or the /64 that one host may have all of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
-
-impl From<IpAddr> for Source {
-    fn from(addr: IpAddr) -> Self {
-        Self(match addr.to_canonical() {
-            IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() & (u128::MAX << 64)).into(),
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
-}
-
 /// Why somebody was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// No handshake: no TLS 1.3, or a certificate that is not the cluster's, has ended, or is a removed node's.
+    /// What it speaks is no TLS 1.3.
     Handshake,
+    /// Its certificate is not the cluster's.
+    Certificate,
+    /// Its certificate has ended, or not begun.
+    Expired,
+    /// It was removed from the cluster.
+    Revoked,
+    /// It takes its time.
+    Slow,
+    /// It has more connections open than there is room for.
+    Crowd,
+    /// What it sends is too large,
+    Size,
+    /// or makes no sense.
+    Malformed,
     /// No certificate was shown.
     Stranger,
     /// The certificate's node is no member.
@@ -46,6 +53,36 @@ pub(super) enum Kind {
     Join,
     /// It has guessed often enough.
     Guesses,
+}
+
+impl Kind {
+    /// Of a handshake that failed so.
+    pub(super) fn of_handshake(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::Slow;
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(flaw)) => match flaw {
+                CertificateError::Revoked => Self::Revoked,
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. } => Self::Expired,
+                _ => Self::Certificate,
+            },
+            _ => Self::Handshake,
+        }
+    }
+
+    /// Of an answer with that status which no other kind is told of.
+    pub(super) fn of_answer(status: StatusCode) -> Option<Self> {
+        match status {
+            StatusCode::REQUEST_TIMEOUT => Some(Self::Slow),
+            StatusCode::PAYLOAD_TOO_LARGE => Some(Self::Size),
+            StatusCode::BAD_REQUEST => Some(Self::Malformed),
+            _ => None,
+        }
+    }
 }
 
 /// What was refused of late.

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -84,16 +84,26 @@ pub(super) fn router(context: Context, peers: Router) -> Router {
     let renewal = admission::for_members(context.clone());
     let members = peers.merge(intent).merge(renewal).merge(managers).fallback(nothing);
     admission::open(context.clone())
-        .merge(members.layer(from_fn_with_state(context, members_only)))
-        .layer(from_fn(in_time))
+        .merge(members.layer(from_fn_with_state(context.clone(), members_only)))
+        .layer(from_fn_with_state(context.refusals, in_time))
 }
 
 /// Bounds how long a request is read and worked on; what it streams afterwards is not bound.
-async fn in_time(request: Request, next: Next) -> Response {
-    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+async fn in_time(
+    State(refusals): State<Arc<Refusals>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = match timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+    };
+    if let Some(kind) = Kind::of_answer(response.status()) {
+        refusals.log(kind, peer.addr, &format!("{path}: {}", response.status()));
     }
+    response
 }
 
 /// Refuses all but members before a byte of the body is read.

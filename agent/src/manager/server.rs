@@ -1,10 +1,10 @@
 //! Serves the manager API: connections, TLS and their bounds. What is asked on them is `routes`.
 //!
 //! Whoever connects costs little and not for long: handshake, headers and bodies have deadlines and sizes, and
-//! a peer that stops taking what it is sent is cut off by the kernel.
+//! a peer that stops taking what it is sent is cut off by the kernel. Strangers take no member's place.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,18 +16,22 @@ use overlay::intent::Intent;
 use overlay::model::NodeId;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::refusals::{Kind, Refusals};
 use super::routes::{Context, Peer, router};
 use super::{Here, IntentLog, ManagerError, Role, peers};
 use crate::identity::{Certified, ClientCertificate, Credentials};
+use crate::places::{Holder, Place, Places};
 
-/// Connections at a time: a follower each of 1,000 nodes, and room for their requests.
-const CONNECTIONS: usize = 2048;
+/// Members' connections at a time: a follower each of 1,000 nodes, and room for their requests.
+const MEMBERS: usize = 2048;
+/// Connections of those who have shown no certificate, yet or at all. A handshake takes some milliseconds.
+const STRANGERS: usize = 512;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is read ahead of a connection, headers included, in bytes.
@@ -73,7 +77,8 @@ impl Server {
             stopped: stopped.clone(),
         };
         let router = router(context, peers::router(here));
-        let serving = Serving { credentials, router, refusals, intent, stopped };
+        let members = Places::new(MEMBERS);
+        let serving = Serving { credentials, router, refusals, intent, stopped, members };
         let task = tokio::spawn(accept(listener, serving));
         tracing::info!(%local_addr, "the manager API is served");
         Ok(Self { local_addr, stop, task })
@@ -108,29 +113,26 @@ struct Serving {
     refusals: Arc<Refusals>,
     intent: watch::Receiver<Arc<Intent>>,
     stopped: Stopped,
+    members: Places,
 }
 
 async fn accept(listener: TcpListener, mut serving: Serving) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let strangers = Places::new(STRANGERS);
     let mut connections = JoinSet::new();
     loop {
-        let admitted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop(&mut serving.stopped) => break,
-            admitted = admitted => admitted,
+            accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let connection = serve(stream, serving.clone());
+                let place = strangers.take(Holder::Stranger(peer.ip().into()));
+                let connection = serve(stream, peer.ip(), place, serving.clone());
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%peer, %error, "a connection to the manager API ended");
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -146,18 +148,20 @@ async fn accept(listener: TcpListener, mut serving: Serving) {
     }
 }
 
-async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
-    let addr = stream.peer_addr()?.ip();
-    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
-    stream.set_nodelay(true)?;
-    let acceptor = TlsAcceptor::from(serving.credentials.server_config(ClientCertificate::Optional));
-    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-    let stream = handshake.map_err(io::Error::from).flatten().inspect_err(|error| {
-        serving.refusals.log(Kind::Handshake, addr, &error.to_string());
-    })?;
+/// Serves a connection, which has a stranger's place to begin with.
+async fn serve(stream: TcpStream, addr: IpAddr, mut place: Place, mut serving: Serving) -> io::Result<()> {
+    let stream = tokio::select! {
+        stream = handshake(stream, &serving.credentials) => stream.inspect_err(|error| {
+            serving.refusals.log(Kind::of_handshake(error), addr, &error.to_string());
+        })?,
+        () = place.lost() => return Err(crowded(&serving.refusals, addr)),
+    };
     let certificates = stream.get_ref().1.peer_certificates();
     let shown = certificates.and_then(|chain| chain.first()).and_then(Certified::of).map(Arc::new);
     let node = shown.as_ref().map(|shown| shown.node);
+    if let Some(node) = node {
+        place = serving.members.take(Holder::Member(node));
+    }
     let router = serving.router.layer(Extension(Peer { shown, addr }));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -171,12 +175,31 @@ async fn serve(stream: TcpStream, mut serving: Serving) -> io::Result<()> {
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = removed(&mut serving.intent, node) => return Err(io::Error::other("the node was removed")),
+        () = place.lost() => return Err(crowded(&serving.refusals, addr)),
         () = stop(&mut serving.stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
+    if let (Err(error), None) = (&served, node)
+        && error.is_timeout()
+    {
+        serving.refusals.log(Kind::Slow, addr, "the request's headers do not come to an end");
+    }
     served.map_err(io::Error::other)
+}
+
+async fn handshake(stream: TcpStream, credentials: &Credentials) -> io::Result<TlsStream<TcpStream>> {
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
+    stream.set_nodelay(true)?;
+    let acceptor = TlsAcceptor::from(credentials.server_config(ClientCertificate::Optional));
+    timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await.map_err(io::Error::from).flatten()
+}
+
+fn crowded(refusals: &Refusals, addr: IpAddr) -> io::Error {
+    let cause = "there are too many connections, and most are its own";
+    refusals.log(Kind::Crowd, addr, cause);
+    io::Error::other(cause)
 }
 
 /// Once that node is removed from the cluster.

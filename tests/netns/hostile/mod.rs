@@ -1,7 +1,9 @@
 //! Hostile packets, sent for real: each is dropped under its own reason, and none is delivered, while an honest one
 //! that takes the same way arrives.
 
+mod caller;
 pub(crate) mod frames;
+mod managers;
 mod services;
 
 use std::net::IpAddr;

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use overlay_harness::command::output;
 use overlay_harness::{Lab, Mesh, Node, Topology, eventually};
 
-use crate::steps::{SOON, all_list, attach_each, create_network};
+use crate::steps::{SOON, all_list, attach_each, create_network, memory};
 
 /// How many endpoints a node has at once, beside the one that stays.
 const AT_ONCE: usize = 23;
@@ -100,12 +100,4 @@ impl Held {
             files: std::fs::read_dir(format!("/proc/{}/fd", node.pid()?))?.count(),
         })
     }
-}
-
-/// The agent's own memory in use, in kB (proc_pid_status(5)): not what it maps of BPF arrays, which are the kernel's and are
-/// read now and then as a whole.
-fn memory(node: &Node) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid()?))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
-    line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())
 }

@@ -14,7 +14,7 @@ use overlay::model::{Endpoint, EndpointId, Labels, MacAddr, NetworkId};
 use super::world::{Vouchers, World, id};
 use crate::gossip::samples::{fact, voucher};
 
-const ENDPOINTS: usize = 100;
+pub(super) const ENDPOINTS: usize = 100;
 const LOSS: f64 = 0.01;
 const ADDITIONS: usize = 10;
 const DEATHS: usize = 5;
@@ -86,8 +86,8 @@ fn memory() -> f64 {
     peak.trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1e6
 }
 
-/// A cluster at rest in which everyone knows everything.
-fn loaded(size: usize) -> World {
+/// What so many nodes state, and their words for it.
+pub(super) fn everything(size: usize) -> (Store, Vouchers) {
     let (mut facts, mut vouchers) = (Store::new(id(size), 1), Vouchers::new());
     for owner in 0..size {
         let mut store = Store::new(id(owner), 1);
@@ -95,6 +95,12 @@ fn loaded(size: usize) -> World {
         facts.merge(store.state(&fact(owner as u8), &endpoints).unwrap());
         vouchers.insert(id(owner), voucher(id(owner), &store));
     }
+    (facts, vouchers)
+}
+
+/// A cluster at rest in which everyone knows everything.
+fn loaded(size: usize) -> World {
+    let (facts, vouchers) = everything(size);
     // Decoded once, for all.
     let everyone = (0..size).map(id).collect();
     assert_eq!(facts.view(&everyone).endpoint_count(), size * ENDPOINTS);
@@ -134,7 +140,7 @@ fn report(what: &str, times: &mut [Duration]) {
     println!("{what} {median:.3} s (median of {}), {max:.3} s (max)", times.len());
 }
 
-fn endpoints(owner: usize) -> impl Iterator<Item = Endpoint> {
+pub(super) fn endpoints(owner: usize) -> impl Iterator<Item = Endpoint> {
     (0..ENDPOINTS).map(move |number| endpoint(owner, number))
 }
 

@@ -250,7 +250,7 @@ pub(super) fn id(index: usize) -> NodeId {
 
 const NETWORK: u32 = Ipv4Addr::new(198, 18, 0, 0).to_bits();
 
-fn addr(index: usize) -> SocketAddr {
+pub(super) fn addr(index: usize) -> SocketAddr {
     (Ipv4Addr::from_bits(NETWORK + index as u32), 7946).into()
 }
 
