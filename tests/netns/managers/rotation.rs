@@ -92,7 +92,7 @@ fn certificates_are_renewed_without_a_loss() {
             // The first one has ended by the time that the third one is there.
             eventually(&format!("{} has its third certificate", node.name()), RENEWED_TWICE, || {
                 let renewed = node.log().matches("the certificate was renewed").count();
-                ensure!(renewed >= 2, "it was renewed {renewed} times");
+                anyhow::ensure!(renewed >= 2, "it was renewed {renewed} times");
                 Ok(())
             })?;
         }
