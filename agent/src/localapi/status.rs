@@ -66,6 +66,9 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
     if let Some(cause) = &member.role.status().borrow().last_error {
         waiting.push(format!("the manager's role of this node, which is tried again: {cause}"));
     }
+    if let Some(cause) = &*member.certificate.borrow() {
+        waiting.push(format!("this node's certificate, which is tried again: {cause}"));
+    }
     if !member.intent().nodes.contains_key(&member.node) {
         waiting.push("intent: no manager has been reached yet".to_owned());
     }

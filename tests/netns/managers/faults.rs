@@ -74,7 +74,7 @@ pub(super) fn leader<'a>(managers: &[&'a Node]) -> Option<&'a Node> {
 }
 
 /// Has a node drop what the others say to it as managers.
-fn ignore(node: &Node, others: &[&Node]) -> Result<()> {
+pub(super) fn ignore(node: &Node, others: &[&Node]) -> Result<()> {
     let addrs: Vec<String> = others.iter().map(|other| other.addr().to_string()).collect();
     let from = format!("ip saddr {{ {} }} tcp", addrs.join(", "));
     nft(
@@ -86,7 +86,8 @@ fn ignore(node: &Node, others: &[&Node]) -> Result<()> {
     )
 }
 
-fn listen(node: &Node) -> Result<()> {
+/// Ends it.
+pub(super) fn listen(node: &Node) -> Result<()> {
     // Making it first lets it be removed whether or not it was there.
     nft(node, "add table ip cut\ndelete table ip cut")
 }
