@@ -69,10 +69,10 @@ fn what_cannot_be_a_service_or_a_backend_is_refused() {
             let said = n1.ctl_fails(&["service", "create", "--network", "blue", "--", odd])?;
             ensure!(said.contains("is not a name"), "{odd:?}: {said}");
         }
-        create(n2, "web", "9000:80", &["web", "exists"])?;
-        create(n2, "api", "8005-8020:80", &["TCP port 8005", "web"])?;
-        create(n2, "api", "2377:80", &["TCP port 2377", "manager API"])?;
-        create(n2, "api", "4789:80/udp", &["UDP port 4789", "data port"])?;
+        create(n1, "web", "9000:80", &["web", "exists"])?;
+        create(n1, "api", "8005-8020:80", &["TCP port 8005", "web"])?;
+        create(n1, "api", "2377:80", &["TCP port 2377", "manager API"])?;
+        create(n1, "api", "4789:80/udp", &["UDP port 4789", "data port"])?;
         refused(n1, &["service", "create", "api", "--network", "gren"], &["gren"])?;
 
         let listener = n2.netns().run(|| Ok(TcpListener::bind(("0.0.0.0", 9000))?))?;

@@ -41,7 +41,7 @@ fn every_node_serves(hook: Hook, sees: Sees) {
         let nodes: [&Node; 3] = lab.nodes();
         let outside = cluster(lab)?;
         create_service_that(nodes[0], "equal", EQUAL, sees)?;
-        create_service_that(nodes[1], "weighted", WEIGHTED, sees)?;
+        create_service_that(nodes[0], "weighted", WEIGHTED, sees)?;
         // The third node has no backend at all.
         let _backends = [
             attach_backend(lab, nodes[0], "equal", "a", "1")?,
