@@ -107,8 +107,11 @@ impl Loaded {
             self.ebpf.program_mut(program::TC_GUARD).context("no program")?.try_into()?;
         let mut context = [0; 192];
         context[8..12].copy_from_slice(&MARK.to_ne_bytes());
+        // As far as the guard looks at it: UDP to the data port.
+        let mut vxlan = [0; 20];
+        vxlan[2..4].copy_from_slice(&DATA_PORT.to_be_bytes());
         for peer in &self.peers {
-            let packet = ipv4(US, *peer, 17, &[0; 20]);
+            let packet = ipv4(US, *peer, 17, &vxlan);
             test_run(&packet, 1, |options| {
                 guard.test_run(TestRunOptions { ctx_in: Some(&context), ..options })
             })?;
