@@ -111,6 +111,16 @@ impl Intent {
         self.nodes.values().filter(|node| node.manager)
     }
 
+    /// The managers, in a person's words.
+    pub fn managers_in_words(&self) -> String {
+        self.managers().map(Node::in_words).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a node is to hold the intent.
+    pub fn is_manager(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.manager)
+    }
+
     /// The network of that name.
     pub fn network_named(&self, name: &Name) -> Option<&Network> {
         self.networks.values().find(|network| network.name == *name)

@@ -41,6 +41,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Its host name and address, for a person.
+    pub fn in_words(&self) -> String {
+        format!("{} ({})", self.hostname, self.addr)
+    }
+
     /// As it describes itself, with what others say of it as in `known`.
     pub fn kept_by(self, known: &Self) -> Self {
         Self {

@@ -9,7 +9,7 @@ mod recovery;
 mod rotation;
 
 use anyhow::{Context as _, Result, ensure};
-use overlay_harness::{Lab, Node, Topology, eventually};
+use overlay_harness::{Attached, Lab, Node, Topology, eventually};
 
 use crate::steps::{SOON, attach_each, create_network, talk};
 
@@ -44,15 +44,21 @@ fn know(nodes: &[&Node], name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes three nodes a cluster's managers, with an endpoint on each.
+fn three_on_blue(lab: &Lab, nodes: [&Node; 3]) -> Result<[Attached; 3]> {
+    let [n1, n2, n3] = nodes;
+    lab.form_cluster()?;
+    promote(n1, &[n2, n3])?;
+    create_network(n1, "blue", &[], &nodes)?;
+    attach_each(lab, "blue", nodes)
+}
+
 #[test]
 fn commands_go_on_without_the_leader_which_catches_up() {
     Lab::run(Topology::of(3), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
-        lab.form_cluster()?;
-        promote(n1, &[n2, n3])?;
-        create_network(n1, "blue", &[], &nodes)?;
-        let [on_n1, on_n2, on_n3] = attach_each(lab, "blue", nodes)?;
+        let [on_n1, on_n2, on_n3] = three_on_blue(lab, nodes)?;
 
         n1.kill()?;
         create_soon(n2, "without-n1")?;
@@ -72,10 +78,7 @@ fn without_a_majority_nothing_changes_and_packets_flow() {
     Lab::run(Topology::of(3), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
-        lab.form_cluster()?;
-        promote(n1, &[n2, n3])?;
-        create_network(n1, "blue", &[], &nodes)?;
-        let [on_n1, on_n2, on_n3] = attach_each(lab, "blue", nodes)?;
+        let [on_n1, on_n2, on_n3] = three_on_blue(lab, nodes)?;
 
         // Agents that were killed would be taken for dead, and their endpoints withdrawn.
         faults::ignore(n1, &[n2, n3])?;

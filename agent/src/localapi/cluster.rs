@@ -61,7 +61,7 @@ async fn begin(
 
 async fn force_new_cluster(context: &Context) -> Answer<ClusterInitialized> {
     let member = context.member()?;
-    if !member.intent().nodes.get(&member.node).is_some_and(|node| node.manager) {
+    if !member.intent().is_manager(member.node) {
         let error = ApiError::new(ErrorCode::Conflict, "this node is no manager of its cluster");
         return Err(error
             .hint("run it on a manager that is left; if none is, `overlayctl cluster restore` takes a backup")
@@ -91,7 +91,7 @@ pub(super) async fn join(State(context): State<Context>, body: Body) -> Answer<C
     // So that a script may go on at once; `status --wait` is what tells surely.
     let mut facts = context.member()?.facts;
     drop(tokio::time::timeout(SETTLES, facts.wait_for(|snapshot| snapshot.synced)).await);
-    let manager = context.member()?.intent().nodes.get(&id).is_some_and(|node| node.manager);
+    let manager = context.member()?.intent().is_manager(id);
     Ok(Json(ClusterJoined { node: id, role: if manager { Role::Manager } else { Role::Worker } }))
 }
 
@@ -113,8 +113,7 @@ pub(super) async fn leave(State(context): State<Context>, body: Body) -> Answer<
 /// What a node has that is on its way out would be lost.
 fn refuse_to_leave(context: &Context, member: &MemberHandle) -> Result<(), ApiError> {
     let conflict = |text: String, hint: &str| Err(ApiError::new(ErrorCode::Conflict, text).hint(hint));
-    let intent = member.intent();
-    if intent.nodes.get(&member.node).is_some_and(|node| node.manager) {
+    if member.intent().is_manager(member.node) {
         return conflict(
             "this node is a manager".to_owned(),
             "demote it first with `overlayctl node demote`, or use --force",

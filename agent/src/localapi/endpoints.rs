@@ -115,7 +115,7 @@ fn row(
             format!("endpoint {}'s network is gone", endpoint.name),
         ));
     };
-    let hostname = intent.nodes.get(&node).map_or_else(|| node.short(), |node| node.hostname.clone());
+    let hostname = intent.hostname(node);
     let local = context.shared().attachments.get(&endpoint.id).map(|attachment| EndpointLocal {
         netns: attachment.netns.path.display().to_string(),
         ifname: attachment.ifname.clone(),

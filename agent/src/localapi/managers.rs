@@ -62,9 +62,6 @@ pub(super) async fn backup(State(context): State<Context>) -> Answer<Backup> {
 
 /// Names those who can tell.
 fn not_told(member: &MemberHandle, error: &Unanswered) -> ApiError {
-    let intent = member.intent();
-    let managers: Vec<String> =
-        intent.managers().map(|node| format!("{} ({})", node.hostname, node.addr)).collect();
     ApiError::new(ErrorCode::Conflict, error.to_string())
-        .hint(format!("run it on a manager: {}", managers.join(", ")))
+        .hint(format!("run it on a manager: {}", member.intent().managers_in_words()))
 }

@@ -87,14 +87,10 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
 /// Nothing, for a worker.
 fn manager_role(member: &MemberHandle, intent: &Intent) -> Option<RoleStatus> {
     let status = member.role.status().borrow().clone();
-    let wanted = intent.nodes.get(&member.node).is_some_and(|node| node.manager);
-    let name = |leader: NodeId| match intent.nodes.get(&leader) {
-        Some(node) => node.hostname.clone(),
-        None => leader.short(),
-    };
+    let wanted = intent.is_manager(member.node);
     (wanted || status.running || status.last_error.is_some()).then(|| RoleStatus {
         running: status.running,
-        leader: status.leader.map(name),
+        leader: status.leader.map(|leader| intent.hostname(leader)),
         error: status.last_error,
     })
 }

@@ -240,8 +240,7 @@ impl Shared {
     fn managers(&self) -> Option<String> {
         let intent = self.intent.borrow();
         let worker = intent.nodes.get(&self.me).is_some_and(|node| !node.manager);
-        let named = |node: &Node| format!("{} ({})", node.hostname, node.addr);
-        worker.then(|| intent.managers().map(named).collect::<Vec<_>>().join(", "))
+        worker.then(|| intent.managers_in_words())
     }
 
     fn candidates(&self) -> Vec<SocketAddr> {

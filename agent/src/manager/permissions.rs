@@ -8,7 +8,7 @@ use crate::identity::Certified;
 
 /// Whether the one who shows that certificate is a manager: by the certificate, and by the intent as well.
 pub(super) fn is_manager(intent: &Intent, shown: &Certified) -> bool {
-    shown.manager && intent.nodes.get(&shown.node).is_some_and(|node| node.manager)
+    shown.manager && intent.is_manager(shown.node)
 }
 
 /// Whether the one who shows that certificate may propose this. `holder` tells which node is known to hold an endpoint.

@@ -76,7 +76,7 @@ impl Links {
     pub(super) fn name(&self, node: NodeId) -> String {
         let intent = self.0.intent.borrow();
         match intent.nodes.get(&node) {
-            Some(node) => format!("{} ({})", node.hostname, node.addr),
+            Some(node) => node.in_words(),
             None => node.short(),
         }
     }

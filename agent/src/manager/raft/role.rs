@@ -252,7 +252,7 @@ impl Keeper {
     }
 
     fn wanted(&self) -> bool {
-        self.intent.borrow().nodes.get(&self.me).is_some_and(|node| node.manager)
+        self.intent.borrow().is_manager(self.me)
     }
 
     async fn open(&self) -> Result<Running, String> {
@@ -324,7 +324,7 @@ impl Keeper {
     async fn released(&self) {
         let mut intent = self.intent.clone();
         let me = self.me;
-        let unwanted = |intent: &Arc<Intent>| !intent.nodes.get(&me).is_some_and(|node| node.manager);
+        let unwanted = |intent: &Arc<Intent>| !intent.is_manager(me);
         loop {
             if intent.wait_for(unwanted).await.is_err() {
                 return std::future::pending().await;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use overlay::intent::{Command, CreateNetwork, GrantBlock};
-use overlay::model::{Labels, NetworkId, NodeId};
+use overlay::intent::{Command, GrantBlock};
+use overlay::model::{NetworkId, NodeId};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom as _, IteratorRandom as _};
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::history::History;
 use super::world::Boot;
+use crate::manager::tests::network_with;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -82,17 +83,11 @@ impl Client {
                 subnet: network.subnets[0].net,
                 address: None,
             }),
-            _ => Command::CreateNetwork(CreateNetwork {
-                id: NetworkId::from_bytes(self.rng.random()),
+            _ => {
+                let id = NetworkId::from_bytes(self.rng.random());
                 // Few names, so that some are taken.
-                name: format!("net{}", self.rng.random_range(0..20)).parse().unwrap(),
-                subnets: Vec::new(),
-                gateways: Vec::new(),
-                mtu: None,
-                internal: false,
-                allow_overlap: false,
-                labels: Labels::new(),
-            }),
+                network_with(id, &format!("net{}", self.rng.random_range(0..20)))
+            }
         }
     }
 }
