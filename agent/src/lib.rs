@@ -13,6 +13,7 @@
 //! | [`reconciler`] | puts the core's plans into effect |
 //! | [`kernel`] | the only place that touches the kernel: devices (netlink) and the data path (BPF) |
 //! | `places` | room for connections that no flood takes away |
+//! | [`clock`] | the time of day |
 //! | [`store`] | what survives a restart |
 //! | [`cleanup`] | removes everything that the agent made |
 //! | [`refusal`] | what the local API refuses, where several requests do |
@@ -20,6 +21,7 @@
 
 pub mod agent;
 pub mod cleanup;
+pub mod clock;
 pub mod describe;
 pub mod eventloop;
 pub mod gossip;

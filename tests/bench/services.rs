@@ -150,6 +150,7 @@ fn holder() -> Node {
         version: String::new(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 1,
         key: String::new(),
