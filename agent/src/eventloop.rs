@@ -309,24 +309,26 @@ impl EventLoop {
             if self.reconciler.run(&wanted).await {
                 member.applied(intent.version);
             }
-            self.withdraw_vanished();
+            self.withdraw_vanished(&intent);
             self.state(&intent);
         }
         self.publish();
     }
 
     /// Forgets the endpoints whose namespace is gone, and their interface with it.
-    fn withdraw_vanished(&mut self) {
+    fn withdraw_vanished(&mut self, intent: &Intent) {
         let (prefix, veths) = (&self.config.veth_prefix, self.reconciler.veths());
-        let before = self.attachments.len();
-        self.attachments.retain(|id, attachment| {
-            let there = veths.contains(&attachment.host_ifname(prefix)) || netns::leads_to(&attachment.netns);
-            if !there {
-                info!(endpoint = %id.short(), name = %attachment.endpoint.name, "its namespace is gone; detached");
-            }
-            there
-        });
-        if self.attachments.len() != before
+        let gone: Vec<_> = self
+            .attachments
+            .extract_if(.., |_, attachment| {
+                !veths.contains(&attachment.host_ifname(prefix)) && !netns::leads_to(&attachment.netns)
+            })
+            .collect();
+        for (id, Attachment { endpoint, .. }) in &gone {
+            info!(endpoint = %id.short(), name = %endpoint.name, "its namespace is gone; detached");
+            self.propose(attach::forget_drain(intent, *id), FORGET_DRAIN);
+        }
+        if !gone.is_empty()
             && let Err(error) = self.save()
         {
             warn!(%error, "cannot store the attachments");

@@ -13,7 +13,7 @@ use overlay_harness::{Lab, Node, Outside, eventually};
 
 use crate::mesh::grace::{are_whole, have_left};
 use crate::mesh::{Hook, attach_backend, cluster, create_service, lead_to, targets};
-use crate::steps::SOON;
+use crate::steps::{SOON, all_list};
 
 const WEB: u16 = 8080;
 const OTHER: u16 = 8081;
@@ -120,6 +120,46 @@ fn removed_and_made_again(outside: &Outside, at: &Node, web: &[(Protocol, Socket
     let load = Load::start(outside.client(), web, EACH)?;
     load.goes_on(ANSWERS)?;
     are_whole(&load.stop(), |_| true, &["a", "c"])
+}
+
+#[test]
+fn a_backend_that_is_killed_is_soon_spared_in_tc() {
+    a_backend_that_is_killed_is_soon_spared(Hook::Tc);
+}
+
+#[test]
+fn a_backend_that_is_killed_is_soon_spared_in_xdp() {
+    a_backend_that_is_killed_is_soon_spared(Hook::Xdp);
+}
+
+/// A backend's container dies without a word; its node sees the namespace go, and tells the others.
+fn a_backend_that_is_killed_is_soon_spared(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        let outside = cluster(lab)?;
+        create_service(n1, "web", WEB)?;
+        let _a = attach_backend(lab, n1, "web", "a", "1")?;
+        let b = attach_backend(lab, n2, "web", "b", "1")?;
+        let _c = attach_backend(lab, n2, "web", "c", "1")?;
+        let web = targets(&nodes, WEB);
+        lead_to(&outside, &web, &["a", "b", "c"])?;
+        let load = Load::start(outside.client(), &web, EACH)?;
+        let newcomers = Newcomers::start(outside.client(), &web);
+        load.goes_on(ANSWERS)?;
+        let killed = newcomers.now();
+        b.die()?;
+        lead_to(&outside, &web, &["a", "c"])?;
+        let known = newcomers.now();
+        load.goes_on(ANSWERS)?;
+        all_list(&nodes, &["blue/a", "blue/c"])?;
+        hook.has_served(n3)?;
+        let attempts = newcomers.stop()?;
+        print_failures(&format!("a backend was killed, in {hook:?}"), &attempts, killed);
+        none_fails(&attempts, |attempt| attempt.until < killed || attempt.at > known)?;
+        none_comes_to(&attempts, "b", |attempt| attempt.at > known)?;
+        are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b", "c"])
+    });
 }
 
 #[test]

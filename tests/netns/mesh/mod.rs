@@ -95,7 +95,16 @@ pub(crate) fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) 
 /// A backend, and what runs there.
 pub(crate) struct Backend {
     pub(crate) endpoint: Attached,
-    _server: Server,
+    server: Server,
+}
+
+impl Backend {
+    /// Its container dies, and nobody detaches it: first all that runs there, then the namespace.
+    #[cfg(feature = "long")]
+    pub(crate) fn die(self) -> Result<()> {
+        drop(self.server);
+        self.endpoint.netns.delete()
+    }
 }
 
 /// Attaches a backend of a service, with a server of the same name that listens before anybody may come.
@@ -109,7 +118,7 @@ pub(crate) fn attach_backend(
     let netns = lab.namespace(&format!("blue-{name}"))?;
     let server = Server::start(&netns, name, TARGET)?;
     let row = node.attach(&netns, "blue", name, &["--service", service, "--weight", weight])?;
-    Ok(Backend { endpoint: Attached { netns, row }, _server: server })
+    Ok(Backend { endpoint: Attached { netns, row }, server })
 }
 
 /// The port on every node, by both protocols and families.
