@@ -18,10 +18,10 @@ use overlay::intent::{AdmitNode, Cluster, Command, Intent, IntentError, Secrets}
 use overlay::model::{Availability, Labels, Node, NodeId, Seconds};
 
 use super::raft::{Answer, Unanswered};
-use super::refusals::Kind;
 use super::routes::{Context, Peer, Refusal, decode, encode};
 use super::wire::{JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_RENEW, RENEW, RenewRequest};
 use crate::identity::{Authority, Secret, Signed};
+use crate::strangers::refusals::Kind;
 
 /// The route that is open to anybody.
 pub(super) fn open(context: Context) -> Router {

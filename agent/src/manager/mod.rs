@@ -17,7 +17,6 @@ mod join;
 mod peers;
 mod permissions;
 mod raft;
-mod refusals;
 mod renewal;
 mod routes;
 mod server;
