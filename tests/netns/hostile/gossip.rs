@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use overlay::api::NodeRow;
 use overlay::model::Seconds;
 use overlay_harness::{Lab, Node, Topology, eventually};
 use overlayd::identity::{Authority, Identity, Request};
@@ -14,11 +15,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::caller::{Caller, GOSSIP_PORT};
+use super::caller::{Caller, GOSSIP_PORT, MANAGER_PORT};
 use super::frames::PacketSocket;
-use super::managers::{GROWTH_KB, MOST_LINES, TIMES, authority, tls12, until_closed};
+use super::managers::{GROWTH_KB, MOST_LINES, TIMES, tls12, until_closed};
 use super::refused::{about, allow_files, stranger, told_once};
-use crate::steps::{SOON, memory};
+use crate::steps::{SOON, authority, memory};
 
 /// Idle connections at once: many times those that strangers may have.
 const IDLE: usize = 2000;
@@ -58,10 +59,10 @@ fn idle_strangers_keep_no_exchange_from_members() {
 
 #[test]
 fn exchanges_are_refused_that_are_no_members() {
-    Lab::run(Topology::of(3), |lab| {
-        let nodes: [&Node; 3] = lab.nodes();
-        let [manager, worker, from] = nodes;
-        lab.form_cluster_of(&[manager, worker])?;
+    Lab::run(Topology::of(4), |lab| {
+        let nodes: [&Node; 4] = lab.nodes();
+        let [manager, worker, other, from] = nodes;
+        lab.form_cluster_of(&[manager, worker, other])?;
         let authority = authority(lab, manager)?;
         worker.stop()?;
         let identity: Identity =
@@ -83,7 +84,17 @@ fn exchanges_are_refused_that_are_no_members() {
         let forged = request.complete(signed.chain, authority.cert().to_owned())?.client_config()?;
         refused(&caller(from, manager)?, manager, &forged, "Certificate")?;
         manager.ctl(&["node", "rm", "--force", worker.name()])?;
-        refused(&caller(from, manager)?, manager, &identity.client_config()?, "Revoked")
+        let revoked = identity.client_config()?;
+        // It learns of it a moment later.
+        eventually("the other node knows", SOON, || {
+            let rows: Vec<NodeRow> = other.ctl_json(&["node", "ls"])?;
+            ensure!(rows.len() == 2, "{rows:?}");
+            Ok(())
+        })?;
+        refused(&caller(from, manager)?, manager, &revoked, "Revoked")?;
+        refused(&caller(from, other)?, other, &revoked, "Revoked")?;
+        let questions = stranger(from, SocketAddr::new(other.addr(), MANAGER_PORT))?;
+        refused(&questions, other, &revoked, "Revoked")
     });
 }
 

@@ -8,8 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use overlay::api::Backup;
-use overlay::intent::{Command, CreateNetwork, State};
+use overlay::intent::{Command, CreateNetwork};
 use overlay::model::{Labels, NetworkId, Seconds};
 use overlay_harness::{Lab, Node, Topology, eventually};
 use overlayd::identity::{Authority, CaDigest, Identity, Request, joining_client_config};
@@ -22,12 +21,14 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::caller::{Caller, MANAGER_PORT};
 use super::refused::{about, allow_files, stranger, told_once};
-use crate::steps::{SOON, memory};
+use crate::steps::{SOON, authority, memory};
 
 /// How often each attack is made; the log tells of it once.
 pub(super) const TIMES: usize = 3;
 /// The longest body of a request to join, and one byte more.
 const TOO_LARGE: usize = (64 << 10) + 1;
+/// Bytes, one a second, that nobody waits for to the end.
+const PATIENCE: usize = 30;
 /// Wrong tokens that one address may show in a minute.
 const GUESSES: usize = 5;
 const IDLE: usize = 10_000;
@@ -93,15 +94,6 @@ fn certificates_are_refused_that_are_wrong_ended_revoked_or_a_workers() {
         ends("Revoked", &workers)?;
         manager.ctl_fails(&["network", "inspect", "forged"]).map(drop)
     });
-}
-
-/// The cluster's, as who holds a backup has it.
-pub(super) fn authority(lab: &Lab, manager: &Node) -> Result<Authority> {
-    let file = lab.folder().join("backup");
-    manager.ctl(&["cluster", "backup", &file.display().to_string()])?;
-    let backup: Backup = serde_json::from_slice(&std::fs::read(file)?)?;
-    let state: State = serde_json::from_str(&backup.state)?;
-    Ok(state.secrets.ca.context("no CA")?.into())
 }
 
 fn network() -> Result<Command> {
@@ -244,6 +236,18 @@ fn what_is_no_tls_1_3_too_large_or_too_slow_is_refused() {
         while !connections.is_empty() {
             let byte = bytes.next().context("it waited for all of the header")?;
             connections.retain_mut(|stream| stream.write_all(&[byte]).and_then(|()| stream.flush()).is_ok());
+            sleep(Duration::from_secs(1));
+        }
+        told_once(manager, slow.addr, "Slow")?;
+
+        // The same in a body, which is bounded as a whole.
+        let slow = caller(from, manager)?;
+        let mut stream = slow.tls(&joining)?;
+        stream.write_all(b"POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")?;
+        for _ in 0..PATIENCE {
+            if stream.write_all(&[0]).and_then(|()| stream.flush()).is_err() {
+                break;
+            }
             sleep(Duration::from_secs(1));
         }
         told_once(manager, slow.addr, "Slow")

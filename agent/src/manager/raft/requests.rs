@@ -132,9 +132,9 @@ impl Running {
         let name = || self.links.name(leader);
         match timeout_at(deadline, self.links.post(leader, path, query)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::Removed))) => {
-                Err(Unanswered::NotTaken(format!("the leader {} cannot be reached: {error}", name())))
-            }
+            Ok(Err(
+                error @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::Excluded(_)),
+            )) => Err(Unanswered::NotTaken(format!("the leader {} cannot be reached: {error}", name()))),
             Ok(Err(ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, cause })) => {
                 Err(Unanswered::NotTaken(cause))
             }

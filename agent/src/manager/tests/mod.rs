@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
 use super::{
-    CaSteward, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
+    CaSteward, Exclusion, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
     init_cluster, join,
 };
 use crate::identity::{Credentials, Identity};
