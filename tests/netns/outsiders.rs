@@ -89,7 +89,7 @@ fn whose_certificate_ended_while_it_was_away_is_told() {
             Ok(())
         })?;
         n2.start()?;
-        is_told(n2, "certificate has ended")?;
+        is_told(n2, "certificate ended")?;
         probes.flows()?;
         probes.stop_without_loss()?;
 

@@ -37,7 +37,7 @@ impl fmt::Display for Exclusion {
                 "the managers do not know this node (any more): it may have joined after the backup that they were restored \
                  from"
             }
-            Self::Ended => "this node's certificate has ended, so the managers let it renew it no more",
+            Self::Ended => "this node's certificate ended before it could be renewed",
         })
     }
 }
