@@ -24,7 +24,9 @@ use super::Exclusion;
 use super::wire::{MAX_ANSWER, REQUEST_TIMEOUT, UNKNOWN_NODE};
 use crate::identity::{manager_name, node_of};
 
+/// How long it may take to connect, and to agree on TLS then: a host that has stopped still takes connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +100,7 @@ impl Connection {
             .map_err(|error| ClientError::Connect(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| ClientError::Connect(error.to_string()))?;
         let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
-        let stream = timeout(REQUEST_TIMEOUT, handshake)
+        let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .map_err(|_| ClientError::Connect("the TLS handshake does not come to an end".to_owned()))?
             .map_err(|error| handshake_failed(&error))?;

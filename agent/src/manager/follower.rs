@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{self, ClientError};
 use super::exclusion::Said;
@@ -31,7 +31,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a proposal that took effect waits to be seen here as well.
 const CATCH_UP: Duration = Duration::from_secs(3);
-/// How long managers are asked, one after the other: the first one takes a few seconds to say that it has no majority.
+/// For how long another manager is asked after one that has not answered.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Proposes through any manager, and follows one. It stops following when it is dropped.
@@ -131,40 +131,37 @@ impl Shared {
     /// Asks one manager after the other, until one has taken the question.
     async fn ask<Q: Serialize, A: DeserializeOwned>(&self, path: &str, query: &Q) -> Result<A, ProposeError> {
         let mut last = None;
-        let asked = async {
-            for addr in self.candidates() {
-                match client::post(addr, &self.credentials.client_config(), path, query).await {
-                    Ok(answer) => {
-                        // It comes from most of the managers.
-                        self.link.send_if_modified(|link| link.excluded.take().is_some());
-                        return Ok(answer);
-                    }
-                    Err(ClientError::Status { status: StatusCode::FORBIDDEN, cause }) => {
-                        return Err(ProposeError::NotAllowed { cause, managers: self.managers() });
-                    }
-                    Err(error) => match unanswered(addr, error) {
-                        // What a manager says of the others is worth more than that another is not there.
-                        Tried::Next(error) => {
-                            let telling = |error: &ProposeError| {
-                                matches!(error, ProposeError::Unavailable { .. } | ProposeError::Excluded(_))
-                            };
-                            if !last.as_ref().is_some_and(telling) {
-                                last = Some(error);
-                            }
-                        }
-                        Tried::Final(error) => return Err(error),
-                    },
-                }
+        let deadline = Instant::now() + PATIENCE;
+        for addr in self.candidates() {
+            // A question that is under way is left its own limits: only they tell whether it may have taken effect.
+            if Instant::now() >= deadline {
+                break;
             }
-            Err(ProposeError::Internal { cause: ManagerError::NoManager.to_string() })
-        };
-        let outcome = timeout(PATIENCE, asked).await;
-        match (outcome, last) {
-            (Ok(Ok(answer)), _) => Ok(answer),
-            (Ok(Err(ProposeError::Internal { .. })) | Err(_), Some(last)) => Err(last),
-            (Ok(Err(error)), _) => Err(error),
-            (Err(_), None) => Err(ProposeError::Unavailable { cause: "no manager answers".to_owned() }),
+            match client::post(addr, &self.credentials.client_config(), path, query).await {
+                Ok(answer) => {
+                    // It comes from most of the managers.
+                    self.link.send_if_modified(|link| link.excluded.take().is_some());
+                    return Ok(answer);
+                }
+                Err(ClientError::Status { status: StatusCode::FORBIDDEN, cause }) => {
+                    return Err(ProposeError::NotAllowed { cause, managers: self.managers() });
+                }
+                Err(error) => match unanswered(addr, error) {
+                    // What a manager says of the others is worth more than that another is not there.
+                    Tried::Next(error) => {
+                        let said = matches!(
+                            last,
+                            Some(ProposeError::Unavailable { .. } | ProposeError::Excluded(_))
+                        );
+                        if !said {
+                            last = Some(error);
+                        }
+                    }
+                    Tried::Final(error) => return Err(error),
+                },
+            }
         }
+        Err(last.unwrap_or_else(|| ProposeError::Internal { cause: ManagerError::NoManager.to_string() }))
     }
 
     /// Follows one manager after the other, for ever.

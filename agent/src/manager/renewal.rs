@@ -103,7 +103,7 @@ impl Renewal {
         let (store, stored) = (self.store.clone(), identity.clone());
         let kept = tokio::task::spawn_blocking(move || store.put(Key::Identity, &stored)).await;
         kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        self.credentials.replace(identity).map_err(|error| error.to_string())
+        self.credentials.renew(identity).map_err(|error| error.to_string())
     }
 
     /// Logs what is new, once however often it is tried.

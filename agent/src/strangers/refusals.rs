@@ -118,10 +118,18 @@ impl Refusals {
             || lock(&self.all_guesses).counted(&(), now) >= ALL_GUESSES
     }
 
-    /// Remembers that the source showed a wrong secret.
-    pub(crate) fn guessed(&self, from: IpAddr, now: Instant) {
-        lock(&self.guesses).count(from.into(), now);
-        lock(&self.all_guesses).count((), now);
+    /// Whether the source is told if the secret that it shows is right: not once it has guessed often enough, with however
+    /// many connections at once. A wrong one is remembered.
+    pub(crate) fn guesses(&self, from: IpAddr, right: bool, now: Instant) -> bool {
+        let (mut own, mut all) = (lock(&self.guesses), lock(&self.all_guesses));
+        if own.counted(&from.into(), now) >= GUESSES || all.counted(&(), now) >= ALL_GUESSES {
+            return false;
+        }
+        if !right {
+            own.count(from.into(), now);
+            all.count((), now);
+        }
+        true
     }
 }
 
@@ -174,8 +182,10 @@ mod tests {
         let (refusals, start) = (Refusals::new("a test"), Instant::now());
         for _ in 0..GUESSES {
             assert!(!refusals.guesses_no_more(v4(1), start));
-            refusals.guessed(v4(1), start);
+            refusals.guesses(v4(1), false, start);
         }
+        assert!(!refusals.guesses(v4(1), true, start), "the right one is told of no more, either");
+        assert!(refusals.guesses(v4(2), true, start));
         assert!(refusals.guesses_no_more(v4(1), start));
         assert!(refusals.guesses_no_more("::ffff:192.0.2.1".parse().unwrap(), start));
         assert!(!refusals.guesses_no_more(v4(2), start));
@@ -186,7 +196,7 @@ mod tests {
     fn a_host_has_all_of_its_ipv6_prefix() {
         let (refusals, now) = (Refusals::new("a test"), Instant::now());
         for n in 0..GUESSES {
-            refusals.guessed(format!("2001:db8::{n}").parse().unwrap(), now);
+            refusals.guesses(format!("2001:db8::{n}").parse().unwrap(), false, now);
         }
         assert!(refusals.guesses_no_more("2001:db8::ffff".parse().unwrap(), now));
         assert!(!refusals.guesses_no_more("2001:db8:0:1::".parse().unwrap(), now));
@@ -196,11 +206,11 @@ mod tests {
     fn many_sources_guess_together_and_take_no_memory() {
         let (refusals, now) = (Refusals::new("a test"), Instant::now());
         for n in 0..100_000_u32 {
-            refusals.guessed(IpAddr::from(n.to_be_bytes()), now);
+            refusals.guesses(IpAddr::from(n.to_be_bytes()), false, now);
             refusals.tell(Kind::Join, IpAddr::from(n.to_be_bytes()), now);
         }
         assert!(refusals.guesses_no_more(v4(1), now));
-        assert_eq!(lock(&refusals.guesses).0.len(), SOURCES);
+        assert!(lock(&refusals.guesses).0.len() <= SOURCES);
         assert_eq!(lock(&refusals.told).0.len(), SOURCES);
         assert!(!refusals.guesses_no_more(v4(1), now + WINDOW));
         assert!(refusals.tell(Kind::Join, v4(1), now + WINDOW));

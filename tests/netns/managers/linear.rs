@@ -118,13 +118,15 @@ fn attach_until(lab: &Lab, nodes: &[&Node], quiet: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// VNIs, subnets, virtual addresses and endpoints' addresses are each one's alone.
+/// VNIs, subnets, published ports, virtual addresses and endpoints' addresses are each one's alone.
 fn nothing_twice(nodes: &[&Node]) -> Result<()> {
     let networks: Vec<Network> = nodes[0].ctl_json(&["network", "ls"])?;
     alone("VNI", networks.iter().map(|network| network.vni.to_string()))?;
     let subnets = networks.iter().flat_map(|network| network.subnets.iter().map(|it| it.net.to_string()));
     alone("subnet", subnets)?;
     let services: Vec<Service> = nodes[0].ctl_json(&["service", "ls"])?;
+    let published = services.iter().flat_map(|service| &service.publish);
+    alone("port", published.map(|publish| format!("{} {}", publish.protocol(), publish.published())))?;
     let vips = services.iter().flat_map(|service| &service.vips);
     let vips: Vec<String> = vips.map(|vip| format!("{} {}", vip.network, vip.address)).collect();
     let endpoints: Vec<EndpointRow> = nodes[0].ctl_json(&["endpoint", "ls"])?;

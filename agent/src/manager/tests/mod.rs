@@ -195,7 +195,7 @@ async fn start_node(dir: &TempDir) -> Running {
     let listen = SocketAddr::new(node.addr, node.api_port);
     let credentials = shown(&identity);
     let log = Arc::new(Follower::start(store.clone(), Arc::clone(&credentials), Vec::new()).unwrap());
-    let (role, role_task) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let (role, role_task) = Role::start(Arc::clone(&credentials), store.clone(), log.watch());
     let server = serve(listen, &log, &role, &credentials).await;
     let renewal = Renewal {
         credentials: Arc::clone(&credentials),
