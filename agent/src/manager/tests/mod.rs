@@ -59,12 +59,8 @@ pub(super) fn node() -> Node {
 }
 
 pub(super) fn network(name: &str) -> Command {
-    network_with(NetworkId::from_bytes(rand::random()), name)
-}
-
-pub(in crate::manager) fn network_with(id: NetworkId, name: &str) -> Command {
     Command::CreateNetwork(CreateNetwork {
-        id,
+        id: NetworkId::from_bytes(rand::random()),
         name: name.parse().unwrap(),
         subnets: Vec::new(),
         gateways: Vec::new(),
