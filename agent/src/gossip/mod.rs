@@ -123,7 +123,8 @@ pub struct Counters {
     pub refused_replayed: u64,
     /// Pushes and what exchanges brought of one owner, refused: not the owner's own word.
     pub refused_not_owner: u64,
-    /// Pushes refused: of a node that the intent does not know, here and now.
+    /// Pushes refused: of a node that the intent does not know, here and now; and all datagrams of such nodes, where there
+    /// are very many of them.
     pub refused_unknown_owner: u64,
     /// Push datagrams sealed; each goes to one member or to all.
     pub pushes_sent: u64,
