@@ -95,7 +95,7 @@ fn keys_that_overlap_lose_nothing() {
 #[test]
 fn what_was_recorded_opens_neither_before_nor_after_its_key_is_dropped() {
     let (mut sealer, mut opener) = pair();
-    let stolen = sealer.seal(b"seen");
+    let mut stolen = sealer.seal(b"seen");
     let mut unseen = sealer.seal(b"unseen");
     assert!(opener.open(&mut stolen.clone()).is_ok());
     opener.set_keys(both(2));
@@ -103,7 +103,7 @@ fn what_was_recorded_opens_neither_before_nor_after_its_key_is_dropped() {
     assert!(opener.open(&mut sealer.seal(b"newer")).is_ok());
     assert_eq!(opener.open(&mut stolen.clone()), Err(Refusal::Replayed));
     opener.set_keys(new());
-    assert_eq!(opener.open(&mut stolen.clone()), Err(Refusal::UnknownKey));
+    assert_eq!(opener.open(&mut stolen), Err(Refusal::UnknownKey));
     assert_eq!(opener.open(&mut unseen), Err(Refusal::UnknownKey));
 }
 
