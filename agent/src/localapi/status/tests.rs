@@ -31,7 +31,7 @@ fn said(missing: &[u8], alive: &[u8], [synced, settled, reachable]: [bool; 3]) -
     let snapshot =
         Snapshot { missing: ids(missing), alive: ids(alive), synced, settled, ..Snapshot::default() };
     let addr = SocketAddr::new(node(1).addr, node(1).api_port);
-    let link = ManagerLink { addr, reachable, removed: false, last_error: None };
+    let link = ManagerLink { addr, reachable, excluded: None, last_error: None };
     facts_waited_for(&intent, &snapshot, &link)
 }
 
