@@ -8,7 +8,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use overlay::hex;
 use overlay::intent::{Command, GossipKeys, Hidden, Intent};
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use crate::clock::unix_seconds;
 use crate::gossip::Snapshot;
 use crate::manager::{IntentLog, Peers};
 
@@ -166,10 +167,6 @@ fn due(intent: &Intent, urgent: &mut bool) -> Option<Step> {
 
 fn fresh() -> Hidden {
     hex::encode(&rand::random::<[u8; 32]>()).into()
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
