@@ -17,6 +17,7 @@ fn node(number: u8) -> Node {
         version: String::new(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: overlay::model::Labels::new(),
         ca_generation: 0,
         key: String::new(),
