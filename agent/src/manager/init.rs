@@ -82,7 +82,7 @@ pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Res
 /// # Errors
 /// The store's.
 pub fn forget(store: &Store) -> Result<(), StoreError> {
-    store
-        .write(|batch| [Key::Identity, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key)))?;
-    end(store.dir())
+    end(store.dir())?;
+    let keys = [Key::Identity, Key::IntentCopy, Key::ManagersLog];
+    store.write(|batch| keys.into_iter().try_for_each(|key| batch.remove(key)))
 }

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
 use super::{
-    CaSteward, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
+    CaSteward, Exclusion, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
     init_cluster, join,
 };
 use crate::identity::{Credentials, Identity};
@@ -60,12 +60,8 @@ pub(super) fn node() -> Node {
 }
 
 pub(super) fn network(name: &str) -> Command {
-    network_with(NetworkId::from_bytes(rand::random()), name)
-}
-
-pub(in crate::manager) fn network_with(id: NetworkId, name: &str) -> Command {
     Command::CreateNetwork(CreateNetwork {
-        id,
+        id: NetworkId::from_bytes(rand::random()),
         name: name.parse().unwrap(),
         subnets: Vec::new(),
         gateways: Vec::new(),
@@ -196,7 +192,7 @@ async fn start_node(dir: &TempDir) -> Running {
     let listen = SocketAddr::new(node.addr, node.api_port);
     let credentials = shown(&identity);
     let log = Arc::new(Follower::start(store.clone(), Arc::clone(&credentials), Vec::new()).unwrap());
-    let (role, role_task) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let (role, role_task) = Role::start(Arc::clone(&credentials), store.clone(), log.watch());
     let server = serve(listen, &log, &role, &credentials).await;
     let renewal = Renewal {
         credentials: Arc::clone(&credentials),

@@ -1,18 +1,17 @@
-//! Clients that ask for networks and blocks, and look at what there is.
+//! Clients that ask for networks, blocks and services, and look at what there is.
 
 use std::time::Duration;
 
-use overlay::intent::{Command, GrantBlock};
-use overlay::model::{NetworkId, NodeId};
+use overlay::model::NodeId;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
-use rand::seq::{IndexedRandom as _, IteratorRandom as _};
+use rand::seq::IndexedRandom as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::history::History;
+use super::wishes::wish;
 use super::world::Boot;
-use crate::manager::tests::network_with;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -62,32 +61,12 @@ impl Client {
     }
 
     async fn write(&mut self, leader: &Boot) {
-        let command = self.command(leader);
+        let command = wish(&mut self.rng, &leader.intent.borrow());
         let asked = self.began.elapsed();
         // Without an answer, it may or may not have been carried out.
         let Ok(Ok(written)) = timeout(PATIENCE, leader.raft.client_write(command.clone())).await else {
             return;
         };
         self.history.wrote(asked, self.began.elapsed(), written.log_id.index, command, written.data);
-    }
-
-    fn command(&mut self, leader: &Boot) -> Command {
-        let intent = leader.intent.borrow();
-        let network = intent.networks.values().choose(&mut self.rng);
-        let node = intent.nodes.keys().choose(&mut self.rng);
-        match (self.rng.random_range(0..4), network, node) {
-            (0, Some(network), _) => Command::RemoveNetwork { id: network.id },
-            (1 | 2, Some(network), Some(node)) => Command::GrantBlock(GrantBlock {
-                network: network.id,
-                node: *node,
-                subnet: network.subnets[0].net,
-                address: None,
-            }),
-            _ => {
-                let id = NetworkId::from_bytes(self.rng.random());
-                // Few names, so that some are taken.
-                network_with(id, &format!("net{}", self.rng.random_range(0..20)))
-            }
-        }
     }
 }

@@ -1,15 +1,15 @@
 //! What clients were answered and what managers applied, and whether the two agree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::{Entry, EntryPayload, LogId};
-use overlay::intent::{Block, Command, Intent, Reply, State};
+use overlay::intent::{Command, Intent, State};
 use overlay::model::NodeId;
 use ring::digest::{SHA256, digest};
 
+use super::given::Given;
 use super::runtime::Simulated;
 use crate::manager::raft::types::Answer;
 
@@ -25,6 +25,8 @@ struct Records {
     states: BTreeMap<u64, Vec<u8>>,
     writes: Vec<Write>,
     reads: Vec<Read>,
+    /// The newest intent, and the entry that made it.
+    newest: (u64, Intent),
 }
 
 #[derive(Debug, PartialEq)]
@@ -78,7 +80,9 @@ impl History {
         let mut records = self.0.lock().unwrap();
         let known = records.states.entry(index).or_insert_with(|| now.clone());
         assert_eq!(*known, now, "managers hold different states after entry {index}");
-        nothing_is_given_twice(&state.intent);
+        if index > records.newest.0 {
+            records.newest = (index, state.intent.clone());
+        }
     }
 
     pub(super) fn wrote(
@@ -115,7 +119,7 @@ impl History {
                 if write.answered < read.asked {
                     assert!(write.answer.version <= read.version, "a read misses what was answered before");
                 }
-                if read.answered < write.asked && is_change(&write.answer) {
+                if read.answered < write.asked && records.is_change(write) {
                     assert!(write.answer.version > read.version, "a read shows what was not asked for yet");
                 }
             }
@@ -125,12 +129,7 @@ impl History {
                 assert!(one.version <= other.version, "a later read shows less");
             }
         }
-        let ids = records.entries.values().filter_map(|applied| match &applied.command {
-            Some(Command::CreateNetwork(network)) => Some(network.id),
-            _ => None,
-        });
-        let mut seen = BTreeSet::new();
-        assert!(ids.into_iter().all(|id| seen.insert(id)), "a command was carried out twice");
+        records.check_what_was_given();
     }
 
     /// Of all that happened, and when.
@@ -149,32 +148,31 @@ impl History {
     }
 }
 
-fn is_change(answer: &Answer) -> bool {
-    matches!(answer.outcome, Ok(Reply::Network(_) | Reply::Block(_)))
+impl Records {
+    fn is_change(&self, write: &Write) -> bool {
+        let before = self.entries.range(..write.index).next_back();
+        before.is_some_and(|(_, before)| before.answer.version < write.answer.version)
+    }
+
+    /// Nothing is given twice, and no command carried out twice.
+    fn check_what_was_given(&self) {
+        let (mut given, mut seen) = (Given::default(), BTreeSet::new());
+        for applied in self.entries.values() {
+            let Some(command) = &applied.command else { continue };
+            let id = match command {
+                Command::CreateNetwork(network) => Some(network.id.to_string()),
+                Command::CreateService(service) => Some(service.id.to_string()),
+                _ => None,
+            };
+            assert!(id.is_none_or(|id| seen.insert(id)), "a command was carried out twice");
+            if let Ok(reply) = &applied.answer.outcome {
+                given.take(command, reply);
+            }
+        }
+        given.check(&self.newest.1);
+    }
 }
 
 fn pairs<T>(all: &[T]) -> impl Iterator<Item = (&T, &T)> {
     all.iter().flat_map(move |one| all.iter().map(move |other| (one, other)))
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_bits().into(),
-        IpAddr::V6(address) => address.to_bits(),
-    }
-}
-
-/// VNIs, subnets and addresses are one network's or one node's.
-fn nothing_is_given_twice(intent: &Intent) {
-    let mut vnis = BTreeSet::new();
-    assert!(intent.networks.values().all(|network| vnis.insert(network.vni)), "a VNI twice");
-    let mut nets = BTreeSet::new();
-    let subnets = intent.networks.values().flat_map(|network| &network.subnets);
-    assert!(subnets.into_iter().all(|subnet| nets.insert(subnet.net)), "a subnet twice");
-    for grants in intent.grants.values() {
-        let range = |block: &Block| (number(block.first), number(block.first) + u128::from(block.count));
-        let mut blocks: Vec<_> = grants.blocks.iter().map(range).collect();
-        blocks.sort_unstable();
-        assert!(blocks.windows(2).all(|pair| pair[0].1 <= pair[1].0), "an address twice");
-    }
 }

@@ -7,10 +7,13 @@
 
 mod clients;
 mod disk;
+mod faults;
+mod given;
 mod history;
 mod network;
 mod observed;
 mod runtime;
+mod wishes;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The managers, their clients, and what goes wrong.
+//! The managers and their clients, from the first start until all have recovered.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use openraft::{ChangeMembers, Config, EmptyNode, Raft, SnapshotPolicy};
 use overlay::intent::{Cluster, Command, GossipKeys, Intent, Secrets, State, apply};
 use overlay::model::{Node, NodeId};
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -32,10 +31,10 @@ const CLIENTS: usize = 4;
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// One manager's host.
-struct Host {
-    id: NodeId,
-    disk: Disk,
-    boot: Option<Boot>,
+pub(super) struct Host {
+    pub(super) id: NodeId,
+    pub(super) disk: Disk,
+    pub(super) boot: Option<Boot>,
 }
 
 /// One boot of it.
@@ -48,9 +47,9 @@ pub(super) struct Boot {
 }
 
 pub(super) struct World {
-    rng: SmallRng,
-    net: Net,
-    hosts: Vec<Host>,
+    pub(super) rng: SmallRng,
+    pub(super) net: Net,
+    pub(super) hosts: Vec<Host>,
     history: History,
     /// Those that are on, for clients.
     boots: watch::Sender<Vec<(NodeId, Boot)>>,
@@ -60,7 +59,6 @@ impl World {
     /// A cluster of one manager, and others that are to become managers.
     pub(super) fn new(managers: u8, mut rng: SmallRng) -> Self {
         let net = Net::new(SmallRng::seed_from_u64(rng.random()));
-        let id = |number| NodeId::from_bytes([number; 16]);
         let hosts = (1..=managers).map(|number| Host { id: id(number), disk: Disk::default(), boot: None });
         let hosts = hosts.collect();
         Self { rng, net, hosts, history: History::default(), boots: watch::Sender::default() }
@@ -91,7 +89,7 @@ impl World {
     /// Makes all of them managers, one after the other, the first with a state that it has already.
     async fn form(&mut self) {
         let first = self.hosts[0].id;
-        self.begin(initial(first));
+        self.begin(initial());
         for index in 0..self.hosts.len() {
             self.start(index).await;
         }
@@ -110,7 +108,7 @@ impl World {
         begin_in(&journal, self.hosts[0].id, state).unwrap();
     }
 
-    async fn start(&mut self, index: usize) {
+    pub(super) async fn start(&mut self, index: usize) {
         let Host { id, disk, boot } = &mut self.hosts[index];
         let (plugged, plug) = disk.plug_in();
         // A disk that takes no writes lets nothing begin.
@@ -131,7 +129,7 @@ impl World {
     }
 
     /// The machine stops in the middle of whatever it does.
-    async fn crash(&mut self, index: usize) {
+    pub(super) async fn crash(&mut self, index: usize) {
         let seed = self.rng.random();
         let Host { id, disk, boot } = &mut self.hosts[index];
         let Some(boot) = boot.take() else { return };
@@ -150,30 +148,7 @@ impl World {
         self.boots.send_replace(on.collect());
     }
 
-    /// One thing that fails, or works again.
-    async fn disturb(&mut self) {
-        let index = self.rng.random_range(0..self.hosts.len());
-        let leader = self.leader();
-        match self.rng.random_range(0..12) {
-            0 | 1 => self.crash(index).await,
-            2 => {
-                if let Some(leader) = leader {
-                    self.crash(leader).await;
-                }
-            }
-            3 | 4 => self.start_one().await,
-            5 => self.isolate(leader.unwrap_or(index)),
-            6 => self.split(),
-            7 => self.cut_one_way(),
-            8 => self.net.0.lock().unwrap().cut.clear(),
-            9 => self.net.0.lock().unwrap().loss = *[0.0, 0.05, 0.3].choose(&mut self.rng).unwrap(),
-            10 => self.hosts[index].disk.fill(self.rng.random_bool(0.5)),
-            _ => self.change_voters(index).await,
-        }
-        self.restart_the_failed().await;
-    }
-
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         let leads = |host: &Host| {
             let boot = host.boot.as_ref()?;
             Some(boot.raft.metrics().borrow().current_leader == Some(host.id))
@@ -181,68 +156,8 @@ impl World {
         self.hosts.iter().position(|host| leads(host) == Some(true))
     }
 
-    async fn start_one(&mut self) {
-        if let Some(index) = self.hosts.iter().position(|host| host.boot.is_none()) {
-            self.start(index).await;
-        }
-    }
-
-    /// A manager whose storage failed is started again, as the agent does it.
-    async fn restart_the_failed(&mut self) {
-        for index in 0..self.hosts.len() {
-            let failed = self.hosts[index].boot.as_ref().is_some_and(|boot| {
-                let state = boot.raft.metrics().borrow().running_state.clone();
-                assert_ne!(state, Err(Fatal::Panicked), "the library panicked");
-                state.is_err()
-            });
-            if failed && self.rng.random_bool(0.5) {
-                self.crash(index).await;
-                self.start(index).await;
-            }
-        }
-    }
-
-    fn isolate(&mut self, index: usize) {
-        let alone = self.hosts[index].id;
-        let mut wires = self.net.0.lock().unwrap();
-        for host in &self.hosts {
-            wires.cut.extend([(alone, host.id), (host.id, alone)]);
-        }
-    }
-
-    fn split(&mut self) {
-        let sides: Vec<_> = self.hosts.iter().map(|host| (host.id, self.rng.random_bool(0.5))).collect();
-        let mut wires = self.net.0.lock().unwrap();
-        for (one, side) in &sides {
-            wires
-                .cut
-                .extend(sides.iter().filter(|(_, other)| other != side).map(|(other, _)| (*one, *other)));
-        }
-    }
-
-    fn cut_one_way(&mut self) {
-        let ids: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
-        let (from, to) = (ids.choose(&mut self.rng).unwrap(), ids.choose(&mut self.rng).unwrap());
-        self.net.0.lock().unwrap().cut.insert((*from, *to));
-    }
-
-    /// Takes a manager out of those who decide, or in again.
-    async fn change_voters(&mut self, index: usize) {
-        let Some(leader) = self.leader().and_then(|leader| self.hosts[leader].boot.clone()) else { return };
-        let (id, metrics) = (self.hosts[index].id, leader.raft.metrics().borrow().clone());
-        let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-        let change = match voters.contains(&id) {
-            true if voters.len() > 2 => ChangeMembers::RemoveVoters([id].into()),
-            true => return,
-            false => ChangeMembers::AddVoterIds([id].into()),
-        };
-        tokio::spawn(timeout(Duration::from_secs(5), async move {
-            drop(leader.raft.change_membership(change, true).await);
-        }));
-    }
-
     /// Nothing fails any more: soon all managers have all there is.
-    pub(super) async fn recover(&mut self) {
+    async fn recover(&mut self) {
         {
             let mut wires = self.net.0.lock().unwrap();
             wires.cut.clear();
@@ -301,8 +216,12 @@ impl World {
     }
 }
 
+const fn id(number: u8) -> NodeId {
+    NodeId::from_bytes([number; 16])
+}
+
 /// A cluster's first state, alike every time.
-fn initial(manager: NodeId) -> State {
+fn initial() -> State {
     let text = |text: &str| text.to_owned();
     let cluster = Cluster {
         id: text("00"),
@@ -314,11 +233,16 @@ fn initial(manager: NodeId) -> State {
         gossip: GossipKeys { keys: [(0, text("key"))].into(), ..GossipKeys::default() },
         cert_lifetime: Cluster::CERT_LIFETIME,
     };
-    let (hostname, addr) = (text("n1"), [192, 0, 2, 1].into());
-    let node = Node { id: manager, hostname, addr, manager: true, ..crate::manager::tests::node() };
+    let node = |number: u8| {
+        let (hostname, addr) = (format!("n{number}"), [192, 0, 2, number].into());
+        Node { id: id(number), hostname, addr, manager: number == 1, ..crate::manager::tests::node() }
+    };
+    let begin =
+        Command::InitCluster { cluster: cluster.into(), node: node(1), secrets: Secrets::default().into() };
     let mut state = State::default();
-    let secrets = Secrets::default().into();
-    apply(&mut state, &Command::InitCluster { cluster: cluster.into(), node, secrets }).unwrap();
+    for command in [begin, Command::PutNode(node(2)), Command::PutNode(node(3))] {
+        apply(&mut state, &command).unwrap();
+    }
     state
 }
 
