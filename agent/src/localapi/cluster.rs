@@ -24,6 +24,9 @@ use crate::store::Store;
 /// How long a node that just joined may take to be known as alive by gossip.
 const SETTLES: Duration = Duration::from_secs(2);
 
+/// How long the role of the only manager that is left may take to begin.
+const BEGINS: Duration = Duration::from_secs(10);
+
 pub(super) async fn init(State(context): State<Context>, body: Body) -> Answer<ClusterInitialized> {
     let wish: ClusterInit = parse(&body)?;
     if wish.force_new_cluster {
@@ -69,6 +72,10 @@ async fn force_new_cluster(context: &Context) -> Answer<ClusterInitialized> {
     }
     context.ask(Request::BeginAnew).await?;
     let member = context.member()?;
+    // The role begins a moment after the membership; what keeps it from that is told below.
+    let mut role = member.role.status();
+    let begun = role.wait_for(|role| role.running || role.last_error.is_some());
+    drop(tokio::time::timeout(BEGINS, begun).await);
     let token = managers::token(context, &member, Role::Worker).await?;
     Ok(Json(ClusterInitialized { node: member.node, join_token: token.token, manager: token.manager }))
 }
