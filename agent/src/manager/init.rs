@@ -6,8 +6,8 @@ use overlay::hex;
 use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
 use overlay::model::{Node, Seconds};
 
-use super::ManagerError;
 use super::raft::{begin, end};
+use super::{ManagerError, copy};
 use crate::identity::{Authority, Identity, Request, Secret, Token};
 use crate::store::{Key, Store, StoreError};
 
@@ -73,7 +73,7 @@ pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Res
     // Last: without an identity, what is there already is nobody's, and the next one begins anew.
     store.write(|batch| {
         batch.put(Key::Identity, identity)?;
-        batch.put(Key::IntentCopy, &intent)
+        copy::put(batch, &intent)
     })?;
     Ok(())
 }
@@ -83,8 +83,10 @@ pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Res
 /// # Errors
 /// The store's.
 pub fn forget(store: &Store) -> Result<(), StoreError> {
-    store
-        .write(|batch| [Key::Identity, Key::IntentCopy].into_iter().try_for_each(|key| batch.remove(key)))?;
+    store.write(|batch| {
+        batch.remove(Key::Identity)?;
+        copy::remove(batch)
+    })?;
     end(store.dir())
 }
 

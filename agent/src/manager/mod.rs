@@ -9,6 +9,7 @@
 mod admission;
 mod anew;
 mod client;
+mod copy;
 mod error;
 mod follower;
 mod init;
@@ -36,6 +37,7 @@ use overlay::intent::{Command, Intent, Reply};
 use tokio::sync::watch;
 
 pub use anew::{BackupError, backup, force_new_cluster, restore};
+pub use copy::stored_intent;
 pub use error::{JoinError, ManagerError, ProposeError};
 pub use follower::Follower;
 pub use init::{Founded, forget, init_cluster};
