@@ -201,13 +201,14 @@ impl EventLoop {
     async fn attach(&mut self, wish: AttachRequest) -> Result<Attached, ApiError> {
         let Some(member) = &self.member else { return Err(crate::refusal::not_member()) };
         let (intent, snapshot) = (member.intent(), member.snapshot());
+        let released = self.release.pending();
         let situation = attach::Situation {
             me: member.node(),
             intent: &intent,
             view: &snapshot.view,
             attachments: &self.attachments,
             ifnames_taken: &wish.ifnames,
-            released: self.release.pending(),
+            released: &released,
         };
         let attachment = match attach::plan(&wish.request, wish.netns, &situation, wish.random)? {
             attach::Outcome::NeedsBlock(grant) => return Ok(Attached::NeedsBlock(grant)),

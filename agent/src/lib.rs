@@ -12,7 +12,7 @@
 //! | [`gossip`] | how facts travel |
 //! | [`reconciler`] | puts the core's plans into effect |
 //! | [`kernel`] | the only place that touches the kernel: devices (netlink) and the data path (BPF) |
-//! | `places` | room for connections that no flood takes away |
+//! | `strangers` | what whoever reaches a port may cost: connections that no flood takes away, lines of the log |
 //! | [`store`] | what survives a restart |
 //! | [`cleanup`] | removes everything that the agent made |
 //! | [`refusal`] | what the local API refuses, where several requests do |
@@ -28,9 +28,9 @@ pub mod kernel;
 pub mod localapi;
 pub mod manager;
 pub mod member;
-mod places;
 pub mod reconciler;
 pub mod refusal;
 pub mod report;
 pub mod state;
 pub mod store;
+mod strangers;

@@ -71,7 +71,7 @@ impl Member {
         let credentials = Credentials::new(identity)?;
         let log = Follower::start(store.clone(), Arc::clone(&credentials), seeds)?;
         let log: Arc<dyn IntentLog> = Arc::new(log);
-        let (role, role_task) = Role::start(Arc::clone(&credentials), store.dir().to_owned(), log.watch());
+        let (role, role_task) = Role::start(Arc::clone(&credentials), store.clone(), log.watch());
         let applied = watch::Sender::new(0);
         let known_facts = Arc::new(OnceLock::new());
         let here = Here {

@@ -38,6 +38,8 @@ pub enum Key {
     GuardMark,
     /// The secret that this node signs its facts with.
     FactsSecret,
+    /// That this node keeps a log of the managers', and so may have voted.
+    ManagersLog,
 }
 
 impl Key {
@@ -50,6 +52,7 @@ impl Key {
             Self::Generation => "generation",
             Self::GuardMark => "guard-mark",
             Self::FactsSecret => "facts-secret",
+            Self::ManagersLog => "managers-log",
         }
     }
 }
@@ -71,6 +74,12 @@ pub enum StoreError {
         /// What was found.
         cause: String,
     },
+    /// The managers' log is gone, though this node has voted.
+    #[error("{} is gone, and this node may have voted what only it remembers", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("{}: {cause}", path.display())]
     Io {
@@ -81,6 +90,10 @@ pub enum StoreError {
     },
 }
 
+/// What to do about a managers' log that is damaged or gone: an older one would vote again what it has voted.
+pub const NEW_LOG: &str = "have another manager demote this node and promote it again, which begins its log anew; where there \
+                           is no other, restore a backup of the cluster";
+
 impl StoreError {
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
@@ -89,6 +102,7 @@ impl StoreError {
             Self::Damaged { .. } => {
                 "restore the file from a backup, or move it away and let this node join the cluster anew"
             }
+            Self::Gone { .. } => NEW_LOG,
             Self::Io { .. } => "the state directory must be on a writable file system with space left",
         }
     }

@@ -79,6 +79,9 @@ pub struct ManagerStatus {
     pub addr: SocketAddr,
     /// Whether it is reached now.
     pub reachable: bool,
+    /// What went wrong with it of late.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// How the manager's role of a node is.

@@ -4,28 +4,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::intent::{Command, Intent, ReleaseBlock};
+use crate::intent::{Block, Command, Intent, ReleaseBlock};
 use crate::model::{Attachment, Endpoint, EndpointId, NetworkId, NodeId, Service};
 
 /// What is on its way back. Until intent shows that it has arrived, nothing here may hand it out again: a manager
 /// may have given it to another node already.
 #[derive(Debug, Clone, Default)]
 pub struct Release {
-    pending: BTreeSet<(NetworkId, IpAddr)>,
-    idle: BTreeSet<(NetworkId, IpAddr)>,
+    pending: Singles,
+    idle: Singles,
 }
+
+/// Blocks of one address.
+type Singles = BTreeMap<(NetworkId, IpAddr), Block>;
 
 impl Release {
     /// The addresses that are on their way back.
-    pub const fn pending(&self) -> &BTreeSet<(NetworkId, IpAddr)> {
-        &self.pending
+    pub fn pending(&self) -> BTreeSet<(NetworkId, IpAddr)> {
+        self.pending.keys().copied().collect()
     }
 
     /// What to propose now that `endpoint` is detached from this node.
     pub fn detached(&mut self, me: NodeId, intent: &Intent, endpoint: &Endpoint) -> Vec<Command> {
-        let singles = singles(me, intent);
-        let freed = endpoint.addresses().map(|address| (endpoint.network, address));
-        self.give_back(me, &freed.filter(|single| singles.contains(single)).collect())
+        let mut freed = singles(me, intent);
+        freed.retain(|(network, address), _| {
+            *network == endpoint.network && endpoint.addresses().any(|own| own == *address)
+        });
+        self.give_back(freed)
     }
 
     /// What to propose after a look at everything: addresses that nobody had at the last look either, and so are
@@ -40,23 +45,25 @@ impl Release {
         let used: BTreeSet<_> = endpoints
             .flat_map(|endpoint| endpoint.addresses().map(|address| (endpoint.network, address)))
             .collect();
-        let idle: BTreeSet<_> = singles(me, intent).difference(&used).copied().collect();
-        let still = idle.intersection(&self.idle).copied().collect();
+        let mut idle = singles(me, intent);
+        idle.retain(|single, _| !used.contains(single));
+        let mut still = idle.clone();
+        still.retain(|single, block| self.idle.get(single) == Some(block));
         self.idle = idle;
-        self.give_back(me, &still)
+        self.give_back(still)
     }
 
     /// Forgets what has arrived.
     pub fn arrived(&mut self, me: NodeId, intent: &Intent) {
         let singles = singles(me, intent);
-        self.pending.retain(|single| singles.contains(single));
+        self.pending.retain(|single, block| singles.get(single) == Some(block));
     }
 
-    fn give_back(&mut self, node: NodeId, singles: &BTreeSet<(NetworkId, IpAddr)>) -> Vec<Command> {
-        let fresh: Vec<_> = singles.difference(&self.pending).copied().collect();
-        self.pending.extend(&fresh);
-        let command = |(network, first)| Command::ReleaseBlock(ReleaseBlock { network, node, first });
-        fresh.into_iter().map(command).collect()
+    fn give_back(&mut self, mut singles: Singles) -> Vec<Command> {
+        singles.retain(|single, _| !self.pending.contains_key(single));
+        self.pending.extend(singles.clone());
+        let command = |((network, _), block)| Command::ReleaseBlock(ReleaseBlock { network, block });
+        singles.into_iter().map(command).collect()
     }
 }
 
@@ -70,9 +77,12 @@ pub fn forget_drain(intent: &Intent, backend: EndpointId) -> Vec<Command> {
 }
 
 /// The single addresses that a node holds.
-fn singles(node: NodeId, intent: &Intent) -> BTreeSet<(NetworkId, IpAddr)> {
+fn singles(node: NodeId, intent: &Intent) -> Singles {
     let blocks = intent.grants.iter().flat_map(|(network, grants)| {
         grants.blocks.iter().map(|block| (*network, block)).filter(|(_, block)| block.count == 1)
     });
-    blocks.filter(|(_, block)| block.node == node).map(|(network, block)| (network, block.first)).collect()
+    blocks
+        .filter(|(_, block)| block.node == node)
+        .map(|(network, block)| ((network, block.first), *block))
+        .collect()
 }

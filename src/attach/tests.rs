@@ -290,7 +290,7 @@ fn single_addresses_go_back_once_nobody_has_them() {
     let [command] = commands.as_slice() else { panic!("{commands:?}") };
     assert_eq!(release.detached(world.me, &world.intent, &attachment.endpoint), [], "it is on its way");
 
-    world.released = release.pending().clone();
+    world.released = release.pending();
     assert_eq!(
         refused(&world, &asks_for_nine()),
         "the address 10.1.0.9 of the network mynet is being given back to the managers"
@@ -298,9 +298,27 @@ fn single_addresses_go_back_once_nobody_has_them() {
 
     apply(&mut world.intent, command).unwrap();
     release.arrived(world.me, &world.intent);
-    world.released = release.pending().clone();
+    world.released = release.pending();
     world.me = node_id(2);
     assert_eq!(attach(&mut world, &asks_for_nine(), 3).unwrap().endpoint.ip4, asks_for_nine().ip);
+}
+
+#[test]
+fn a_release_that_comes_twice_leaves_a_later_grant_alone() {
+    let mut world = World::new();
+    let attachment = attach(&mut world, &asks_for_nine(), 1).unwrap();
+    world.attachments.clear();
+    let mut release = Release::default();
+    let commands = release.detached(world.me, &world.intent, &attachment.endpoint);
+    let [command] = commands.as_slice() else { panic!("{commands:?}") };
+    apply(&mut world.intent, command).unwrap();
+
+    attach(&mut world, &asks_for_nine(), 2).unwrap();
+    release.arrived(world.me, &world.intent);
+    assert!(release.pending().is_empty(), "what is on its way is not what is held");
+    apply(&mut world.intent, command).unwrap();
+    let held = world.intent.block_of(attachment.endpoint.network, asks_for_nine().ip.unwrap().into());
+    assert_eq!(held.map(|block| block.node), Some(world.me));
 }
 
 #[test]

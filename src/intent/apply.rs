@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
-    Block, Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply, ServiceError, State,
+    Command, CreateNetwork, GrantBlock, Intent, IntentError, ReleaseBlock, Reply, ServiceError, State,
 };
 use super::{members, services, trust};
 use crate::model::{Network, NetworkId, Node, Subnet, Vni};
@@ -129,21 +129,21 @@ fn grant_block(intent: &mut Intent, request: &GrantBlock) -> Result<Reply, Inten
     let exhausted = IntentError::SubnetExhausted { network: network.name.clone(), subnet: request.subnet };
     // An entry without blocks would be a change that a refused command leaves behind.
     let mut grants = intent.grants.get(&request.network).cloned().unwrap_or_default();
+    let version = intent.version + 1;
     let block = match request.address {
-        Some(address) => grants.grant_single(request.node, address),
-        None => grants.grant(request.node, subnet, &intent.vips_in(network.id)).ok_or(exhausted)?,
+        Some(address) => grants.grant_single(request.node, address, version),
+        None => grants.grant(request.node, subnet, &intent.vips_in(network.id), version).ok_or(exhausted)?,
     };
     intent.grants.insert(request.network, grants);
-    intent.version += 1;
+    intent.version = version;
     Ok(Reply::Block(block))
 }
 
 fn release_block(intent: &mut Intent, request: &ReleaseBlock) -> Reply {
-    let held = |block: &Block| (block.node, block.first) == (request.node, request.first);
     if let Some(grants) = intent.grants.get_mut(&request.network)
-        && grants.blocks.iter().any(held)
+        && grants.blocks.contains(&request.block)
     {
-        grants.blocks.retain(|block| !held(block));
+        grants.blocks.retain(|block| *block != request.block);
         intent.version += 1;
     }
     Reply::Done

@@ -31,6 +31,8 @@ pub struct Block {
     pub first: IpAddr,
     /// How many there are.
     pub count: u32,
+    /// The version of the intent that granted it: an earlier or later grant of the same addresses has another.
+    pub granted: u64,
 }
 
 impl Block {
@@ -93,9 +95,15 @@ impl Grants {
         addresses().skip(start).find(free).or_else(|| addresses().take(start).find(free))
     }
 
-    /// Grants `node` a block of `subnet` without any of `vips`, as large as there is room for; `None` if nothing is
-    /// left.
-    pub(super) fn grant(&mut self, node: NodeId, subnet: &Subnet, vips: &BTreeSet<IpAddr>) -> Option<Block> {
+    /// Grants `node` a block of `subnet` without any of `vips`, as large as there is room for, with that version of the
+    /// intent; `None` if nothing is left.
+    pub(super) fn grant(
+        &mut self,
+        node: NodeId,
+        subnet: &Subnet,
+        vips: &BTreeSet<IpAddr>,
+        granted: u64,
+    ) -> Option<Block> {
         let mut size = (size_of(&subnet.net) / SHARES).clamp(1, LARGEST);
         let start = loop {
             if let Some(start) = self.free(subnet, vips, size) {
@@ -107,12 +115,12 @@ impl Grants {
             size /= 2;
         };
         let first = address_like(subnet.net.network(), start);
-        Some(self.insert(Block { node, first, count: u32::try_from(size).ok()? }))
+        Some(self.insert(Block { node, first, count: u32::try_from(size).ok()?, granted }))
     }
 
-    /// Grants `node` that address alone. The caller has made sure that no block holds it.
-    pub(super) fn grant_single(&mut self, node: NodeId, address: IpAddr) -> Block {
-        self.insert(Block { node, first: address, count: 1 })
+    /// Grants `node` that address alone, with that version of the intent. The caller has made sure that no block holds it.
+    pub(super) fn grant_single(&mut self, node: NodeId, address: IpAddr, granted: u64) -> Block {
+        self.insert(Block { node, first: address, count: 1, granted })
     }
 
     /// An address of `subnet` that is in no block and not one of `vips`: the first from below the middle, or from below

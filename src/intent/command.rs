@@ -224,10 +224,9 @@ pub struct GrantBlock {
 pub struct ReleaseBlock {
     /// The network.
     pub network: NetworkId,
-    /// The node that held the block, and hands nothing of it out any more.
-    pub node: NodeId,
-    /// The block's first address.
-    pub first: IpAddr,
+    /// The block as it was granted: its node hands nothing of it out any more. A command that comes late, or twice, finds
+    /// a later grant to be another.
+    pub block: Block,
 }
 
 /// What [`Command::CreateService`] takes; virtual addresses are chosen by `apply`.

@@ -182,7 +182,8 @@ fn virtual_addresses_and_blocks_keep_apart() {
     let error = service(&mut intent, create_service(2, "api", &[1], &[])).unwrap_err();
     insta::assert_snapshot!(error, @"the subnet 10.1.0.0/28 of the network mynet has no free address left for the service api");
     let mut block = |first: &str| {
-        let release = ReleaseBlock { network: mynet.id, node: node_id(1), first: first.parse().unwrap() };
+        let block = *intent.block_of(mynet.id, first.parse().unwrap()).unwrap();
+        let release = ReleaseBlock { network: mynet.id, block };
         apply(&mut intent, &Command::ReleaseBlock(release)).unwrap();
         addresses(&service(&mut intent, create_service(first.len() as u8, first, &[1], &[])).unwrap())
     };

@@ -49,6 +49,8 @@ pub(super) fn restore(
     let id = node.id;
     next.nodes.insert(id, node);
     begin_anew(&mut next, id, epoch)?;
+    // Who was removed after the backup knows its keys.
+    held(&mut next)?.gossip.wanted = true;
     *intent = next;
     *secrets = backup.secrets.clone();
     Ok(true)

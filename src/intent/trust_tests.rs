@@ -118,6 +118,7 @@ fn a_backup_is_restored_by_whom_it_knows_and_by_a_new_node() {
     assert_eq!(known.intent.managers().map(|node| node.id).collect::<Vec<_>>(), [node_id(2)]);
     assert_eq!(known.secrets, backup.secrets);
     assert_eq!(known.intent.version, backup.intent.version + 1);
+    assert!(known.intent.cluster.unwrap().gossip.wanted, "who was removed since then knows the backup's key");
 
     let mut new = State::default();
     apply(&mut new, &restore(Node { id: node_id(7), ..node(1) })).unwrap();

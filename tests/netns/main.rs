@@ -20,6 +20,7 @@ mod mesh;
 mod nodes;
 mod nonsense;
 mod odd;
+mod outsiders;
 mod repair;
 mod restart;
 mod scripts;

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use overlay_harness::lab::FORMING;
 use overlay_harness::{Lab, Node, Topology};
 
+use crate::mesh::{Hook, attach_backend, cluster, create_service, lead_to, targets};
 use crate::steps::{all_list, attach_each, create_network, pairs, talk};
 
 #[test]
@@ -37,5 +38,35 @@ fn nodes_work_on_without_the_manager() {
         create_network(manager, "green", &["--allow-overlap"], &nodes)?;
         let back = lab.attach(manager, "blue", "back", &[])?;
         talk(&back, &new)
+    });
+}
+
+#[test]
+fn a_worker_that_restarts_without_a_manager_serves_from_its_copy() {
+    const WEB: u16 = 8080;
+
+    Lab::run(Hook::Tc.three_nodes(), |lab| {
+        let [manager, n2, n3] = lab.nodes();
+        let outside = cluster(lab)?;
+        create_service(manager, "web", WEB)?;
+        let backend = attach_backend(lab, n2, "web", "a", "1")?;
+        let on_n3 = lab.attach(n3, "blue", "n3", &[])?;
+        talk(&on_n3, &backend.endpoint)?;
+        let workers = targets(&[n2, n3], WEB);
+        lead_to(&outside, &workers, &["a"])?;
+
+        manager.kill()?;
+        for node in [n2, n3] {
+            node.kill()?;
+            node.start()?;
+            node.wait_ready(FORMING)?;
+        }
+        let status = n3.status()?;
+        ensure!(status.manager.as_ref().is_some_and(|manager| !manager.reachable), "{status:?}");
+        n3.network("blue")?;
+        lead_to(&outside, &workers, &["a"])?;
+        let late = lab.attach(n3, "blue", "late", &[])?;
+        talk(&late, &backend.endpoint)?;
+        talk(&late, &on_n3)
     });
 }

@@ -64,6 +64,13 @@ fn a_removed_node_is_out() {
             }
             Ok(())
         })?;
+        for node in [n1, n2] {
+            eventually(&format!("{} has keys that n3 has not", node.name()), SOON * 2, || {
+                let refused = node.status()?.gossip.refused;
+                ensure!(refused.contains_key("unknown_key"), "{refused:?}");
+                Ok(())
+            })?;
+        }
         all_list(&[n1, n2], &["blue/n1", "blue/n2"])?;
         ensure!(rows(n2)?.iter().all(|row| row.hostname != "n3"), "{:?}", rows(n2)?);
         talk(&a, &b)?;

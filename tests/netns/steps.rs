@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use overlay::api::{NodeRow, NodeStatus};
+use overlay::api::{Backup, NodeRow, NodeStatus};
+use overlay::intent::State;
 use overlay_harness::traffic::Ping;
 use overlay_harness::{Attached, Lab, Mesh, Node, eventually};
+use overlayd::identity::Authority;
 
 /// What every node must notice, repair or withdraw within.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -107,4 +109,13 @@ pub(crate) fn memory(node: &Node) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid()?))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
     line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())
+}
+
+/// The cluster's authority, as who holds a backup has it.
+pub(crate) fn authority(lab: &Lab, manager: &Node) -> Result<Authority> {
+    let file = lab.folder().join("backup");
+    manager.ctl(&["cluster", "backup", &file.display().to_string()])?;
+    let backup: Backup = serde_json::from_slice(&std::fs::read(file)?)?;
+    let state: State = serde_json::from_str(&backup.state)?;
+    Ok(state.secrets.ca.context("no CA")?.into())
 }

@@ -12,19 +12,19 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsConnector;
 
 use super::exchange::{self, Ask, State};
 use super::membership::Identity;
 use super::node::{Input, Node, Output};
 use super::seal::MAX_DATAGRAM;
+use super::serving::Serving;
 use super::{GossipConfig, GossipError, Keys, Peer, Snapshot};
-use crate::identity::{ClientCertificate, Credentials, node_of, server_name};
+use crate::identity::{Credentials, node_of, server_name};
 
-/// Exchanges that other nodes begin are served so many at a time.
-const MAX_SERVED: usize = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an exchange may take, waiting for its turn included.
+pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 /// In bytes: room for a burst of some 1,000 datagrams.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Pairs of a free TCP port and the same UDP port that are tried for port 0.
@@ -38,33 +38,34 @@ pub(super) enum Command {
     Leave(Duration),
     /// From an exchange.
     Ask(Ask),
+    /// An exchange that another node began succeeded.
+    Served,
 }
 
 /// The task that owns the state.
 pub(super) struct Driver {
     node: Node,
     udp: UdpSocket,
-    tcp: TcpListener,
-    tls: Tls,
+    credentials: Arc<Credentials>,
     peers: watch::Receiver<Vec<Peer>>,
     keys: watch::Receiver<Keys>,
     commands: mpsc::UnboundedReceiver<Command>,
     state: State,
     snapshot: watch::Sender<Arc<Snapshot>>,
     exchanges: JoinSet<anyhow::Result<()>>,
-    /// The node that each exchange under way was begun with; `None` where another node began it.
-    begun: HashMap<task::Id, Option<NodeId>>,
+    /// The node that each exchange that was begun here is with.
+    begun: HashMap<task::Id, NodeId>,
     started: Instant,
 }
 
 impl Driver {
-    /// Opens the sockets. Returns the driver, where it listens, and its snapshots.
+    /// Opens the sockets. Returns the driver, where exchanges come in, the address of both, and the driver's snapshots.
     pub(super) async fn listen(
         config: GossipConfig,
         peers: watch::Receiver<Vec<Peer>>,
         commands: mpsc::UnboundedReceiver<Command>,
         to_self: mpsc::WeakUnboundedSender<Command>,
-    ) -> Result<(Self, SocketAddr, watch::Receiver<Arc<Snapshot>>), GossipError> {
+    ) -> Result<(Self, TcpListener, SocketAddr, watch::Receiver<Arc<Snapshot>>), GossipError> {
         let (tcp, udp, addr) = bind(config.bind).await?;
         let mut advertise = config.advertise;
         if advertise.port() == 0 {
@@ -77,8 +78,7 @@ impl Driver {
         let driver = Self {
             node,
             udp,
-            tcp,
-            tls: Tls(config.credentials),
+            credentials: config.credentials,
             peers,
             keys,
             commands,
@@ -88,11 +88,19 @@ impl Driver {
             begun: HashMap::new(),
             started: Instant::now(),
         };
-        Ok((driver, addr, watched))
+        Ok((driver, tcp, addr, watched))
     }
 
     /// Runs until the handle is dropped. Exchanges under way end with it.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self, tcp: TcpListener) {
+        let serving = Serving::new(Arc::clone(&self.credentials), self.state.clone(), self.peers.clone());
+        tokio::select! {
+            () = self.drive() => {}
+            () = serving.run(tcp) => {}
+        }
+    }
+
+    async fn drive(mut self) {
         let peers = self.peers.borrow_and_update().clone();
         self.handle(Input::Peers(peers)).await;
         // One byte more than allowed, so that a longer datagram shows as one.
@@ -104,6 +112,7 @@ impl Driver {
                 command = self.commands.recv() => match command {
                     Some(Command::State(fact, endpoints)) => Input::State(fact, endpoints),
                     Some(Command::Leave(hold)) => Input::Leave(hold),
+                    Some(Command::Served) => Input::SyncServed,
                     Some(Command::Ask(ask)) => {
                         let outputs = self.node.answer_exchange(ask, self.started.elapsed());
                         self.carry_out(outputs).await;
@@ -125,10 +134,6 @@ impl Driver {
                 changed = self.keys.changed(), if keys_follow => {
                     keys_follow = changed.is_ok();
                     Input::Keys(self.keys.borrow_and_update().clone())
-                }
-                accepted = self.tcp.accept(), if self.served() < MAX_SERVED => {
-                    self.serve(accepted);
-                    continue;
                 }
                 Some(ended) = self.exchanges.join_next_with_id() => match self.ended(ended) {
                     Some(input) => input,
@@ -162,25 +167,10 @@ impl Driver {
     }
 
     fn begin(&mut self, peer: Peer) {
-        let (tls, state, node) = (self.tls.clone(), self.state.clone(), peer.node);
-        let exchange = async move { timeout(EXCHANGE_TIMEOUT, tls.initiate(&peer, &state)).await? };
+        let (credentials, state, node) = (Arc::clone(&self.credentials), self.state.clone(), peer.node);
+        let exchange = async move { timeout(EXCHANGE_TIMEOUT, initiate(&credentials, &peer, &state)).await? };
         let task = self.exchanges.spawn(exchange);
-        self.begun.insert(task.id(), Some(node));
-    }
-
-    fn serve(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => return tracing::warn!(%error, "accepting"),
-        };
-        let (tls, state, peers) = (self.tls.clone(), self.state.clone(), self.peers.clone());
-        let exchange = async move { timeout(EXCHANGE_TIMEOUT, tls.respond(stream, &state, &peers)).await? };
-        let task = self.exchanges.spawn(exchange);
-        self.begun.insert(task.id(), None);
-    }
-
-    fn served(&self) -> usize {
-        self.begun.values().filter(|begun| begun.is_none()).count()
+        self.begun.insert(task.id(), node);
     }
 
     fn ended(&mut self, ended: Result<(task::Id, anyhow::Result<()>), task::JoinError>) -> Option<Input> {
@@ -188,51 +178,29 @@ impl Driver {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(error.into())),
         };
-        let begun = self.begun.remove(&id)?;
+        let peer = self.begun.remove(&id)?;
         if let Err(error) = &result {
-            tracing::debug!(peer = ?begun, "exchange: {error:#}");
+            tracing::debug!(%peer, "exchange: {error:#}");
         }
-        match begun {
-            Some(peer) => Some(Input::SyncEnded(peer, result.is_ok())),
-            None => result.is_ok().then_some(Input::SyncServed),
-        }
+        Some(Input::SyncEnded(peer, result.is_ok()))
     }
 }
 
-/// What exchanges are protected by, as it is when each of them begins.
-#[derive(Clone)]
-struct Tls(Arc<Credentials>);
-
-impl Tls {
-    async fn initiate(&self, peer: &Peer, state: &State) -> anyhow::Result<()> {
-        let connect = async {
-            let stream = TcpStream::connect(peer.addr).await?;
-            TlsConnector::from(self.0.client_config()).connect(server_name(), stream).await
-        };
-        let mut stream = timeout(CONNECT_TIMEOUT, connect).await??;
-        let node = shown(stream.get_ref().1.peer_certificates());
-        anyhow::ensure!(node == Some(peer.node), "{} is not node {}", peer.addr, peer.node);
-        exchange::initiate(&mut stream, state).await?;
-        Ok(())
-    }
-
-    async fn respond(
-        &self,
-        stream: TcpStream,
-        state: &State,
-        peers: &watch::Receiver<Vec<Peer>>,
-    ) -> anyhow::Result<()> {
-        let acceptor = TlsAcceptor::from(self.0.server_config(ClientCertificate::Required));
-        let mut stream = timeout(CONNECT_TIMEOUT, acceptor.accept(stream)).await??;
-        let node = shown(stream.get_ref().1.peer_certificates());
-        let is_member = peers.borrow().iter().any(|peer| Some(peer.node) == node);
-        anyhow::ensure!(is_member, "{node:?} is no node of the cluster");
-        exchange::respond(&mut stream, state).await?;
-        Ok(())
-    }
+/// Begins an exchange with a peer, under the certificates as they are now.
+async fn initiate(credentials: &Credentials, peer: &Peer, state: &State) -> anyhow::Result<()> {
+    let connect = async {
+        let stream = TcpStream::connect(peer.addr).await?;
+        TlsConnector::from(credentials.client_config()).connect(server_name(), stream).await
+    };
+    let mut stream = timeout(CONNECT_TIMEOUT, connect).await??;
+    let node = shown(stream.get_ref().1.peer_certificates());
+    anyhow::ensure!(node == Some(peer.node), "{} is not node {}", peer.addr, peer.node);
+    exchange::initiate(&mut stream, state).await?;
+    Ok(())
 }
 
-fn shown(certificates: Option<&[CertificateDer<'_>]>) -> Option<NodeId> {
+/// The node whose certificate the other end showed.
+pub(super) fn shown(certificates: Option<&[CertificateDer<'_>]>) -> Option<NodeId> {
     certificates.and_then(|chain| chain.first()).and_then(node_of)
 }
 

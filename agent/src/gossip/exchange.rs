@@ -77,6 +77,14 @@ impl State {
         drop(commands);
         answer.await.map_err(|_| stopped())
     }
+
+    /// Tells that an exchange came to its end that another node began.
+    pub(super) fn served(&self) {
+        if let Some(commands) = self.0.upgrade() {
+            // Once gossip is being stopped, nobody counts.
+            let _ = commands.send(Command::Served);
+        }
+    }
 }
 
 /// Begins an exchange.

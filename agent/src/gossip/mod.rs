@@ -17,6 +17,7 @@
 //! | `vouch` | signatures of facts |
 //! | `keys`, `seal`, `replay`, `wire` | datagrams |
 //! | `exchange` | anti-entropy's conversation, over any stream |
+//! | `serving` | who may begin one here, and how many at a time |
 //! | `driver` | sockets, TLS, timers |
 
 mod driver;
@@ -34,6 +35,7 @@ mod replay;
 #[cfg(any(test, feature = "fuzzing"))]
 mod samples;
 mod seal;
+mod serving;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -200,8 +202,9 @@ impl Gossip {
     /// [`GossipError::Listen`] names the address that is taken.
     pub async fn start(config: GossipConfig, peers: watch::Receiver<Vec<Peer>>) -> Result<Self, GossipError> {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (driver, addr, snapshot) = Driver::listen(config, peers, inbox, commands.downgrade()).await?;
-        let task = tokio::spawn(driver.run());
+        let (driver, tcp, addr, snapshot) =
+            Driver::listen(config, peers, inbox, commands.downgrade()).await?;
+        let task = tokio::spawn(driver.run(tcp));
         Ok(Self { addr, commands, snapshot, task })
     }
 

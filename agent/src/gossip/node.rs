@@ -10,6 +10,7 @@
 
 mod anti_entropy;
 mod members;
+mod refused;
 mod snapshots;
 mod spread;
 mod trust;
@@ -27,11 +28,12 @@ use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
+use self::refused::Told;
 use self::snapshots::PUBLISH_PERIOD;
 use self::spread::PULL_PERIOD;
 use self::trust::Vouched;
 use super::membership::{Identity, Membership};
-use super::seal::{Opener, Refusal, Sealer};
+use super::seal::{Opener, Sealer};
 use super::timers::Timers;
 use super::vouch::{Signer, Voucher};
 use super::wire::Payload;
@@ -124,6 +126,7 @@ pub(super) struct Node {
     synced: bool,
     settled: bool,
     counters: Counters,
+    told: Told,
     /// Whether the snapshot may not show the newest.
     stale: bool,
     /// How far apart snapshots of the newest are.
@@ -172,6 +175,7 @@ impl Node {
             synced: false,
             settled: false,
             counters: Counters::default(),
+            told: Told::default(),
             stale: false,
             publish_period: PUBLISH_PERIOD,
             publish_at: None,
@@ -304,7 +308,7 @@ impl Node {
     fn receive(&mut self, mut datagram: Vec<u8>, from: SocketAddr, now: Duration) {
         let (sender, payload) = match self.opener.open(&mut datagram) {
             Ok(opened) => opened,
-            Err(refusal) => return self.count_refusal(refusal),
+            Err(refusal) => return self.refuse(refusal, from, now),
         };
         match Payload::decode(payload) {
             Some(Payload::Swim(packet)) => {
@@ -317,18 +321,6 @@ impl Node {
             Some(Payload::Pull(pull)) => self.answer(pull, from),
             None => self.counters.refused_malformed += 1,
         }
-    }
-
-    fn count_refusal(&mut self, refusal: Refusal) {
-        let counters = &mut self.counters;
-        *match refusal {
-            Refusal::Oversized => &mut counters.refused_oversized,
-            Refusal::Truncated => &mut counters.refused_truncated,
-            Refusal::Version => &mut counters.refused_malformed,
-            Refusal::UnknownKey => &mut counters.refused_unknown_key,
-            Refusal::Forged => &mut counters.refused_forged,
-            Refusal::Stale | Refusal::Replayed => &mut counters.refused_replayed,
-        } += 1;
     }
 
     fn send(&mut self, to: SocketAddr, payload: &[u8]) {

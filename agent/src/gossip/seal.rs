@@ -36,7 +36,7 @@ const HEADER: usize = 34;
 const TAG: usize = 16;
 
 /// Why a datagram was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("longer than {MAX_DATAGRAM} bytes")]
     Oversized,

@@ -76,14 +76,12 @@ impl Credentials {
         Arc::clone(&self.now().client)
     }
 
-    /// Shows this identity from now on.
+    /// Shows this identity from now on; whom it trusts is left to [`Credentials::follow`].
     ///
     /// # Errors
     /// As [`Credentials::new`]; nothing changes then.
-    pub fn replace(&self, identity: Identity) -> Result<(), IdentityError> {
-        let papers = Papers::new(identity, &self.revoked)?;
-        self.papers.send_replace(Arc::new(papers));
-        Ok(())
+    pub fn renew(&self, identity: Identity) -> Result<(), IdentityError> {
+        self.change(|now| Some(Identity { ca: now.ca.clone(), ..identity }))
     }
 
     /// Trusts whom the intent says from now on: its cluster's CAs, and none of the nodes that were removed.
@@ -94,10 +92,17 @@ impl Credentials {
         self.revoked.set(&intent.removed);
         let Some(cluster) = &intent.cluster else { return Ok(()) };
         let trusted: String = cluster.trusted().collect();
-        let now = self.now();
-        if now.identity.ca == trusted {
-            return Ok(());
-        }
-        self.replace(Identity { ca: trusted, ..now.identity.clone() })
+        self.change(|now| (now.ca != trusted).then(|| Identity { ca: trusted, ..now.clone() }))
+    }
+
+    /// No change is lost to another at the same time.
+    fn change(&self, change: impl FnOnce(&Identity) -> Option<Identity>) -> Result<(), IdentityError> {
+        let mut outcome = Ok(());
+        self.papers.send_if_modified(|papers| {
+            let Some(identity) = change(&papers.identity) else { return false };
+            outcome = Papers::new(identity, &self.revoked).map(|new| *papers = Arc::new(new));
+            outcome.is_ok()
+        });
+        outcome
     }
 }

@@ -83,9 +83,10 @@ fn record(caller: &Caller, method: &Method, path: &str, body: &str, status: Stat
     }
 }
 
-/// Whether a request changes nothing. Some take a body, and so are no GET.
+/// Whether a request changes nothing and takes no secrets away, as a backup does. Some take a body, and so are no GET.
 fn only_looks(method: &Method, path: &str) -> bool {
-    *method == Method::GET || matches!(path, "/v1/flows" | "/v1/confirm")
+    let looks = *method == Method::GET || matches!(path, "/v1/flows" | "/v1/confirm");
+    looks && path != "/v1/cluster/backup"
 }
 
 /// A request's body as it is logged: shortened, without its secrets.
@@ -122,6 +123,12 @@ mod tests {
     fn secrets_are_not_shown() {
         let body = br#"{"token":"OVL1-aa-bb","manager":"10.0.0.1:2377"}"#;
         assert_eq!(shown(body), r#"{"manager":"10.0.0.1:2377","token":"…"}"#);
+    }
+
+    #[test]
+    fn who_takes_secrets_away_is_told() {
+        assert!(only_looks(&Method::GET, "/v1/nodes"));
+        assert!(!only_looks(&Method::GET, "/v1/cluster/backup"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::eventloop::Request;
 use crate::gossip::Signer;
 use crate::identity::TokenError;
 use crate::kernel::netlink::Netlink;
-use crate::manager::{self, Founded, ManagerError, ProposeError};
+use crate::manager::{self, Exclusion, Founded, ManagerError, ProposeError};
 use crate::refusal::{already_member, internal};
 use crate::state::MemberHandle;
 use crate::store::Store;
@@ -135,7 +135,7 @@ async fn resign(member: &MemberHandle) -> Result<(), ProposeError> {
         return Ok(());
     }
     match member.log.propose(Command::RemoveNode { id, force: true }).await {
-        Ok(_) | Err(ProposeError::Removed) => Ok(()),
+        Ok(_) | Err(ProposeError::Excluded(Exclusion::Removed | Exclusion::Unknown)) => Ok(()),
         Err(error) => Err(error),
     }
 }

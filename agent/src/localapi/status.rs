@@ -11,7 +11,6 @@ use overlay::reconcile::mesh::Mesh;
 use super::{Answer, Context, Json};
 use crate::eventloop::Request;
 use crate::gossip::Counters;
-use crate::manager::AFTER_REMOVAL;
 use crate::state::{Local, MemberHandle};
 
 pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
@@ -34,7 +33,8 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
         waiting_for,
         manager: member.map(|member| {
             let link = member.manager.borrow();
-            ManagerStatus { addr: link.addr, reachable: link.reachable }
+            let cause = link.last_error.clone();
+            ManagerStatus { addr: link.addr, reachable: link.reachable, cause }
         }),
         manager_role: member.and_then(|member| manager_role(member, &intent)),
         intent_version: intent.version,
@@ -60,8 +60,8 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
         return vec!["a cluster: run `overlayctl cluster init` or `overlayctl cluster join`".to_owned()];
     };
     let mut waiting = Vec::new();
-    if member.manager.borrow().removed {
-        waiting.push(format!("a cluster: this node was removed from the cluster: {AFTER_REMOVAL}"));
+    if let Some(excluded) = member.manager.borrow().excluded {
+        waiting.push(format!("a cluster: {excluded}: {}", excluded.hint()));
     }
     if let Some(cause) = &member.role.status().borrow().last_error {
         waiting.push(format!("the manager's role of this node, which is tried again: {cause}"));

@@ -18,10 +18,10 @@ use overlay::intent::{AdmitNode, Cluster, Command, Intent, IntentError, Secrets}
 use overlay::model::{Availability, Labels, Node, NodeId, Seconds};
 
 use super::raft::{Answer, Unanswered};
-use super::refusals::Kind;
 use super::routes::{Context, Peer, Refusal, decode, encode};
 use super::wire::{JOIN, JoinAnswer, JoinRefusal, JoinRequest, MAX_JOIN, MAX_RENEW, RENEW, RenewRequest};
 use crate::identity::{Authority, Secret, Signed};
+use crate::strangers::refusals::Kind;
 
 /// The route that is open to anybody.
 pub(super) fn open(context: Context) -> Router {
@@ -44,10 +44,14 @@ async fn few_guesses(
     next: Next,
 ) -> Response {
     if context.refusals.guesses_no_more(peer.addr, Instant::now()) {
-        context.refusals.log(Kind::Guesses, peer.addr, "too many wrong tokens");
-        return (StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens were shown").into_response();
+        return too_many_guesses(&context, peer.addr).into_response();
     }
     next.run(request).await
+}
+
+fn too_many_guesses(context: &Context, from: IpAddr) -> Refusal {
+    context.refusals.log(Kind::Guesses, from, "too many wrong tokens");
+    (StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens were shown".to_owned())
 }
 
 async fn join(
@@ -62,9 +66,6 @@ async fn join(
         Ok(_) => tracing::info!(%node, "a node joined"),
         Err(refusal) => context.refusals.log(Kind::Join, peer.addr, &format!("{refusal:?}")),
     }
-    if matches!(outcome, Err(JoinRefusal::WrongSecret)) {
-        context.refusals.guessed(peer.addr, Instant::now());
-    }
     encode(&outcome)
 }
 
@@ -75,9 +76,11 @@ async fn admit(
 ) -> Result<Result<JoinAnswer, JoinRefusal>, Refusal> {
     let running = context.role.running()?;
     let (authority, secrets) = signer(&running.secrets.borrow())?;
-    let Some(manager) = role_of_secret(&secrets, &request.secret) else {
-        return Ok(Err(JoinRefusal::WrongSecret));
-    };
+    let role = role_of_secret(&secrets, &request.secret);
+    if !context.refusals.guesses(from, role.is_some(), Instant::now()) {
+        return Err(too_many_guesses(context, from));
+    }
+    let Some(manager) = role else { return Ok(Err(JoinRefusal::WrongSecret)) };
     let intent = Arc::clone(&running.intent.borrow());
     let id = request.node.id;
     let Signed { chain, key } = match authority.sign(&request.csr, id, manager, lifetime(&intent)) {

@@ -20,10 +20,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::wire::{MAX_ANSWER, REQUEST_TIMEOUT};
+use super::Exclusion;
+use super::wire::{MAX_ANSWER, REQUEST_TIMEOUT, UNKNOWN_NODE};
 use crate::identity::{manager_name, node_of};
 
+/// How long it may take to connect, and to agree on TLS then: a host that has stopped still takes connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +37,9 @@ pub(super) enum ClientError {
     /// The one who answered shows a certificate that is not trusted: the request was not sent.
     #[error("{0}")]
     Untrusted(rustls::Error),
-    /// This node is no member any more: the request was not looked at.
-    #[error("this node was removed from the cluster")]
-    Removed,
+    /// This node is not let in: the request was not looked at.
+    #[error("{0}")]
+    Excluded(Exclusion),
     /// It was sent, and may have taken effect.
     #[error("{0}")]
     Lost(String),
@@ -97,7 +100,7 @@ impl Connection {
             .map_err(|error| ClientError::Connect(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| ClientError::Connect(error.to_string()))?;
         let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
-        let stream = timeout(REQUEST_TIMEOUT, handshake)
+        let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .map_err(|_| ClientError::Connect("the TLS handshake does not come to an end".to_owned()))?
             .map_err(|error| handshake_failed(&error))?;
@@ -158,8 +161,10 @@ impl Connection {
         self.sender.ready().await.map_err(|error| ClientError::Connect(error.to_string()))?;
         let response = self.sender.send_request(request).await.map_err(no_answer)?;
         let status = response.status();
-        if status == StatusCode::OK {
-            return Ok(response);
+        match status {
+            StatusCode::OK => return Ok(response),
+            UNKNOWN_NODE => return Err(ClientError::Excluded(Exclusion::Unknown)),
+            _ => {}
         }
         let cause =
             Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::lost)?;
@@ -169,8 +174,8 @@ impl Connection {
 }
 
 fn no_answer(error: hyper::Error) -> ClientError {
-    if is_revoked(&error) {
-        ClientError::Removed
+    if let Some(excluded) = excluded_by(&error) {
+        ClientError::Excluded(excluded)
     } else if error.is_canceled() {
         ClientError::Connect(error.to_string())
     } else {
@@ -178,13 +183,16 @@ fn no_answer(error: hyper::Error) -> ClientError {
     }
 }
 
-/// Whether the other end knows this node's certificate for a removed node's. In TLS 1.3, a client hears of that only after
-/// its own handshake, in place of the first answer.
-fn is_revoked(error: &hyper::Error) -> bool {
-    let revoked = rustls::Error::AlertReceived(AlertDescription::CertificateRevoked);
+/// Whether the other end knows this node's certificate for a removed node's, or for one that has ended. In TLS 1.3, a client
+/// hears of that only after its own handshake, in place of the first answer.
+fn excluded_by(error: &hyper::Error) -> Option<Exclusion> {
     let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     let tls = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    tls == Some(&revoked)
+    match tls {
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRevoked)) => Some(Exclusion::Removed),
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)) => Some(Exclusion::Ended),
+        _ => None,
+    }
 }
 
 fn handshake_failed(error: &std::io::Error) -> ClientError {

@@ -7,7 +7,7 @@ use overlay::api::{ApiError, ErrorCode};
 use overlay::intent::IntentError;
 use overlay::model::NodeId;
 
-use super::BackupError;
+use super::{BackupError, Exclusion};
 use crate::identity::IdentityError;
 use crate::store::StoreError;
 
@@ -45,9 +45,9 @@ pub enum ProposeError {
         /// Who may ask for it, where that is known.
         managers: Option<String>,
     },
-    /// This node is no member any more.
-    #[error("this node was removed from the cluster")]
-    Removed,
+    /// The managers do not let this node in.
+    #[error("{0}")]
+    Excluded(Exclusion),
     /// The manager failed, or its answer makes no sense.
     #[error("{cause}")]
     Internal {
@@ -75,7 +75,7 @@ impl From<ProposeError> for ApiError {
             ProposeError::NotAllowed { managers: None, .. } => Self::new(ErrorCode::Forbidden, text),
             ProposeError::NotAllowed { managers: Some(managers), .. } => Self::new(ErrorCode::Forbidden, text)
                 .hint(format!("run it on a manager: {managers}; or promote this node there")),
-            ProposeError::Removed => Self::new(ErrorCode::Conflict, text).hint(super::AFTER_REMOVAL),
+            ProposeError::Excluded(excluded) => Self::new(ErrorCode::Conflict, text).hint(excluded.hint()),
             ProposeError::Internal { .. } => Self::new(ErrorCode::Internal, text),
         }
     }

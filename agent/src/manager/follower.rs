@@ -15,10 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{self, ClientError};
 use super::copy::{Copy, stored_intent};
+use super::exclusion::Said;
 use super::unanswered::{Lost, Tried, unanswered};
 use super::watching::Followed;
 use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
@@ -31,7 +32,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a proposal that took effect waits to be seen here as well.
 const CATCH_UP: Duration = Duration::from_secs(3);
-/// How long managers are asked, one after the other: the first one takes a few seconds to say that it has no majority.
+/// For how long another manager is asked after one that has not answered.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Proposes through any manager, and follows one. It stops following when it is dropped.
@@ -74,7 +75,7 @@ impl Follower {
             link: watch::Sender::new(ManagerLink {
                 addr,
                 reachable: false,
-                removed: false,
+                excluded: None,
                 last_error: None,
             }),
         });
@@ -131,44 +132,52 @@ impl Shared {
     /// Asks one manager after the other, until one has taken the question.
     async fn ask<Q: Serialize, A: DeserializeOwned>(&self, path: &str, query: &Q) -> Result<A, ProposeError> {
         let mut last = None;
-        let asked = async {
-            for addr in self.candidates() {
-                match client::post(addr, &self.credentials.client_config(), path, query).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(ClientError::Status { status: StatusCode::FORBIDDEN, cause }) => {
-                        return Err(ProposeError::NotAllowed { cause, managers: self.managers() });
-                    }
-                    Err(error) => match unanswered(addr, error) {
-                        // What a manager says of the others is worth more than that another is not there.
-                        Tried::Next(error) => {
-                            if !matches!(last, Some(ProposeError::Unavailable { .. })) {
-                                last = Some(error);
-                            }
-                        }
-                        Tried::Final(error) => return Err(error),
-                    },
-                }
+        let deadline = Instant::now() + PATIENCE;
+        for addr in self.candidates() {
+            // A question that is under way is left its own limits: only they tell whether it may have taken effect.
+            if Instant::now() >= deadline {
+                break;
             }
-            Err(ProposeError::Internal { cause: ManagerError::NoManager.to_string() })
-        };
-        let outcome = timeout(PATIENCE, asked).await;
-        match (outcome, last) {
-            (Ok(Ok(answer)), _) => Ok(answer),
-            (Ok(Err(ProposeError::Internal { .. })) | Err(_), Some(last)) => Err(last),
-            (Ok(Err(error)), _) => Err(error),
-            (Err(_), None) => Err(ProposeError::Unavailable { cause: "no manager answers".to_owned() }),
+            match client::post(addr, &self.credentials.client_config(), path, query).await {
+                Ok(answer) => {
+                    // It comes from most of the managers.
+                    self.link.send_if_modified(|link| link.excluded.take().is_some());
+                    return Ok(answer);
+                }
+                Err(ClientError::Status { status: StatusCode::FORBIDDEN, cause }) => {
+                    return Err(ProposeError::NotAllowed { cause, managers: self.managers() });
+                }
+                Err(error) => match unanswered(addr, error) {
+                    // What a manager says of the others is worth more than that another is not there.
+                    Tried::Next(error) => {
+                        let said = matches!(
+                            last,
+                            Some(ProposeError::Unavailable { .. } | ProposeError::Excluded(_))
+                        );
+                        if !said {
+                            last = Some(error);
+                        }
+                    }
+                    Tried::Final(error) => return Err(error),
+                },
+            }
         }
+        Err(last.unwrap_or_else(|| ProposeError::Internal { cause: ManagerError::NoManager.to_string() }))
     }
 
     /// Follows one manager after the other, for ever.
     async fn follow(self: Arc<Self>) {
-        let mut failures = 0;
+        let (mut failures, mut said) = (0, Said::default());
         loop {
             for addr in self.candidates() {
-                let Lost { removed, cause } = self.follow_one(addr, &mut failures).await;
+                let Lost { excluded, cause } = self.follow_one(addr, &mut failures).await;
+                let ManagerLink { reachable, excluded: before, .. } = *self.link.borrow();
+                if reachable && !self.is_own(addr) {
+                    said.forget();
+                }
                 // Another manager that does not answer knows no better.
-                let removed = removed || self.link.borrow().removed;
-                self.set_link(ManagerLink { addr, reachable: false, removed, last_error: Some(cause) });
+                let excluded = excluded.and_then(|excluded| said.heard(excluded)).or(before);
+                self.set_link(ManagerLink { addr, reachable: false, excluded, last_error: Some(cause) });
             }
             sleep(pause(failures)).await;
             failures = failures.saturating_add(1);
@@ -217,9 +226,9 @@ impl Shared {
             last_error = self.credentials.follow(&intent).err().map(|error| error.to_string()).or(last_error);
             self.intent.send_replace(intent);
         }
-        // A manager that was removed has its own role yet, which does not know.
-        let removed = self.link.borrow().removed && own(self.me, &self.intent.borrow()) == Some(addr);
-        self.set_link(ManagerLink { addr, reachable: true, removed, last_error });
+        // This node's own role, if it has one, may not know that the others go on without it.
+        let excluded = self.link.borrow().excluded.filter(|_| self.is_own(addr));
+        self.set_link(ManagerLink { addr, reachable: true, excluded, last_error });
     }
 
     /// Logs what is new about the link, once however often it is tried.
@@ -236,6 +245,10 @@ impl Shared {
             *current = link;
             true
         });
+    }
+
+    fn is_own(&self, addr: SocketAddr) -> bool {
+        own(self.me, &self.intent.borrow()) == Some(addr)
     }
 
     /// The managers, in words, if this node is a worker.

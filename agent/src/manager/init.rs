@@ -83,11 +83,11 @@ pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Res
 /// # Errors
 /// The store's.
 pub fn forget(store: &Store) -> Result<(), StoreError> {
+    end(store.dir())?;
     store.write(|batch| {
-        batch.remove(Key::Identity)?;
+        [Key::Identity, Key::ManagersLog].into_iter().try_for_each(|key| batch.remove(key))?;
         copy::remove(batch)
-    })?;
-    end(store.dir())
+    })
 }
 
 pub(super) fn unix_seconds() -> u64 {

@@ -78,7 +78,7 @@ fn not_answered(addr: SocketAddr, error: ClientError) -> JoinError {
         ClientError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => {
             JoinError::TooManyGuesses { addr }
         }
-        error @ (ClientError::Untrusted(_) | ClientError::Removed | ClientError::Status { .. }) => {
+        error @ (ClientError::Untrusted(_) | ClientError::Excluded(_) | ClientError::Status { .. }) => {
             JoinError::Failed { addr, cause: error.to_string() }
         }
     }

@@ -11,6 +11,7 @@ mod anew;
 mod client;
 mod copy;
 mod error;
+mod exclusion;
 mod follower;
 mod init;
 mod insist;
@@ -18,7 +19,6 @@ mod join;
 mod peers;
 mod permissions;
 mod raft;
-mod refusals;
 mod renewal;
 mod routes;
 mod server;
@@ -39,6 +39,7 @@ use tokio::sync::watch;
 pub use anew::{BackupError, backup, force_new_cluster, restore};
 pub use copy::stored_intent;
 pub use error::{JoinError, ManagerError, ProposeError};
+pub use exclusion::Exclusion;
 pub use follower::Follower;
 pub use init::{Founded, forget, init_cluster};
 pub use insist::insist;
@@ -49,10 +50,6 @@ pub use renewal::Renewal;
 pub use server::Server;
 pub use steward::{CaSteward, KeySteward};
 pub use wire::{HeldPort, Standing};
-
-/// What the one at a node can do that was removed from its cluster.
-pub const AFTER_REMOVAL: &str =
-    "take it out with `overlayctl cluster leave --force`; it may join again then, as a new node";
 
 /// The cluster's intent, as this node sees it, and the way to change it.
 pub trait IntentLog: Send + Sync {
@@ -80,8 +77,8 @@ pub struct ManagerLink {
     pub addr: SocketAddr,
     /// Whether it is reached now.
     pub reachable: bool,
-    /// Whether a manager said that this node is no member any more; stays until one is reached.
-    pub removed: bool,
+    /// Why managers do not let this node in, once they said so; stays until one does.
+    pub excluded: Option<Exclusion>,
     /// Why it was not, or why its intent could not be kept; stays until things go well again.
     pub last_error: Option<String>,
 }

@@ -25,7 +25,7 @@ pub(super) fn may_propose(
         // It leaves.
         Command::RemoveNode { id, .. } => *id == me,
         Command::GrantBlock(grant) => grant.node == me,
-        Command::ReleaseBlock(release) => release.node == me,
+        Command::ReleaseBlock(release) => release.block.node == me,
         // It forgets an endpoint that was drained. That one may be gone from the facts already, but is not another's.
         Command::DrainBackend { endpoint, drained: false, .. } => {
             holder(*endpoint).is_none_or(|holder| holder == me)

@@ -82,8 +82,8 @@ impl Renewal {
 
     /// Has a manager sign a fresh key; the certificate is on the disk before it is used.
     async fn renew(&self, intent: &Intent, cluster: &Cluster) -> Result<(), String> {
-        let papers = self.credentials.now();
-        let request = Request::new(papers.identity.node).map_err(|error| error.to_string())?;
+        let request =
+            Request::new(self.credentials.now().identity.node).map_err(|error| error.to_string())?;
         let query = RenewRequest { csr: request.csr().to_owned() };
         let mut last = "no manager is known".to_owned();
         let mut answer: Option<String> = None;
@@ -97,17 +97,13 @@ impl Renewal {
                 Err(error) => last = format!("{} ({addr}): {error}", manager.hostname),
             }
         }
-        let chain = answer.ok_or_else(|| {
-            let ended = papers.certified.until <= SystemTime::now();
-            let hint = if ended { "; it has ended: make this node leave, and join again" } else { "" };
-            format!("the certificate cannot be renewed: {last}{hint}")
-        })?;
+        let chain = answer.ok_or_else(|| format!("the certificate cannot be renewed: {last}"))?;
         let trusted = cluster.trusted().collect();
         let identity = request.complete(chain, trusted).map_err(|error| error.to_string())?;
         let (store, stored) = (self.store.clone(), identity.clone());
         let kept = tokio::task::spawn_blocking(move || store.put(Key::Identity, &stored)).await;
         kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        self.credentials.replace(identity).map_err(|error| error.to_string())
+        self.credentials.renew(identity).map_err(|error| error.to_string())
     }
 
     /// Logs what is new, once however often it is tried.

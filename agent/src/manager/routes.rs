@@ -22,12 +22,14 @@ use tokio::time::timeout;
 use super::peers::HolderOf;
 use super::permissions::{is_manager, may_propose};
 use super::raft::{self, Answer, Role};
-use super::refusals::{Kind, Refusals};
 use super::server::{Stopped, stop};
 use super::watching::Watcher;
-use super::wire::{Held, MAX_QUESTION, MAX_REQUEST, PROPOSE, Proposed, READ, REQUEST_TIMEOUT, WATCH};
+use super::wire::{
+    Held, MAX_QUESTION, MAX_REQUEST, PROPOSE, Proposed, READ, REQUEST_TIMEOUT, UNKNOWN_NODE, WATCH,
+};
 use super::{IntentLog, admission};
 use crate::identity::Certified;
+use crate::strangers::refusals::{Kind, Refusals};
 
 /// Who asks.
 #[derive(Clone)]
@@ -64,7 +66,7 @@ impl Context {
 
     fn refuse(&self, kind: Kind, peer: &Peer, cause: String) -> Refusal {
         self.refusals.log(kind, peer.addr, &cause);
-        (StatusCode::FORBIDDEN, cause)
+        (if kind == Kind::NoMember { UNKNOWN_NODE } else { StatusCode::FORBIDDEN }, cause)
     }
 }
 

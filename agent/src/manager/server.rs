@@ -22,11 +22,11 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::refusals::{Kind, Refusals};
 use super::routes::{Context, Peer, router};
 use super::{Here, IntentLog, ManagerError, Role, peers};
 use crate::identity::{Certified, ClientCertificate, Credentials};
-use crate::places::{Holder, Place, Places};
+use crate::strangers::places::{Holder, Place, Places};
+use crate::strangers::refusals::{Kind, Refusals};
 
 /// Members' connections at a time: a follower each of 1,000 nodes, and room for their requests.
 const MEMBERS: usize = 2048;
@@ -67,7 +67,7 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let local_addr = listener.local_addr().map_err(not_listening)?;
         let (stop, stopped) = watch::channel(());
-        let refusals = Arc::new(Refusals::default());
+        let refusals = Arc::new(Refusals::new("the manager API"));
         let intent = log.watch();
         let context = Context {
             log,

@@ -4,26 +4,30 @@ use std::net::SocketAddr;
 
 use hyper::StatusCode;
 
-use super::ProposeError;
 use super::client::ClientError;
+use super::{Exclusion, ProposeError};
 
 /// Why a manager is followed no more.
 pub(super) struct Lost {
-    /// It says that this node is no member any more.
-    pub(super) removed: bool,
+    /// It does not let this node in.
+    pub(super) excluded: Option<Exclusion>,
     /// In words.
     pub(super) cause: String,
 }
 
 impl From<String> for Lost {
     fn from(cause: String) -> Self {
-        Self { removed: false, cause }
+        Self { excluded: None, cause }
     }
 }
 
 impl From<ClientError> for Lost {
     fn from(error: ClientError) -> Self {
-        Self { removed: matches!(error, ClientError::Removed), cause: error.to_string() }
+        let excluded = match &error {
+            ClientError::Excluded(excluded) => Some(*excluded),
+            _ => None,
+        };
+        Self { excluded, cause: error.to_string() }
     }
 }
 
@@ -41,7 +45,7 @@ pub(super) fn unanswered(addr: SocketAddr, error: ClientError) -> Tried {
         ClientError::Connect(_) | ClientError::Untrusted(_) => {
             Tried::Next(ProposeError::Unreachable { addr, cause: error.to_string() })
         }
-        ClientError::Removed => Tried::Next(ProposeError::Removed),
+        ClientError::Excluded(excluded) => Tried::Next(ProposeError::Excluded(excluded)),
         ClientError::Lost(cause) => Tried::Final(ProposeError::Unreachable { addr, cause }),
         ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, cause } => {
             Tried::Next(ProposeError::Unavailable { cause })

@@ -15,14 +15,19 @@
 //!
 //! `held`, `applied` and `traffic` are answered by every node, the others by managers alone; what is under `raft` is answered
 //! to managers alone, on connections that are kept. Only `/v1/join` is open to who shows no
-//! certificate. Any status but 200 comes with the cause as text.
+//! certificate. Any status but 200 comes with the cause as text; [`UNKNOWN_NODE`] answers who shows a certificate and is no
+//! member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use overlay::intent::{Intent, IntentError, Reply, Revision};
 use overlay::model::{Node, NodeId, Protocol};
 use serde::{Deserialize, Serialize};
+
+/// Whoever shows a certificate of the cluster, and is not in the intent.
+pub(super) const UNKNOWN_NODE: StatusCode = StatusCode::UNAUTHORIZED;
 
 pub(super) const PROPOSE: &str = "/v1/propose";
 pub(super) const WATCH: &str = "/v1/watch";

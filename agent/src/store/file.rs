@@ -17,6 +17,8 @@ pub(crate) fn open_private(dir: &Path, path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    // So that the file itself is there after a loss of power, not only what is in it.
+    File::open(dir)?.sync_all()?;
     Ok(file)
 }
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::properties::{check, command};
+use super::super::properties::{aimed, check, command};
 use super::*;
 use crate::fixtures::{create, create_service, init, node, node_id};
 use crate::intent::{Command, GrantBlock, State, apply};
@@ -9,7 +9,8 @@ use crate::intent::{Command, GrantBlock, State, apply};
 fn intent(commands: &[Command]) -> Intent {
     let mut state = State::default();
     for command in commands {
-        let _ = apply(&mut state, command);
+        let command = aimed(&state.intent, command);
+        let _ = apply(&mut state, &command);
     }
     state.intent
 }

@@ -71,6 +71,16 @@ impl Mesh {
     /// # Errors
     /// Which of them lost what, or which stream broke.
     pub fn stop_without_loss(self) -> Result<()> {
+        let lost = self.stop()?;
+        ensure!(lost.is_empty(), "lost: {lost:#?}");
+        Ok(())
+    }
+
+    /// Stops them all, and tells which of them lost what.
+    ///
+    /// # Errors
+    /// Which stream broke.
+    pub fn stop(self) -> Result<Vec<String>> {
         let mut lost = Vec::new();
         for (name, probe) in self.udp {
             let report = probe.stop().with_context(|| name.clone())?;
@@ -81,7 +91,6 @@ impl Mesh {
         for (name, probe) in self.tcp {
             probe.stop().with_context(|| name)?;
         }
-        ensure!(lost.is_empty(), "lost: {lost:#?}");
-        Ok(())
+        Ok(lost)
     }
 }

@@ -134,16 +134,21 @@ impl PacketSocket {
         send(self.0.as_raw_fd(), frame, MsgFlags::empty()).context("sending a frame").map(drop)
     }
 
-    /// What has come and is marked as ours, whichever way.
-    fn received(&self) -> Result<Vec<Vec<u8>>> {
+    /// What has come since it was last asked, whichever way.
+    pub(crate) fn frames(&self) -> Result<Vec<Vec<u8>>> {
         let (mut frames, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
         loop {
             match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => frames.push(buffer[..length].to_vec()),
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => return Ok(frames),
                 Err(error) => return Err(error).context("receiving frames"),
             }
         }
+    }
+
+    /// What of that is marked as ours.
+    fn received(&self) -> Result<Vec<Vec<u8>>> {
+        let mut frames = self.frames()?;
         let ours = |frame: &Vec<u8>| [FORGED, HONEST].iter().any(|marker| contains(frame, marker));
         frames.retain(ours);
         Ok(frames)

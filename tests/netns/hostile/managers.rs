@@ -2,16 +2,13 @@
 //! still does.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use overlay::api::Backup;
-use overlay::intent::{Command, CreateNetwork, State};
+use overlay::intent::{Command, CreateNetwork};
 use overlay::model::{Labels, NetworkId, Seconds};
 use overlay_harness::{Lab, Node, Topology, eventually};
 use overlayd::identity::{Authority, CaDigest, Identity, Request, joining_client_config};
@@ -22,42 +19,26 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::version::TLS12;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::caller::Caller;
-use crate::steps::{SOON, memory};
+use super::caller::{Caller, MANAGER_PORT};
+use super::refused::{about, allow_files, stranger, told_once};
+use crate::steps::{SOON, authority, memory};
 
 /// How often each attack is made; the log tells of it once.
-const TIMES: usize = 3;
+pub(super) const TIMES: usize = 3;
 /// The longest body of a request to join, and one byte more.
 const TOO_LARGE: usize = (64 << 10) + 1;
+/// Bytes, one a second, that nobody waits for to the end.
+const PATIENCE: usize = 30;
 /// Wrong tokens that one address may show in a minute.
 const GUESSES: usize = 5;
 const IDLE: usize = 10_000;
 /// Of two kinds, once a minute each, in a test that takes a few on a busy machine.
-const MOST_LINES: usize = 10;
-/// What all of these connections may take of the manager's memory, in kB.
-const GROWTH_KB: u64 = 32 * 1024;
+pub(super) const MOST_LINES: usize = 10;
+/// What all of these connections may take of an agent's memory, in kB.
+pub(super) const GROWTH_KB: u64 = 32 * 1024;
 
-/// Somebody at an address of its own, so that each attack has a line of its own in the log.
 fn caller(node: &Node, manager: &Node) -> Result<Caller> {
-    static LAST: AtomicU8 = AtomicU8::new(100);
-    let last = LAST.fetch_add(1, Ordering::Relaxed);
-    Caller::at(node, IpAddr::V4(Ipv4Addr::new(198, 51, 100, last)), manager)
-}
-
-/// What the manager's log has about that address.
-fn about(manager: &Node, addr: IpAddr) -> Vec<String> {
-    let about = format!("from={addr} ");
-    manager.log().lines().filter(|line| line.contains(&about)).map(str::to_owned).collect()
-}
-
-/// Waits until the manager's log has a line about that address, of that kind; it must be the only one.
-fn told_once(manager: &Node, addr: IpAddr, kind: &str) -> Result<()> {
-    eventually(&format!("{kind} is told"), SOON, || {
-        let lines = about(manager, addr);
-        let [line] = &lines[..] else { bail!("of {addr}: {lines:#?}") };
-        ensure!(line.contains(&format!("kind={kind} ")), "{line}");
-        Ok(())
-    })
+    stranger(node, SocketAddr::new(manager.addr(), MANAGER_PORT))
 }
 
 #[test]
@@ -113,15 +94,6 @@ fn certificates_are_refused_that_are_wrong_ended_revoked_or_a_workers() {
         ends("Revoked", &workers)?;
         manager.ctl_fails(&["network", "inspect", "forged"]).map(drop)
     });
-}
-
-/// The cluster's, as who holds a backup has it.
-fn authority(lab: &Lab, manager: &Node) -> Result<Authority> {
-    let file = lab.folder().join("backup");
-    manager.ctl(&["cluster", "backup", &file.display().to_string()])?;
-    let backup: Backup = serde_json::from_slice(&std::fs::read(file)?)?;
-    let state: State = serde_json::from_str(&backup.state)?;
-    Ok(state.secrets.ca.context("no CA")?.into())
 }
 
 fn network() -> Result<Command> {
@@ -246,10 +218,10 @@ fn what_is_no_tls_1_3_too_large_or_too_slow_is_refused() {
         }
         told_once(manager, older.addr, "Handshake")?;
 
-        let stranger = joining_client_config(CaDigest::of(&ca))?;
+        let joining = joining_client_config(CaDigest::of(&ca))?;
         let large = caller(from, manager)?;
         for _ in 0..TIMES {
-            let answer = large.post(&stranger, "/v1/join", &vec![0; TOO_LARGE], 1 << 30)?;
+            let answer = large.post(&joining, "/v1/join", &vec![0; TOO_LARGE], 1 << 30)?;
             ensure!(answer.contains("413"), "{answer}");
         }
         told_once(manager, large.addr, "Size")?;
@@ -257,7 +229,7 @@ fn what_is_no_tls_1_3_too_large_or_too_slow_is_refused() {
         let slow = caller(from, manager)?;
         let mut connections = Vec::new();
         for _ in 0..TIMES {
-            connections.push(slow.tls(&stranger)?);
+            connections.push(slow.tls(&joining)?);
         }
         let header = "GET /v1/watch HTTP/1.1\r\nHost: somebody-who-has-a-lot-of-time\r\n\r\n";
         let mut bytes = header.bytes();
@@ -266,11 +238,23 @@ fn what_is_no_tls_1_3_too_large_or_too_slow_is_refused() {
             connections.retain_mut(|stream| stream.write_all(&[byte]).and_then(|()| stream.flush()).is_ok());
             sleep(Duration::from_secs(1));
         }
+        told_once(manager, slow.addr, "Slow")?;
+
+        // The same in a body, which is bounded as a whole.
+        let slow = caller(from, manager)?;
+        let mut stream = slow.tls(&joining)?;
+        stream.write_all(b"POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")?;
+        for _ in 0..PATIENCE {
+            if stream.write_all(&[0]).and_then(|()| stream.flush()).is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1));
+        }
         told_once(manager, slow.addr, "Slow")
     });
 }
 
-fn tls12(ca: &CertificateDer<'static>) -> Result<Arc<ClientConfig>> {
+pub(super) fn tls12(ca: &CertificateDer<'static>) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(ca.clone())?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -279,7 +263,7 @@ fn tls12(ca: &CertificateDer<'static>) -> Result<Arc<ClientConfig>> {
 }
 
 /// Reads until the other end closes, in order or by a reset.
-fn until_closed(mut stream: TcpStream) -> Result<()> {
+pub(super) fn until_closed(mut stream: TcpStream) -> Result<()> {
     match stream.read_to_end(&mut Vec::new()) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("the connection stays open"),
         _ => Ok(()),
@@ -293,43 +277,17 @@ fn ten_thousand_idle_connections_keep_nobody_out_and_take_little() {
         let [manager, newcomer, from] = nodes;
         let token = lab.form_cluster_of(&[manager])?;
         newcomer.start()?;
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        let wanted = hard.max(2 * IDLE as u64);
-        setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted)?;
+        allow_files(2 * IDLE as u64)?;
         let caller = caller(from, manager)?;
         let before = memory(manager)?;
-        let mut held = caller.run(|| (0..IDLE).map(|_| caller.connect_here()).collect::<Result<Vec<_>>>())?;
-
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            // Whoever is put out comes back.
-            let flood = scope.spawn(|| {
-                caller.run(|| {
-                    for number in (0..IDLE).cycle() {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        held[number] = caller.connect_here()?;
-                        sleep(Duration::from_millis(1));
-                    }
-                    Ok(())
-                })
-            });
-            let served = || {
-                newcomer.join_cluster(&token, manager)?;
-                newcomer.wait_ready(SOON)?;
-                manager.ctl(&["network", "create", "blue"])?;
-                eventually("the newcomer knows the network", SOON, || newcomer.network("blue"))?;
-                memory(manager)
-            };
-            let outcome = served();
-            stop.store(true, Ordering::Relaxed);
-            flood.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            let during = outcome?;
-            ensure!(during < before + GROWTH_KB, "{before} kB before, {during} kB with all of them");
-            Ok(())
+        let during = caller.crowd(IDLE, || {
+            newcomer.join_cluster(&token, manager)?;
+            newcomer.wait_ready(SOON)?;
+            manager.ctl(&["network", "create", "blue"])?;
+            eventually("the newcomer knows the network", SOON, || newcomer.network("blue"))?;
+            memory(manager)
         })?;
-        drop(held);
+        ensure!(during < before + GROWTH_KB, "{before} kB before, {during} kB with all of them");
         let told = about(manager, caller.addr);
         ensure!(told.iter().any(|line| line.contains("kind=Crowd ")), "{told:#?}");
         ensure!(told.len() <= MOST_LINES, "the log is flooded: {told:#?}");

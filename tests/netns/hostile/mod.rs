@@ -3,7 +3,9 @@
 
 mod caller;
 pub(crate) mod frames;
+mod gossip;
 mod managers;
+mod refused;
 mod services;
 
 use std::net::IpAddr;

@@ -65,7 +65,7 @@ fn joins(node: &Node, token: &str, manager: &Node) -> Result<()> {
 /// With the shortest lifetime of certificates, everybody has had several before long.
 #[cfg(feature = "long")]
 #[test]
-fn certificates_are_renewed_without_a_loss() {
+fn long_certificates_are_renewed_without_a_loss() {
     use std::time::Duration;
 
     use overlay_harness::eventually;

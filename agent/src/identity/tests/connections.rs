@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use overlay::intent::Intent;
+use overlay::intent::{Cluster, GossipKeys, Intent};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -40,6 +40,20 @@ fn removing(n: u8) -> Intent {
     Intent { removed: BTreeSet::from([NodeId::from_bytes([n; 16])]), ..Intent::default() }
 }
 
+fn trusting(ca: &Authority, next: Option<&Authority>) -> Intent {
+    let cluster = Cluster {
+        id: "00".to_owned(),
+        epoch: 1,
+        ca_cert: ca.cert().to_owned(),
+        next_ca_cert: next.map(|next| next.cert().to_owned()),
+        old_ca_cert: None,
+        ca_generation: 1,
+        gossip: GossipKeys::default(),
+        cert_lifetime: HOUR,
+    };
+    Intent { cluster: Some(cluster), ..Intent::default() }
+}
+
 #[tokio::test]
 async fn members_know_each_other_and_managers_as_such() {
     let authority = Authority::new("test").unwrap();
@@ -68,14 +82,23 @@ async fn both_cas_are_trusted_while_they_change() {
     let (old, new) = (credentials(&first, 1, true), credentials(&second, 2, true));
     assert!(meet(&old, &new, server_name()).await.0.is_err());
     for credentials in [&old, &new] {
-        let mut identity = credentials.now().identity.clone();
-        identity.ca = first.cert().to_owned() + second.cert();
-        credentials.replace(identity).unwrap();
+        credentials.follow(&trusting(&first, Some(&second))).unwrap();
     }
     for (client, server) in [(&old, &new), (&new, &old)] {
         let (seen, shown) = meet(client, server, server_name()).await;
         assert!(seen.is_ok() && shown.is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_renewal_that_began_before_a_ca_came_leaves_it_trusted() {
+    let [first, second] = [(); 2].map(|()| Authority::new("test").unwrap());
+    let (old, new) = (credentials(&first, 1, true), credentials(&second, 2, true));
+    new.follow(&trusting(&first, Some(&second))).unwrap();
+    let renewed = credentials(&first, 1, true);
+    old.follow(&trusting(&first, Some(&second))).unwrap();
+    old.renew(renewed.now().identity.clone()).unwrap();
+    meet(&old, &new, server_name()).await.0.unwrap();
 }
 
 #[tokio::test]
@@ -85,7 +108,7 @@ async fn a_renewed_certificate_is_shown_on_the_next_connection() {
     let before = meet(&one, &other, server_name()).await;
     assert!(!before.1.unwrap().manager);
     let promoted = credentials(&authority, 1, true);
-    one.replace(promoted.now().identity.clone()).unwrap();
+    one.renew(promoted.now().identity.clone()).unwrap();
     let after = meet(&one, &other, server_name()).await;
     assert!(after.1.unwrap().manager);
     let (_, back) = tokio::join!(meet(&one, &other, server_name()), meet(&other, &one, manager_name()));
@@ -107,9 +130,7 @@ async fn a_certificate_that_has_ended_is_refused_by_either_side() {
 async fn a_certificate_of_another_ca_is_refused_by_either_side() {
     let [ours, theirs] = [(); 2].map(|()| Authority::new("test").unwrap());
     let (member, stranger) = (credentials(&ours, 1, true), credentials(&theirs, 2, true));
-    let mut identity = stranger.now().identity.clone();
-    identity.ca = ours.cert().to_owned();
-    stranger.replace(identity).unwrap();
+    stranger.follow(&trusting(&ours, None)).unwrap();
     assert!(meet(&member, &stranger, server_name()).await.0.is_err());
     assert!(meet(&stranger, &member, server_name()).await.1.is_err());
 }

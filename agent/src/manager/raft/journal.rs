@@ -102,7 +102,8 @@ impl Journal {
         Self::path(state_dir).exists()
     }
 
-    fn path(state_dir: &Path) -> PathBuf {
+    /// Where it is.
+    pub(super) fn path(state_dir: &Path) -> PathBuf {
         state_dir.join(FILE)
     }
 

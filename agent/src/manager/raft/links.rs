@@ -56,8 +56,11 @@ impl Links {
         let target = Arc::clone(lock(&self.0.targets).entry(to).or_default());
         let mut connection = self.connection(to, &target).await?;
         let answer = connection.post(path, query).await;
-        if let Ok(_) | Err(ClientError::Status { .. }) = &answer {
+        // A node whose role does not run answers too, and is of no use as a manager.
+        if answer.is_ok() {
             *lock(&target.heard) = Some(Instant::now());
+        }
+        if let Ok(_) | Err(ClientError::Status { .. }) = &answer {
             let mut kept = lock(&target.kept);
             if kept.len() < KEPT {
                 kept.push(connection);
@@ -66,7 +69,7 @@ impl Links {
         answer
     }
 
-    /// Whether this manager has answered of late.
+    /// Whether this manager has done of late what it was asked for.
     pub(in crate::manager) fn reaches(&self, node: NodeId) -> bool {
         let target = lock(&self.0.targets).get(&node).cloned();
         target.is_some_and(|target| lock(&target.heard).is_some_and(|heard| heard.elapsed() < SILENCE))

@@ -44,7 +44,7 @@ impl Line {
                 Err(RPCError::RemoteError(RemoteError::new(self.target, RaftError::APIError(refusal))))
             }
             // The library leaves a manager that cannot be reached alone for a moment, and asks others again at once.
-            Err(error @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::Removed)) => {
+            Err(error @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::Excluded(_))) => {
                 Err(RPCError::Unreachable(Unreachable::new(&error)))
             }
             Err(error) => Err(RPCError::Network(NetworkError::new(&error))),

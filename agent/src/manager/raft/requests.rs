@@ -1,6 +1,7 @@
 //! Commands and reads: the leader carries them out, and any other manager hands them to it, once.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -132,9 +133,9 @@ impl Running {
         let name = || self.links.name(leader);
         match timeout_at(deadline, self.links.post(leader, path, query)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::Removed))) => {
-                Err(Unanswered::NotTaken(format!("the leader {} cannot be reached: {error}", name())))
-            }
+            Ok(Err(
+                error @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::Excluded(_)),
+            )) => Err(Unanswered::NotTaken(format!("the leader {} cannot be reached: {error}", name()))),
             Ok(Err(ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, cause })) => {
                 Err(Unanswered::NotTaken(cause))
             }
@@ -157,7 +158,15 @@ impl Running {
     }
 
     async fn commit(&self, command: &Command, deadline: Instant) -> Result<Answer, Unanswered> {
-        self.refuse_to_lose_the_majority(command)?;
+        let _alone = match taken_away(command) {
+            None => None,
+            Some(leaving) => {
+                let alone = timeout_at(deadline, self.leaving.lock()).await;
+                let alone = alone.map_err(|_| Unanswered::NotTaken(self.no_majority()))?;
+                self.refuse_to_lose_the_majority(leaving)?;
+                Some(alone)
+            }
+        };
         match timeout_at(deadline, self.raft.client_write(command.clone())).await {
             Ok(Ok(response)) => Ok(response.data),
             // The leader that it was may have told others of the command before it lost the lead.
@@ -201,18 +210,16 @@ impl Running {
         (voters, answering)
     }
 
-    /// A command that takes a manager away must leave more than half of the others answering.
-    fn refuse_to_lose_the_majority(&self, command: &Command) -> Result<(), Unanswered> {
-        let (Command::SetRole { node: leaving, manager: false } | Command::RemoveNode { id: leaving, .. }) =
-            command
-        else {
-            return Ok(());
-        };
+    /// A manager that is taken away must leave more than half of the others answering, of which those don't count that are
+    /// on their way out already.
+    fn refuse_to_lose_the_majority(&self, leaving: NodeId) -> Result<(), Unanswered> {
         let (voters, answering) = self.voters();
-        if !voters.contains(leaving) {
+        if !voters.contains(&leaving) {
             return Ok(());
         }
-        let (left, answering) = (voters.len() - 1, answering.iter().filter(|id| *id != leaving).count());
+        let intent = Arc::clone(&self.intent.borrow());
+        let stays = |id: &&NodeId| **id != leaving && intent.is_manager(**id);
+        let (left, answering) = (voters.iter().filter(stays).count(), answering.iter().filter(stays).count());
         if answering > left / 2 {
             return Ok(());
         }
@@ -236,6 +243,16 @@ impl Running {
                 others.join(", ")
             ),
         }
+    }
+}
+
+/// The node that the command makes no manager any more, if it was one.
+const fn taken_away(command: &Command) -> Option<NodeId> {
+    match command {
+        Command::SetRole { node: leaving, manager: false } | Command::RemoveNode { id: leaving, .. } => {
+            Some(*leaving)
+        }
+        _ => None,
     }
 }
 

@@ -4,7 +4,6 @@
 //! it is tried again every few seconds, and its [`Status`] says why it does not run.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use super::types::{Managers, Offload as _};
 use crate::identity::Credentials;
 use crate::manager::steward::keep_voters;
 use crate::manager::watching::{self, Moment};
+use crate::store::{Key, NEW_LOG, Store, StoreError};
 
 /// After how long a role that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -78,6 +78,8 @@ pub(in crate::manager) struct Running {
     pub(in crate::manager) secrets: watch::Receiver<Arc<Secrets>>,
     /// What followers are sent.
     pub(in crate::manager) moments: watch::Receiver<Arc<Moment>>,
+    /// Held while a manager is taken away: the next one sees what that leaves.
+    pub(super) leaving: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The manager's role of this node, running or not; clones share it.
@@ -105,11 +107,11 @@ impl RoleTask {
 }
 
 impl Role {
-    /// Keeps this node's role as `intent`, its copy, says. Its file is in `state_dir`; `credentials` are what it shows other
-    /// managers, which take it for one once its certificate says so.
+    /// Keeps this node's role as `intent`, its copy, says. Its file is beside the store's; `credentials` are what it shows
+    /// other managers, which take it for one once its certificate says so.
     pub fn start(
         credentials: Arc<Credentials>,
-        state_dir: PathBuf,
+        store: Store,
         intent: watch::Receiver<Arc<Intent>>,
     ) -> (Self, RoleTask) {
         let me = credentials.now().identity.node;
@@ -117,7 +119,7 @@ impl Role {
         let role = Self { me, running: running.subscribe(), status: status.subscribe() };
         let (stop, stopped) = watch::channel(());
         let links = Links::new(credentials, intent.clone());
-        let keeper = Keeper { me, state_dir, links, intent, stopped, running, status };
+        let keeper = Keeper { me, store, links, intent, stopped, running, status };
         // It ends with the keeper, which has the other end of what it waits for.
         let steward = role.clone();
         tokio::spawn(role.clone().while_leading(move || keep_voters(steward.clone())));
@@ -199,7 +201,7 @@ impl Role {
 
 struct Keeper {
     me: NodeId,
-    state_dir: PathBuf,
+    store: Store,
     links: Links,
     intent: watch::Receiver<Arc<Intent>>,
     stopped: watch::Receiver<()>,
@@ -209,8 +211,6 @@ struct Keeper {
 
 /// Why the role ends.
 enum End {
-    /// The agent stops.
-    Stopped,
     /// The other managers go on without this one.
     Released,
     /// Its storage failed above all.
@@ -229,7 +229,7 @@ impl Keeper {
 
     async fn keep(&mut self) {
         loop {
-            if !self.wanted() && !Journal::exists(&self.state_dir) {
+            if !self.wanted() && !self.has_log() {
                 if self.intent.changed().await.is_err() {
                     return;
                 }
@@ -237,11 +237,11 @@ impl Keeper {
             }
             let end = match self.open().await {
                 Ok(running) => self.attend(running).await,
+                Err(_) if !self.wanted() && self.gone_from_the_others().await => End::Released,
                 Err(cause) => End::Failed(cause),
             };
             self.close().await;
             match end {
-                End::Stopped => return,
                 End::Released => self.forget().await,
                 End::Failed(cause) => {
                     self.failed(cause);
@@ -255,14 +255,20 @@ impl Keeper {
         self.intent.borrow().is_manager(self.me)
     }
 
+    /// Whether this node keeps a log, or has lost one.
+    fn has_log(&self) -> bool {
+        Journal::exists(self.store.dir())
+            || self.store.get::<()>(Key::ManagersLog).is_ok_and(|log| log.is_some())
+    }
+
     async fn open(&self) -> Result<Running, String> {
-        let state_dir = self.state_dir.clone();
+        let store = self.store.clone();
         let opened = openraft::TokioRuntime::offload(move || {
-            let journal = Journal::open(&state_dir)?;
+            let journal = open_journal(&store)?;
             let machine = Machine::<Managers>::open(journal.clone())?;
-            Ok::<_, crate::store::StoreError>((journal, machine))
+            Ok((journal, machine))
         });
-        let (journal, machine) = opened.await?.map_err(|error| error.to_string())?;
+        let (journal, machine) = opened.await?.map_err(|error| in_words(&error))?;
         let (intent, secrets) = (machine.intent(), machine.secrets());
         let config = config(self.rank()).validate().map_err(|error| error.to_string())?;
         let links = self.links.clone();
@@ -270,7 +276,7 @@ impl Keeper {
             Raft::new(self.me, Arc::new(config), links.clone(), LogStore::new(self.me, journal), machine);
         let raft = raft.await.map_err(|error| error.to_string())?;
         let moments = watching::publish(intent.clone());
-        Ok(Running { raft, links, intent, secrets, moments })
+        Ok(Running { raft, links, intent, secrets, moments, leaving: Arc::default() })
     }
 
     /// This manager's place among the managers.
@@ -290,7 +296,9 @@ impl Keeper {
             }
             self.show(&now);
             tokio::select! {
-                changed = metrics.changed() => if changed.is_err() { return End::Stopped },
+                changed = metrics.changed() => if changed.is_err() {
+                    return End::Failed("the Raft library ended".to_owned());
+                },
                 () = self.released() => return End::Released,
             }
         }
@@ -363,9 +371,17 @@ impl Keeper {
         if self.wanted() || !self.gone_from_the_others().await {
             return;
         }
-        let state_dir = self.state_dir.clone();
-        match openraft::TokioRuntime::offload(move || Journal::remove(&state_dir)).await {
-            Ok(Ok(())) => tracing::info!("this node is no manager any more"),
+        let store = self.store.clone();
+        let removed = openraft::TokioRuntime::offload(move || {
+            // In this order: a log that nothing tells of is found, and removed, again.
+            store.remove(Key::ManagersLog)?;
+            Journal::remove(store.dir())
+        });
+        match removed.await {
+            Ok(Ok(())) => {
+                self.status.send_replace(Status::default());
+                tracing::info!("this node is no manager any more");
+            }
             Ok(Err(error)) => self.failed(error.to_string()),
             Err(cause) => self.failed(cause),
         }
@@ -378,6 +394,28 @@ impl Keeper {
             tracing::error!(%cause, "the manager's role of this node does not run; all else goes on");
             self.status.send_replace(Status { last_error: Some(cause), ..Status::default() });
         }
+    }
+}
+
+/// The log, which is made where this node has kept none. One that is gone is not made anew: what this node has voted, and
+/// which entries it has said to keep, would be forgotten, and with them what a majority has agreed on.
+fn open_journal(store: &Store) -> Result<Journal, StoreError> {
+    let known = store.get::<()>(Key::ManagersLog)?.is_some();
+    if known && !Journal::exists(store.dir()) {
+        return Err(StoreError::Gone { path: Journal::path(store.dir()) });
+    }
+    let journal = Journal::open(store.dir())?;
+    if !known {
+        store.put(Key::ManagersLog, &())?;
+    }
+    Ok(journal)
+}
+
+/// Why the log cannot be used, and what to do about it.
+fn in_words(error: &StoreError) -> String {
+    match error {
+        StoreError::Damaged { .. } | StoreError::Gone { .. } => format!("{error}; {NEW_LOG}"),
+        StoreError::Busy { .. } | StoreError::Io { .. } => error.to_string(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::super::wire::{
 use super::*;
 use crate::identity::{Authority, Identity, Request, joining_client_config, server_name};
 use overlay::api::ApiError;
-use overlay::intent::{Cluster, IntentError};
+use overlay::intent::{AdmitNode, Cluster, IntentError};
 
 type Answer = Result<Proposed, IntentError>;
 
@@ -101,8 +101,36 @@ async fn a_certificate_alone_makes_no_member() {
     let manager = Manager::start().await;
     let authority = &manager.founded.authority;
     let former = signed_by(authority, authority).client_config().unwrap();
-    assert_eq!(status(propose(&manager, &former).await), StatusCode::FORBIDDEN);
-    assert_eq!(status(get(manager.addr(), &former, WATCH).await), StatusCode::FORBIDDEN);
+    let unknown = |error| matches!(error, ClientError::Excluded(Exclusion::Unknown));
+    assert!(propose(&manager, &former).await.is_err_and(unknown));
+    assert!(get(manager.addr(), &former, WATCH).await.is_err_and(unknown));
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_told_and_stays_as_it_is_until_it_is() {
+    let manager = Manager::start().await;
+    let worker = manager.worker().await;
+    let known = worker.log.watch().borrow().nodes[&worker.joined.identity.node].clone();
+    let authority = &manager.founded.authority;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let held = Intent::clone(&worker.log.watch().borrow());
+    store.put(Key::IntentCopy, &held).unwrap();
+    let identity = signed_by(authority, authority);
+    let node = identity.node;
+    let stranger = Follower::start(store.clone(), shown(&identity), vec![manager.addr()]).unwrap();
+    let link = seen(stranger.status(), |link| link.excluded.is_some()).await;
+    assert_eq!((link.excluded, link.reachable), (Some(Exclusion::Unknown), false));
+    let error = stranger.propose(network("net")).await.unwrap_err();
+    assert!(matches!(error, ProposeError::Excluded(Exclusion::Unknown)), "{error}");
+    assert!(ApiError::from(error).hint.is_some_and(|hint| hint.contains("leave --force")));
+    assert_eq!(stored_intent(&store).unwrap(), held);
+
+    let node = Node { id: node, addr: [127, 0, 9, 9].into(), ..known };
+    let issuer = held.cluster.unwrap().ca_cert;
+    let admitted = Command::AdmitNode(AdmitNode { node, issuer, replaces: None });
+    manager.log.propose(admitted).await.unwrap();
+    seen(stranger.status(), |link| link.reachable && link.excluded.is_none()).await;
 }
 
 #[tokio::test]

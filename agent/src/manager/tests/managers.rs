@@ -129,12 +129,7 @@ async fn nobody_is_demoted_at_the_cost_of_the_majority() {
     let (first, second, third) = three().await;
     let [second_id, third_id] = [second.id(), third.id()];
     third.stop().await;
-    let silent = async {
-        while first.log.read().await.unwrap().voters[&third_id] {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(30), silent).await.expect("it still counts as reachable");
+    silent(&first, third_id).await;
 
     let error = first.log.propose(Command::SetRole { node: second_id, manager: false }).await.unwrap_err();
     assert!(matches!(error, super::super::ProposeError::Unsafe { .. }), "{error}");
@@ -161,4 +156,85 @@ async fn a_damaged_log_stops_the_role_alone_until_it_is_whole_again() {
     std::fs::write(&file, whole).unwrap();
     seen(third.role.status(), |status| status.running && status.last_error.is_none()).await;
     second.log.propose(network("after")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_manager_that_lost_its_log_votes_no_more_until_it_is_made_one_anew() {
+    let (first, _second, third) = three().await;
+    let id = third.id();
+    let dir = third.stop().await;
+    std::fs::remove_file(dir.path().join("raft.redb")).unwrap();
+
+    let third = Member::start(dir).await;
+    let status = seen(third.role.status(), |status| status.last_error.is_some()).await;
+    let cause = status.last_error.unwrap();
+    assert!(!status.running && cause.contains("raft.redb is gone") && cause.contains("demote"), "{cause}");
+    first.log.propose(Command::SetRole { node: id, manager: false }).await.unwrap();
+    seen(third.role.status(), |status| status.last_error.is_none()).await;
+    first.log.propose(Command::SetRole { node: id, manager: true }).await.unwrap();
+    seen(third.role.status(), |status| status.running && status.voters.len() == 3).await;
+}
+
+#[tokio::test]
+async fn a_manager_with_a_damaged_log_is_made_one_anew() {
+    let (first, _second, third) = three().await;
+    let id = third.id();
+    let dir = third.stop().await;
+    std::fs::write(dir.path().join("raft.redb"), vec![0xa5; 1 << 20]).unwrap();
+
+    let third = Member::start(dir).await;
+    seen(third.role.status(), |status| status.last_error.is_some()).await;
+    first.log.propose(Command::SetRole { node: id, manager: false }).await.unwrap();
+    seen(third.role.status(), |status| status.last_error.is_none()).await;
+    first.log.propose(Command::SetRole { node: id, manager: true }).await.unwrap();
+    seen(third.role.status(), |status| status.running && status.voters.len() == 3).await;
+}
+
+#[tokio::test]
+async fn a_manager_whose_role_does_not_run_is_not_counted_on() {
+    let (first, second, third) = three().await;
+    let [second_id, third_id] = [second.id(), third.id()];
+    let dir = third.stop().await;
+    std::fs::write(dir.path().join("raft.redb"), vec![0xa5; 1 << 20]).unwrap();
+    let third = Member::start(dir).await;
+    seen(third.role.status(), |status| status.last_error.is_some()).await;
+    silent(&first, third_id).await;
+
+    let error = first.log.propose(Command::SetRole { node: second_id, manager: false }).await.unwrap_err();
+    assert!(matches!(error, super::super::ProposeError::Unsafe { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn of_two_demotions_at_once_the_second_sees_what_the_first_leaves() {
+    let (first, second, third) = three().await;
+    let fourth = Member::join(&first).await;
+    let [second_id, third_id, fourth_id] = [second.id(), third.id(), fourth.id()];
+    first.log.propose(Command::SetRole { node: fourth_id, manager: true }).await.unwrap();
+    seen(first.role.status(), |status| status.voters.len() == 4).await;
+    fourth.stop().await;
+    silent(&first, fourth_id).await;
+
+    let demote = |node| first.log.propose(Command::SetRole { node, manager: false });
+    let (one, other) = tokio::join!(demote(second_id), demote(third_id));
+    let refused = |outcome: &Result<_, _>| matches!(outcome, Err(super::super::ProposeError::Unsafe { .. }));
+    assert!(refused(&one) != refused(&other), "{one:?}, {other:?}");
+}
+
+#[tokio::test]
+async fn a_role_that_broke_begins_again() {
+    let (first, _second, third) = three().await;
+    third.role.running().unwrap().raft.external_request(|_| panic!("broken on purpose"));
+    seen(third.role.status(), |status| status.last_error.is_some()).await;
+    seen(third.role.status(), |status| status.running).await;
+    first.log.propose(network("after")).await.unwrap();
+}
+
+/// Until the leader has not heard of that manager for a while.
+async fn silent(leader: &Manager, manager: NodeId) {
+    let silent = async {
+        while leader.log.read().await.unwrap().voters[&manager] {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), silent).await.expect("it still counts as reachable");
 }

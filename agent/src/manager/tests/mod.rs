@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 pub(super) use self::peers::serving;
 use super::{
-    CaSteward, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
+    CaSteward, Exclusion, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
     init_cluster, join, stored_intent,
 };
 use crate::identity::{Credentials, Identity};
@@ -191,7 +191,7 @@ async fn start_node(dir: &TempDir) -> Running {
     let listen = SocketAddr::new(node.addr, node.api_port);
     let credentials = shown(&identity);
     let log = Arc::new(Follower::start(store.clone(), Arc::clone(&credentials), Vec::new()).unwrap());
-    let (role, role_task) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let (role, role_task) = Role::start(Arc::clone(&credentials), store.clone(), log.watch());
     let server = serve(listen, &log, &role, &credentials).await;
     let renewal = Renewal {
         credentials: Arc::clone(&credentials),

@@ -7,13 +7,13 @@ use crate::manager::{JoinError, Peers};
 
 /// A worker that serves what every node answers, and its node with the port that it serves on.
 pub(in crate::manager) async fn serving(worker: Worker, applied: &watch::Sender<u64>) -> (Node, Server) {
-    let Worker { dir, joined, log, .. } = worker;
+    let Worker { joined, store, log, .. } = worker;
     let id = joined.identity.node;
     let known = log.watch().borrow().nodes[&id].clone();
     let listen = SocketAddr::new(known.addr, 0);
     let here = Here { traffic: Arc::new(|| Ok(counted())), ..here(applied.subscribe()) };
     let credentials = shown(&joined.identity);
-    let (role, _ends_at_once) = Role::start(Arc::clone(&credentials), dir.path().to_owned(), log.watch());
+    let (role, _ends_at_once) = Role::start(Arc::clone(&credentials), store, log.watch());
     let server = Server::start(listen, Arc::new(log), credentials, role, here).await.unwrap();
     (Node { api_port: server.local_addr().port(), ..known }, server)
 }

@@ -23,6 +23,18 @@ async fn a_follower_hears_from_its_manager_though_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_command_goes_on_to_the_next_manager_when_one_stands_still() {
+    let manager = Manager::start().await;
+    // It takes connections, as the kernel does for a process that has stopped, and says nothing.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let seeds = vec![frozen.local_addr().unwrap(), manager.addr()];
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let log = Follower::start(store, shown(&manager.founded.identity), seeds).unwrap();
+    log.propose(network("net")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_follower_gives_up_a_manager_that_falls_silent() {
     let manager = Manager::start().await;
     let founded = &manager.founded;

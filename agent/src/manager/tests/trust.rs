@@ -94,11 +94,11 @@ async fn a_node_that_was_removed_is_cut_off_and_stays_out() {
             async { Connection::open(addr, &theirs, name).await?.post::<_, u64>(APPLIED, &ask).await };
         let error = outcome.await.unwrap_err();
         assert!(
-            matches!(error, ClientError::Removed | ClientError::Lost(_) | ClientError::Connect(_)),
+            matches!(error, ClientError::Excluded(_) | ClientError::Lost(_) | ClientError::Connect(_)),
             "{error}"
         );
     }
-    seen(one.log.status(), |link| link.removed && !link.reachable).await;
+    seen(one.log.status(), |link| link.excluded == Some(Exclusion::Removed) && !link.reachable).await;
     assert!(get(manager.addr(), &theirs, WATCH).await.is_err());
     server.stop().await;
 }

@@ -12,7 +12,7 @@ use crate::args::{ListArgs, ListFormat};
 
 /// `node ls`.
 pub(crate) fn nodes(nodes: &[NodeRow], list: ListArgs) -> io::Result<String> {
-    let titles = ["ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ADDRESS", "VERSION"];
+    let titles = ["ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "VERSION"];
     listing(
         nodes,
         list,
@@ -37,7 +37,6 @@ pub(crate) fn nodes(nodes: &[NodeRow], list: ListArgs) -> io::Result<String> {
                 status.to_owned(),
                 availability(node.availability).to_owned(),
                 manager.to_owned(),
-                node.addr.to_string(),
                 node.version.clone(),
             ]
         },

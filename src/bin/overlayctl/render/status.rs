@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use overlay::api::{DropCount, RoleStatus, Status};
+use overlay::api::{DropCount, ManagerStatus, RoleStatus, Status};
 
 use super::table::table;
 
@@ -46,6 +46,7 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     };
     let manager = match &status.manager {
         Some(manager) if manager.reachable => format!("{}, reached", manager.addr),
+        Some(ManagerStatus { addr, cause: Some(cause), .. }) => format!("{addr}, not reached: {cause}"),
         Some(manager) => format!("{}, not reached", manager.addr),
         None => "none".to_owned(),
     };

@@ -228,7 +228,7 @@ fn ready() -> Status {
         hostname: "web-2".into(),
         ready: true,
         waiting_for: vec![],
-        manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: true }),
+        manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: true, cause: None }),
         manager_role: None,
         intent_version: 12,
         nodes_alive: 3,
@@ -258,7 +258,11 @@ fn troubled() -> Status {
     Status {
         ready: false,
         waiting_for: vec!["the manager at 10.0.0.1:2377".into(), "facts of 1 node".into()],
-        manager: Some(ManagerStatus { addr: "10.0.0.1:2377".parse().unwrap(), reachable: false }),
+        manager: Some(ManagerStatus {
+            addr: "10.0.0.1:2377".parse().unwrap(),
+            reachable: false,
+            cause: Some("Connection refused".to_owned()),
+        }),
         manager_role: Some(RoleStatus {
             error: Some("raft.redb: No space left on device (os error 28)".into()),
             ..RoleStatus::default()

@@ -26,10 +26,8 @@ impl Given {
             }
             (Command::GrantBlock(request), Reply::Block(block)) => self.add_block(request.network, *block),
             (Command::ReleaseBlock(request), Reply::Done) => {
-                let released = |(network, first): &(NetworkId, IpAddr), block: &mut Block| {
-                    (*network, *first, block.node) == (request.network, request.first, request.node)
-                };
-                self.blocks.retain(|key, block| !released(key, block));
+                self.blocks
+                    .retain(|(network, _), block| (*network, *block) != (request.network, request.block));
             }
             (Command::CreateService(_) | Command::UpdateService { .. }, Reply::Service(service)) => {
                 self.services.insert(service.id, service.clone());

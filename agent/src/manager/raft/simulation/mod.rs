@@ -28,7 +28,7 @@ use self::runtime::run;
 use self::world::World;
 
 /// How many schedules a test run takes, unless `OVERLAY_SIM_SCHEDULES` says so.
-const SCHEDULES: u64 = 300;
+const SCHEDULES: u64 = 200;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -57,7 +57,7 @@ fn grant(rng: &mut SmallRng, intent: &Intent, network: &Network) -> Command {
 fn release(rng: &mut SmallRng, intent: &Intent) -> Option<Command> {
     let (network, grants) = intent.grants.iter().choose(rng)?;
     let block = grants.blocks.choose(rng)?;
-    Some(Command::ReleaseBlock(ReleaseBlock { network: *network, node: block.node, first: block.first }))
+    Some(Command::ReleaseBlock(ReleaseBlock { network: *network, block: *block }))
 }
 
 fn create_service(rng: &mut SmallRng, intent: &Intent) -> Command {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use rustls::CertificateError;
 
-use crate::places::Source;
+use super::places::Source;
 
 /// How long a source is remembered.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ const ALL_GUESSES: u32 = 200;
 
 /// Why somebody was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// What it speaks is no TLS 1.3.
     Handshake,
     /// Its certificate is not the cluster's.
@@ -57,7 +57,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Of a handshake that failed so.
-    pub(super) fn of_handshake(error: &io::Error) -> Self {
+    pub(crate) fn of_handshake(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
             return Self::Slow;
         }
@@ -75,7 +75,7 @@ impl Kind {
     }
 
     /// Of an answer with that status which no other kind is told of.
-    pub(super) fn of_answer(status: StatusCode) -> Option<Self> {
+    pub(crate) fn of_answer(status: StatusCode) -> Option<Self> {
         match status {
             StatusCode::REQUEST_TIMEOUT => Some(Self::Slow),
             StatusCode::PAYLOAD_TOO_LARGE => Some(Self::Size),
@@ -86,18 +86,24 @@ impl Kind {
 }
 
 /// What was refused of late.
-#[derive(Default)]
-pub(super) struct Refusals {
+pub(crate) struct Refusals {
+    /// What they came to.
+    at: &'static str,
     told: Mutex<Recent<(Source, Kind)>>,
     guesses: Mutex<Recent<Source>>,
     all_guesses: Mutex<Recent<()>>,
 }
 
 impl Refusals {
+    /// Of those who come to that.
+    pub(crate) fn new(at: &'static str) -> Self {
+        Self { at, told: Mutex::default(), guesses: Mutex::default(), all_guesses: Mutex::default() }
+    }
+
     /// Has the log tell of this, if it has not lately.
-    pub(super) fn log(&self, kind: Kind, from: IpAddr, cause: &str) {
+    pub(crate) fn log(&self, kind: Kind, from: IpAddr, cause: &str) {
         if self.tell(kind, from, Instant::now()) {
-            tracing::warn!(?kind, %from, cause, "refused");
+            tracing::warn!(?kind, %from, at = self.at, cause, "refused");
         }
     }
 
@@ -107,15 +113,23 @@ impl Refusals {
     }
 
     /// Whether the source, or all together, have guessed often enough for now.
-    pub(super) fn guesses_no_more(&self, from: IpAddr, now: Instant) -> bool {
+    pub(crate) fn guesses_no_more(&self, from: IpAddr, now: Instant) -> bool {
         lock(&self.guesses).counted(&from.into(), now) >= GUESSES
             || lock(&self.all_guesses).counted(&(), now) >= ALL_GUESSES
     }
 
-    /// Remembers that the source showed a wrong secret.
-    pub(super) fn guessed(&self, from: IpAddr, now: Instant) {
-        lock(&self.guesses).count(from.into(), now);
-        lock(&self.all_guesses).count((), now);
+    /// Whether the source is told if the secret that it shows is right: not once it has guessed often enough, with however
+    /// many connections at once. A wrong one is remembered.
+    pub(crate) fn guesses(&self, from: IpAddr, right: bool, now: Instant) -> bool {
+        let (mut own, mut all) = (lock(&self.guesses), lock(&self.all_guesses));
+        if own.counted(&from.into(), now) >= GUESSES || all.counted(&(), now) >= ALL_GUESSES {
+            return false;
+        }
+        if !right {
+            own.count(from.into(), now);
+            all.count((), now);
+        }
+        true
     }
 }
 
@@ -165,11 +179,13 @@ mod tests {
 
     #[test]
     fn a_source_guesses_a_few_times_a_minute() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
+        let (refusals, start) = (Refusals::new("a test"), Instant::now());
         for _ in 0..GUESSES {
             assert!(!refusals.guesses_no_more(v4(1), start));
-            refusals.guessed(v4(1), start);
+            refusals.guesses(v4(1), false, start);
         }
+        assert!(!refusals.guesses(v4(1), true, start), "the right one is told of no more, either");
+        assert!(refusals.guesses(v4(2), true, start));
         assert!(refusals.guesses_no_more(v4(1), start));
         assert!(refusals.guesses_no_more("::ffff:192.0.2.1".parse().unwrap(), start));
         assert!(!refusals.guesses_no_more(v4(2), start));
@@ -178,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_host_has_all_of_its_ipv6_prefix() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
+        let (refusals, now) = (Refusals::new("a test"), Instant::now());
         for n in 0..GUESSES {
-            refusals.guessed(format!("2001:db8::{n}").parse().unwrap(), now);
+            refusals.guesses(format!("2001:db8::{n}").parse().unwrap(), false, now);
         }
         assert!(refusals.guesses_no_more("2001:db8::ffff".parse().unwrap(), now));
         assert!(!refusals.guesses_no_more("2001:db8:0:1::".parse().unwrap(), now));
@@ -188,13 +204,13 @@ mod tests {
 
     #[test]
     fn many_sources_guess_together_and_take_no_memory() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
+        let (refusals, now) = (Refusals::new("a test"), Instant::now());
         for n in 0..100_000_u32 {
-            refusals.guessed(IpAddr::from(n.to_be_bytes()), now);
+            refusals.guesses(IpAddr::from(n.to_be_bytes()), false, now);
             refusals.tell(Kind::Join, IpAddr::from(n.to_be_bytes()), now);
         }
         assert!(refusals.guesses_no_more(v4(1), now));
-        assert_eq!(lock(&refusals.guesses).0.len(), SOURCES);
+        assert!(lock(&refusals.guesses).0.len() <= SOURCES);
         assert_eq!(lock(&refusals.told).0.len(), SOURCES);
         assert!(!refusals.guesses_no_more(v4(1), now + WINDOW));
         assert!(refusals.tell(Kind::Join, v4(1), now + WINDOW));
@@ -202,7 +218,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_told_once_a_minute() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
+        let (refusals, now) = (Refusals::new("a test"), Instant::now());
         assert!(refusals.tell(Kind::Join, v4(1), now));
         assert!(!refusals.tell(Kind::Join, v4(1), now));
         assert!(refusals.tell(Kind::Stranger, v4(1), now));
