@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::api::EndpointAttach;
 use crate::attach::Situation;
@@ -34,6 +35,7 @@ pub(crate) fn node(n: u8) -> Node {
         version: "0.1.0".to_owned(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: BTreeMap::new(),
         ca_generation: 1,
         key: String::new(),
@@ -186,7 +188,7 @@ pub(crate) fn bare_service(n: u8, networks: &[&Network]) -> Service {
         stop_grace_period: Seconds(10),
         unavailable: Unavailable::Reject,
         vips: Vec::new(),
-        drained: BTreeSet::new(),
+        drained: BTreeMap::new(),
         labels: BTreeMap::new(),
     }
 }
@@ -205,6 +207,8 @@ pub(crate) struct World {
     pub(crate) attachments: BTreeMap<EndpointId, Attachment>,
     pub(crate) ifnames: BTreeSet<String>,
     pub(crate) released: BTreeSet<(NetworkId, IpAddr)>,
+    /// Since the Unix epoch.
+    pub(crate) now: Duration,
 }
 
 impl World {
@@ -219,6 +223,7 @@ impl World {
             attachments: BTreeMap::new(),
             ifnames: BTreeSet::from(["lo".to_owned()]),
             released: BTreeSet::new(),
+            now: Duration::ZERO,
         }
     }
 

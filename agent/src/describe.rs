@@ -38,6 +38,7 @@ pub async fn node(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         facts_key: hex::encode(facts_key),
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 0,
         key: String::new(),

@@ -15,9 +15,10 @@ use overlay::model::{Attachment, Endpoint, EndpointId, NodeId};
 use overlay::reconcile::links::Underlay;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::kernel::netns;
 use crate::manager::{self, insist};
 use crate::member::{Member, node_fact};
@@ -83,6 +84,8 @@ pub struct EventLoop {
     release: attach::Release,
     proposing: JoinSet<()>,
     underlay: Option<Underlay>,
+    /// When the next grace period of a drained backend ends.
+    grace_end: Option<Instant>,
     shared: watch::Sender<Arc<Shared>>,
 }
 
@@ -96,9 +99,19 @@ impl EventLoop {
         attachments: BTreeMap<EndpointId, Attachment>,
     ) -> (Self, watch::Receiver<Arc<Shared>>) {
         let (shared, receiver) = watch::channel(Arc::default());
-        let (release, proposing, underlay) = Default::default();
-        let this =
-            Self { config, store, reconciler, member, attachments, release, proposing, underlay, shared };
+        let (release, proposing, underlay, grace_end) = Default::default();
+        let this = Self {
+            config,
+            store,
+            reconciler,
+            member,
+            attachments,
+            release,
+            proposing,
+            underlay,
+            grace_end,
+            shared,
+        };
         // Whoever asks before the first pass is over is told of the membership, too.
         this.publish();
         (this, receiver)
@@ -122,6 +135,7 @@ impl EventLoop {
                 }
                 () = changed(self.member.as_mut()) => {}
                 Some(()) = kernel.recv() => {}
+                () = at(self.grace_end) => {}
                 _ = tick.tick() => {
                     self.reconciler.forget();
                     self.release_idle();
@@ -183,7 +197,7 @@ impl EventLoop {
         }
         self.proposing.abort_all();
         self.release = attach::Release::default();
-        self.underlay = None;
+        (self.underlay, self.grace_end) = (None, None);
         manager::forget(&self.store)?;
         let nothing = Wanted {
             me: NodeId::from_bytes([0; 16]),
@@ -192,6 +206,7 @@ impl EventLoop {
             complete: true,
             attachments: &self.attachments,
             underlay: None,
+            now: clock::since_epoch(),
         };
         self.reconciler.run(&nothing).await;
         self.publish();
@@ -280,7 +295,7 @@ impl EventLoop {
                     None
                 }
             };
-            let (intent, snapshot) = (member.intent(), member.snapshot());
+            let (intent, snapshot, now) = (member.intent(), member.snapshot(), clock::since_epoch());
             self.release.arrived(member.node(), &intent);
             let wanted = Wanted {
                 me: member.node(),
@@ -289,7 +304,9 @@ impl EventLoop {
                 complete: snapshot.settled,
                 attachments: &self.attachments,
                 underlay: self.underlay.as_ref(),
+                now,
             };
+            self.grace_end = intent.next_grace_end(now).and_then(|end| Instant::now().checked_add(end - now));
             if self.reconciler.run(&wanted).await {
                 member.applied(intent.version);
             }
@@ -339,6 +356,14 @@ impl EventLoop {
             },
         };
         self.shared.send_replace(Arc::new(shared));
+    }
+}
+
+/// At that moment; without one, never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`gossip`] | how facts travel |
 //! | [`reconciler`] | puts the core's plans into effect |
 //! | [`kernel`] | the only place that touches the kernel: devices (netlink) and the data path (BPF) |
+//! | [`clock`] | the time of day |
 //! | `strangers` | what whoever reaches a port may cost: connections that no flood takes away, lines of the log |
 //! | [`store`] | what survives a restart |
 //! | [`cleanup`] | removes everything that the agent made |
@@ -20,6 +21,7 @@
 
 pub mod agent;
 pub mod cleanup;
+pub mod clock;
 pub mod describe;
 pub mod eventloop;
 pub mod gossip;

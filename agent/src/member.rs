@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use overlay::api::ApiError;
 use overlay::config::Config;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::gossip::{FactsKey, Gossip, GossipConfig, Keys, Peer, Signer, Snapshot};
 use crate::identity::{Credentials, Identity};
 use crate::kernel::bpf::Observer;
@@ -232,11 +233,6 @@ impl Member {
     }
 }
 
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Which node holds an endpoint by the facts, once there are some.
 fn holder(facts: Arc<OnceLock<watch::Receiver<Arc<Snapshot>>>>) -> HolderOf {
     Arc::new(move |endpoint| {
@@ -272,7 +268,7 @@ async fn gossip(
     let listen = SocketAddr::new(addr, config.gossip_port);
     let gossip = GossipConfig {
         me: credentials.now().identity.node,
-        generation: store.next_generation(unix_ms())?,
+        generation: store.next_generation(clock::unix_ms())?,
         signer: Signer::of(store)?,
         bind: listen,
         advertise: listen,

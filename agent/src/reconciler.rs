@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use overlay::api::Failure;
@@ -36,6 +37,8 @@ pub struct Wanted<'a> {
     pub attachments: &'a BTreeMap<EndpointId, Attachment>,
     /// Where the underlay is.
     pub underlay: Option<&'a Underlay>,
+    /// The time since the Unix epoch, by this host's clock.
+    pub now: Duration,
 }
 
 impl<'a> Wanted<'a> {
@@ -216,7 +219,7 @@ impl Reconciler {
         };
         let addresses = self.netlink.own_addresses().await.context("cannot list this host's addresses")?;
         let host = wanted.host(&self.config, self.mark);
-        let found = desired::Found { ifindexes, addresses: &addresses, tables: &now };
+        let found = desired::Found { ifindexes, addresses: &addresses, tables: &now, now: wanted.now };
         let Wanted { intent, view, attachments, complete, .. } = *wanted;
         let desired = desired::services(&host, intent, view, attachments, found, complete);
         for shortage in &desired.shortages {

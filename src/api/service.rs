@@ -29,7 +29,7 @@ pub struct ServiceCreate {
     /// Whether a client stays with its backend.
     #[serde(default)]
     pub affinity: Affinity,
-    /// How long a drained backend goes on serving its flows.
+    /// How long the flows of a drained backend go on.
     #[serde(default = "stop_grace_period")]
     pub stop_grace_period: Seconds,
     /// What a client gets while no backend is live.
@@ -62,7 +62,7 @@ pub struct ServiceUpdate {
     pub source_ip: Option<SourceIp>,
     /// Whether a client stays with its backend.
     pub affinity: Option<Affinity>,
-    /// How long a drained backend goes on serving its flows.
+    /// How long the flows of a drained backend go on.
     pub stop_grace_period: Option<Seconds>,
     /// What a client gets while no backend is live.
     pub unavailable: Option<Unavailable>,
@@ -134,19 +134,23 @@ pub struct BackendRow {
     pub hostname: String,
     /// Its share of flows.
     pub weight: Weight,
-    /// Whether it takes new flows.
+    /// Which flows it has.
     pub state: BackendState,
 }
 
-/// Whether a backend takes new flows.
+/// Which flows a backend has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendState {
-    /// It does.
+    /// It takes new ones.
     Active,
-    /// It does not: it is drained.
+    /// It was drained and takes no new ones; those that it had go on for the service's grace period.
+    Draining,
+    /// It was drained, and its grace period is over: it has no flow any more.
     Drained,
-    /// It does not: its node is drained.
+    /// As [`BackendState::Draining`], but it is its node that was drained.
+    NodeDraining,
+    /// As [`BackendState::Drained`], but it is its node that was drained.
     NodeDrained,
 }
 

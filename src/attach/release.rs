@@ -70,9 +70,9 @@ impl Release {
 /// What makes every service forget that a backend which is gone was drained. It is proposed once every node knows that
 /// the backend is gone.
 pub fn forget_drain(intent: &Intent, backend: EndpointId) -> Vec<Command> {
-    let services = intent.services.values().filter(|service| service.drained.contains(&backend));
+    let services = intent.services.values().filter(|service| service.drained.contains_key(&backend));
     let forget =
-        |service: &Service| Command::DrainBackend { service: service.id, endpoint: backend, drained: false };
+        |service: &Service| Command::DrainBackend { service: service.id, endpoint: backend, since: None };
     services.map(forget).collect()
 }
 

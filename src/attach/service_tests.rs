@@ -53,7 +53,7 @@ fn only_an_active_node_takes_endpoints() {
     let mut world = World::new();
     let set = |world: &mut World, availability| {
         let change = NodeChange { availability: Some(availability), ..NodeChange::default() };
-        apply(&mut world.intent, &Command::UpdateNode { node: node_id(1), change }).unwrap();
+        apply(&mut world.intent, &Command::UpdateNode { node: node_id(1), change, at: 1 }).unwrap();
     };
     for availability in [Availability::Pause, Availability::Drain] {
         set(&mut world, availability);

@@ -37,8 +37,8 @@ pub fn apply(state: &mut State, command: &Command) -> Result<Reply, IntentError>
         Command::CreateService(request) => return services::create(intent, request),
         Command::UpdateService { id, change } => return services::update(intent, *id, change),
         Command::RemoveService { id } => return services::remove(intent, *id),
-        Command::DrainBackend { service, endpoint, drained } => {
-            return services::drain(intent, *service, *endpoint, *drained);
+        Command::DrainBackend { service, endpoint, since } => {
+            return services::drain(intent, *service, *endpoint, *since);
         }
         Command::InitCluster { cluster, node, secrets: drawn } => {
             trust::init(intent, secrets, cluster, node, drawn)
@@ -51,7 +51,7 @@ pub fn apply(state: &mut State, command: &Command) -> Result<Reply, IntentError>
         Command::AdmitNode(request) => members::admit(intent, request),
         Command::RemoveNode { id, force } => members::remove(intent, *id, *force),
         Command::SetRole { node, manager } => members::set_role(intent, *node, *manager),
-        Command::UpdateNode { node, change } => members::update(intent, *node, change),
+        Command::UpdateNode { node, change, at } => members::update(intent, *node, change, *at),
         Command::NoteCertificate { node, issuer } => members::note_certificate(intent, *node, issuer),
         Command::RotateToken { manager, secret } => Ok(trust::rotate_token(secrets, *manager, secret)),
         Command::AddGossipKey { id, key, at } => trust::add_gossip_key(intent, *id, key, *at),

@@ -63,6 +63,8 @@ pub enum Command {
         node: NodeId,
         /// What changes.
         change: NodeChange,
+        /// When this was asked for, in seconds since the Unix epoch.
+        at: u64,
     },
     /// Says which CA signed the certificate that a node uses now.
     NoteCertificate {
@@ -143,8 +145,8 @@ pub enum Command {
         service: ServiceId,
         /// The backend. Whether it is one is known to its own node alone.
         endpoint: EndpointId,
-        /// Whether it takes none.
-        drained: bool,
+        /// Since when it takes none, in seconds since the Unix epoch; `None` if it takes some.
+        since: Option<u64>,
     },
 }
 
@@ -174,12 +176,16 @@ impl NodeChange {
     /// Whether a node is as it is after the change.
     pub fn is_made(&self, node: &Node) -> bool {
         let mut changed = node.clone();
-        self.apply_to(&mut changed);
+        self.apply_to(&mut changed, 0);
         changed == *node
     }
 
-    pub(super) fn apply_to(&self, node: &mut Node) {
-        node.availability = self.availability.unwrap_or(node.availability);
+    pub(super) fn apply_to(&self, node: &mut Node, at: u64) {
+        let availability = self.availability.unwrap_or(node.availability);
+        if availability == Availability::Drain && node.availability != Availability::Drain {
+            node.drained_at = at;
+        }
+        node.availability = availability;
         node.labels.retain(|key, _| !self.labels_rm.contains(key));
         node.labels.extend(self.labels_add.clone());
     }
@@ -246,7 +252,7 @@ pub struct CreateService {
     pub source_ip: SourceIp,
     /// Whether a client stays with its backend.
     pub affinity: Affinity,
-    /// How long a drained backend goes on serving its flows.
+    /// How long the flows of a drained backend go on.
     pub stop_grace_period: Seconds,
     /// What a client gets while no backend is live.
     pub unavailable: Unavailable,
@@ -272,7 +278,7 @@ pub struct ServiceChange {
     pub source_ip: Option<SourceIp>,
     /// Whether a client stays with its backend.
     pub affinity: Option<Affinity>,
-    /// How long a drained backend goes on serving its flows.
+    /// How long the flows of a drained backend go on.
     pub stop_grace_period: Option<Seconds>,
     /// What a client gets while no backend is live.
     pub unavailable: Option<Unavailable>,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixtures::{apply, cluster, create, network, node, node_id};
-use crate::model::Labels;
+use crate::model::{Availability, Labels};
 
 fn admit(n: u8, change: impl FnOnce(&mut AdmitNode)) -> Command {
     let node = Node { key: "its key".to_owned(), ..node(n) };
@@ -70,14 +70,14 @@ fn a_node_speaks_of_itself_but_not_of_its_role() {
     let mut intent = cluster(2);
     let labels_add = Labels::from([("rack".to_owned(), "7".to_owned())]);
     let change = NodeChange { availability: Some(Availability::Drain), labels_add, ..NodeChange::default() };
-    apply(&mut intent, &Command::UpdateNode { node: node_id(2), change }).unwrap();
+    apply(&mut intent, &Command::UpdateNode { node: node_id(2), change, at: 1 }).unwrap();
     let known = intent.nodes[&node_id(2)].clone();
     let told = Node { version: "9".to_owned(), manager: true, ca_generation: 7, ..node(2) };
     apply(&mut intent, &Command::PutNode(told)).unwrap();
     assert_eq!(intent.nodes[&node_id(2)], Node { version: "9".to_owned(), ..known });
 
     let change = NodeChange { labels_rm: vec!["rack".to_owned()], ..NodeChange::default() };
-    apply(&mut intent, &Command::UpdateNode { node: node_id(2), change }).unwrap();
+    apply(&mut intent, &Command::UpdateNode { node: node_id(2), change, at: 1 }).unwrap();
     assert_eq!(intent.nodes[&node_id(2)].labels, Labels::new());
     assert_eq!(intent.nodes[&node_id(2)].availability, Availability::Drain);
 }

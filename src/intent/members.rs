@@ -124,10 +124,15 @@ pub(super) fn set_role(intent: &mut Intent, id: NodeId, manager: bool) -> Result
     Ok(true)
 }
 
-pub(super) fn update(intent: &mut Intent, id: NodeId, change: &NodeChange) -> Result<bool, IntentError> {
+pub(super) fn update(
+    intent: &mut Intent,
+    id: NodeId,
+    change: &NodeChange,
+    at: u64,
+) -> Result<bool, IntentError> {
     let node = intent.nodes.get_mut(&id).ok_or(IntentError::NoSuchNode { node: id })?;
     let before = node.clone();
-    change.apply_to(node);
+    change.apply_to(node, at);
     Ok(*node != before)
 }
 

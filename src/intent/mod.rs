@@ -6,6 +6,7 @@ mod blocks;
 mod cluster;
 mod command;
 mod delta;
+mod drains;
 mod error;
 mod members;
 mod service_error;
@@ -19,9 +20,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Availability, EndpointId, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Subnet,
-};
+use crate::model::{Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Subnet};
 
 pub use apply::apply;
 pub use blocks::{Block, Grants};
@@ -31,6 +30,7 @@ pub use command::{
     ServiceChange,
 };
 pub use delta::{IntentDelta, NoRevision, Revision, WrongBase};
+pub use drains::Serving;
 pub use error::IntentError;
 pub use members::MOST_MANAGERS;
 pub use service_error::ServiceError;
@@ -129,12 +129,6 @@ impl Intent {
     /// The service of that name.
     pub fn service_named(&self, name: &Name) -> Option<&Service> {
         self.services.values().find(|service| service.name == *name)
-    }
-
-    /// Whether a backend of `service` on `node` takes new flows.
-    pub fn takes_flows(&self, service: &Service, backend: EndpointId, node: NodeId) -> bool {
-        let availability = self.nodes.get(&node).map(|node| node.availability);
-        !service.drained.contains(&backend) && availability.is_some_and(|it| it != Availability::Drain)
     }
 
     /// The block of `network` that `address` is in.

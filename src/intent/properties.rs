@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::fixtures::{apply, create, create_service, init, node, node_id};
-use crate::model::{EndpointMode, Protocol, Publish, PublishMode};
+use crate::model::{Availability, EndpointId, EndpointMode, Protocol, Publish, PublishMode};
 
 /// Subnets small and near enough that they run out and clash.
 const NETS: [&str; 9] = [
@@ -40,10 +40,10 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         4 => update_service(),
         1 => service_id().prop_map(|id| Command::RemoveService { id }),
         1 => drain(),
-        1 => (1u8..5, prop::option::of(availability()), any::<bool>()).prop_map(|(n, availability, on)| {
+        1 => (1u8..5, prop::option::of(availability()), any::<bool>(), any::<u64>()).prop_map(|(n, availability, on, at)| {
             let labels_add = on.then(|| ("rack".to_owned(), n.to_string())).into_iter().collect();
             let change = NodeChange { availability, labels_rm: vec!["rack".to_owned()], labels_add };
-            Command::UpdateNode { node: node_id(n), change }
+            Command::UpdateNode { node: node_id(n), change, at }
         }),
         12 => grant(0..6, &[&NETS[..], &["10.0.0.0/20", "10.0.16.0/20"]].concat()),
     ]
@@ -177,10 +177,10 @@ fn update_service() -> impl Strategy<Value = Command> {
 }
 
 fn drain() -> impl Strategy<Value = Command> {
-    (service_id(), any::<u8>(), any::<bool>()).prop_map(|(service, n, drained)| Command::DrainBackend {
+    (service_id(), any::<u8>(), any::<Option<u64>>()).prop_map(|(service, n, since)| Command::DrainBackend {
         service,
         endpoint: EndpointId::from_bytes([n; 16]),
-        drained,
+        since,
     })
 }
 

@@ -1,6 +1,10 @@
+use std::time::Duration;
+
 use super::*;
 use crate::fixtures::{apply, cluster, create, create_service, network, node, node_id, publish, service};
-use crate::model::{Affinity, EndpointMode, Protocol, Publish, PublishMode, Vip};
+use crate::model::{
+    Affinity, Availability, EndpointId, EndpointMode, Protocol, Publish, PublishMode, Seconds, Vip,
+};
 
 /// A cluster of two nodes with the networks 1 (10.1.0.0/24 and fd00:1::/64) and 2 (10.2.0.0/24).
 fn networks() -> Intent {
@@ -224,12 +228,15 @@ fn a_drained_backend_and_a_drained_node_take_no_flows() {
             assert_eq!(intent.version, version + 1, "the same again changes nothing");
         }
         let web = &intent.services[&web.id];
-        [intent.takes_flows(web, one, node_id(1)), intent.takes_flows(web, other, node_id(2))]
+        let serving = |backend, node| intent.serving(web, backend, Some(node_id(node)), Duration::ZERO);
+        [serving(one, 1) == Serving::All, serving(other, 2) == Serving::All]
     };
-    let drain = |drained| Command::DrainBackend { service: web.id, endpoint: one, drained };
+    let drain =
+        |drained: bool| Command::DrainBackend { service: web.id, endpoint: one, since: drained.then_some(1) };
     let set = |availability| Command::UpdateNode {
         node: node_id(2),
         change: NodeChange { availability: Some(availability), ..NodeChange::default() },
+        at: 1,
     };
     assert_eq!(takes(None), [true, true]);
     assert_eq!(takes(Some(drain(true))), [false, true]);
@@ -240,6 +247,37 @@ fn a_drained_backend_and_a_drained_node_take_no_flows() {
     let version = intent.version;
     apply(&mut intent, &Command::PutNode(node(2))).unwrap();
     assert_eq!(intent.version, version, "a node that describes itself does not become available by that");
+}
+
+#[test]
+fn existing_flows_go_on_for_the_grace_period_of_the_first_drain() {
+    let mut intent = networks();
+    let web = service(&mut intent, create_service(1, "web", &[1], &[])).unwrap();
+    let backend = EndpointId::from_bytes([1; 16]);
+    let drain = |since| Command::DrainBackend { service: web.id, endpoint: backend, since };
+    let set = |availability, at| {
+        let change = NodeChange { availability: Some(availability), ..NodeChange::default() };
+        Command::UpdateNode { node: node_id(1), change, at }
+    };
+    // What it serves at two moments, and when a period ends after the first of them.
+    let mut told = |command: Command, moments: [u64; 2]| {
+        apply(&mut intent, &command).unwrap();
+        let moments = moments.map(Duration::from_secs);
+        let serving = |now| intent.serving(&intent.services[&web.id], backend, Some(node_id(1)), now);
+        (moments.map(serving), intent.next_grace_end(moments[0]).map(|end| end.as_secs()))
+    };
+    let (all, existing, nothing) = (Serving::All, Serving::Existing, Serving::Nothing);
+    assert_eq!(told(drain(Some(100)), [109, 110]), ([existing, nothing], Some(110)));
+    assert_eq!(told(drain(Some(105)), [109, 110]), ([existing, nothing], Some(110)), "drained once more");
+    assert_eq!(told(set(Availability::Drain, 95), [104, 105]), ([existing, nothing], Some(105)));
+    assert_eq!(told(set(Availability::Drain, 200), [105, 109]), ([nothing, nothing], Some(110)));
+    assert_eq!(told(drain(None), [104, 105]), ([existing, nothing], Some(105)));
+    assert_eq!(told(set(Availability::Active, 200), [105, u64::MAX]), ([all, all], None));
+    assert_eq!(told(set(Availability::Drain, 200), [105, 210]), ([existing, nothing], Some(210)));
+    let change = ServiceChange { stop_grace_period: Some(Seconds(0)), ..ServiceChange::default() };
+    let update = Command::UpdateService { id: web.id, change };
+    assert_eq!(told(update, [199, 200]), ([existing, nothing], Some(200)));
+    assert_eq!(told(drain(Some(u64::MAX)), [200, u64::MAX]), ([nothing, nothing], Some(u64::MAX)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How commands change services. As in `apply`, every check comes before the first change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::service_error::PortUse;
@@ -32,7 +32,7 @@ pub(super) fn create(intent: &mut Intent, request: &CreateService) -> Result<Rep
         stop_grace_period: request.stop_grace_period,
         unavailable: request.unavailable,
         vips: Vec::new(),
-        drained: BTreeSet::new(),
+        drained: BTreeMap::new(),
         labels: request.labels.clone(),
     };
     put(intent, service)
@@ -73,11 +73,15 @@ pub(super) fn drain(
     intent: &mut Intent,
     id: ServiceId,
     endpoint: EndpointId,
-    drained: bool,
+    since: Option<u64>,
 ) -> Result<Reply, IntentError> {
     let mut service = known(intent, id)?.clone();
-    let changed = if drained { service.drained.insert(endpoint) } else { service.drained.remove(&endpoint) };
-    if changed {
+    // Whoever drains it once more does not make its flows last longer.
+    match since {
+        Some(since) => drop(service.drained.entry(endpoint).or_insert(since)),
+        None => drop(service.drained.remove(&endpoint)),
+    }
+    if intent.services.get(&id) != Some(&service) {
         intent.services.insert(id, service.clone());
         intent.version += 1;
     }

@@ -32,6 +32,8 @@ pub struct Node {
     pub manager: bool,
     /// What users want of it now.
     pub availability: Availability,
+    /// When its availability became [`Availability::Drain`] last, in seconds since the Unix epoch; 0 if it never did.
+    pub drained_at: u64,
     /// The user's labels.
     pub labels: Labels,
     /// Which of the cluster's CAs signed its certificate; see [`crate::intent::Cluster::ca_generation`].
@@ -51,6 +53,7 @@ impl Node {
         Self {
             manager: known.manager,
             availability: known.availability,
+            drained_at: known.drained_at,
             labels: known.labels.clone(),
             ca_generation: known.ca_generation,
             key: known.key.clone(),
@@ -68,7 +71,8 @@ words! {
         Active = "active",
         /// It takes no new endpoint.
         Pause = "pause",
-        /// It takes no new endpoint, and its backends take no new flow.
+        /// It takes no new endpoint, its backends take no new flow, and those that they have end with the grace period of
+        /// each service.
         Drain = "drain",
     }
 }

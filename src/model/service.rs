@@ -1,6 +1,6 @@
 //! Services: one name, one virtual address a network, some published ports, and the endpoints behind them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -29,20 +29,20 @@ pub struct Service {
     pub source_ip: SourceIp,
     /// Whether, and for how long, a client stays with its backend.
     pub affinity: Affinity,
-    /// How long a backend that is drained goes on serving its flows.
+    /// How long the flows of a backend go on after it was drained.
     pub stop_grace_period: Seconds,
     /// What a client gets while no backend is live.
     pub unavailable: Unavailable,
     /// One a network and family; none for [`EndpointMode::Dnsrr`].
     pub vips: Vec<Vip>,
-    /// The backends that take no new flow.
-    pub drained: BTreeSet<EndpointId>,
+    /// The backends that take no new flow, each with when it was drained, in seconds since the Unix epoch.
+    pub drained: BTreeMap<EndpointId, u64>,
     /// The user's labels.
     pub labels: Labels,
 }
 
 impl Service {
-    /// How long a drained backend goes on serving its flows if the user does not say.
+    /// How long the flows of a drained backend go on if the user does not say: as long as Docker waits.
     pub const STOP_GRACE_PERIOD: Seconds = Seconds(10);
 
     /// Whether `endpoint` is one of its backends, as long as the endpoint's node is alive.

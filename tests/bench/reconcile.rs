@@ -163,6 +163,7 @@ pub(crate) fn description(number: u32) -> Node {
         version: String::new(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 1,
         key: String::new(),

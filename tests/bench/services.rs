@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use overlay::config::Config;
@@ -130,7 +130,8 @@ impl Cluster {
         let host =
             Host { me: NodeId::from_bytes(bytes(1)), config: &config, underlay: Some(&underlay), mark: 1 };
         let (attachments, ifindexes, addresses) = Default::default();
-        let found = Found { ifindexes: &ifindexes, addresses: &addresses, tables: observed };
+        let found =
+            Found { ifindexes: &ifindexes, addresses: &addresses, tables: observed, now: Duration::ZERO };
         let wanted = desired::services(&host, &self.intent, &self.view, &attachments, found, true);
         plan_services(&wanted, observed)
     }
@@ -150,6 +151,7 @@ fn holder() -> Node {
         version: String::new(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 1,
         key: String::new(),

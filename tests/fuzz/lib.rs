@@ -192,6 +192,7 @@ fn commands() -> Vec<Command> {
         version: "0.1.0".to_owned(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 1,
         key: String::new(),

@@ -138,7 +138,7 @@ fn a_drain_is_confirmed_by_every_node_or_the_missing_one_is_named() {
         n1.ctl(&["service", "drain", "web.web1", "--wait"])?;
         for node in nodes {
             // Whoever has confirmed shows it, without waiting for anything.
-            ensure!(state(node, "web1")? == BackendState::Drained, "on {}", node.name());
+            ensure!(state(node, "web1")? == BackendState::Draining, "on {}", node.name());
             ensure!(state(node, "web2")? == BackendState::Active, "on {}", node.name());
         }
         refused(n1, &["service", "drain", "web.web9"], &["web.web9", "service ps"])?;
@@ -154,7 +154,7 @@ fn a_drain_is_confirmed_by_every_node_or_the_missing_one_is_named() {
 
         n1.ctl(&["node", "update", "n2", "--availability", "drain", "--wait"])?;
         for node in nodes {
-            ensure!(state(node, "web2")? == BackendState::NodeDrained, "on {}", node.name());
+            ensure!(state(node, "web2")? == BackendState::NodeDraining, "on {}", node.name());
         }
         let rows: Vec<NodeRow> = n3.ctl_json(&["node", "ls"])?;
         let row = rows.iter().find(|row| row.hostname == "n2").context("n2 is not listed")?;
@@ -175,7 +175,7 @@ pub(crate) fn detail(node: &Node, service: &str) -> Result<ServiceDetail> {
     Ok(detail)
 }
 
-fn state(node: &Node, backend: &str) -> Result<BackendState> {
+pub(crate) fn state(node: &Node, backend: &str) -> Result<BackendState> {
     let backends = detail(node, "web")?.backends;
     let row = backends.iter().find(|row| row.name.as_str() == backend).context("it is not listed")?;
     Ok(row.state)

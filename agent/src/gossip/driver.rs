@@ -82,7 +82,7 @@ impl Driver {
             peers,
             keys,
             commands,
-            state: State(to_self),
+            state: State::new(to_self),
             snapshot,
             exchanges: JoinSet::new(),
             begun: HashMap::new(),

@@ -11,11 +11,12 @@
 //! A frame is a length (4 bytes, big endian) and postcard.
 
 use std::io;
+use std::sync::Arc;
 
 use overlay::facts::{Delta, Version};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::driver::Command;
 use super::membership::Identity;
@@ -24,7 +25,13 @@ use super::vouch::Voucher;
 /// The longest frame, in bytes: an owner's whole state must fit.
 const MAX_FRAME: usize = 16 << 20;
 /// The most deltas taken in one exchange: an owner and its previous generations, for far more than 1,000 nodes.
-const MAX_DELTAS: usize = 100_000;
+const MAX_DELTAS: usize = 10_000;
+/// What all deltas of one exchange may take on the way, in bytes: several times as much as 100,000 endpoints do.
+const MAX_EXCHANGE: usize = 64 << 20;
+/// The same of all exchanges under way, as it is held until each is whole. One for which nothing is left fails.
+const MAX_HELD: usize = 2 * MAX_EXCHANGE;
+/// That is counted in units of so many bytes.
+const UNIT: usize = 1 << 10;
 
 /// What a node holds, hashed.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +58,19 @@ enum Frame {
     Digest(Digest),
     Comparison(Comparison),
     Delta(Delta, Voucher),
+    /// Of the deltas,
     End,
+    /// and the same from a node that is [settled](Offered::settled).
+    EndSettled,
+}
+
+/// What a node sends in an exchange.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Offered {
+    /// The facts that the other one lacks, with their owners' vouchers.
+    pub(super) deltas: Vec<(Delta, Voucher)>,
+    /// Whether the node knows the facts of everybody who is alive, so that the other one lacks nothing then.
+    pub(super) settled: bool,
 }
 
 /// A question to the task that owns the state.
@@ -59,20 +78,28 @@ pub(super) enum Ask {
     Digest(oneshot::Sender<Digest>),
     Compare(Digest, oneshot::Sender<Comparison>),
     /// For a peer that compared; answered with the same of this node, and the deltas that the peer lacks.
-    Offer(Comparison, oneshot::Sender<(Comparison, Vec<(Delta, Voucher)>)>),
+    Offer(Comparison, oneshot::Sender<(Comparison, Offered)>),
     /// Answered when it is done, so that whoever is told of the exchange's end finds its effect.
-    Merge(Vec<(Delta, Voucher)>, oneshot::Sender<()>),
+    Merge(Offered, oneshot::Sender<()>),
 }
 
 /// The way to the task that owns the state.
 #[derive(Clone)]
-pub(super) struct State(pub(super) mpsc::WeakUnboundedSender<Command>);
+pub(super) struct State {
+    commands: mpsc::WeakUnboundedSender<Command>,
+    /// For deltas that wait for the rest of their exchange.
+    room: Arc<Semaphore>,
+}
 
 impl State {
+    pub(super) fn new(commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+        Self { commands, room: Arc::new(Semaphore::new(MAX_HELD / UNIT)) }
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> io::Result<T> {
         let stopped = || io::Error::new(io::ErrorKind::BrokenPipe, "gossip is being stopped");
         let (reply, answer) = oneshot::channel();
-        let commands = self.0.upgrade().ok_or_else(stopped)?;
+        let commands = self.commands.upgrade().ok_or_else(stopped)?;
         commands.send(Command::Ask(ask(reply))).map_err(|_| stopped())?;
         drop(commands);
         answer.await.map_err(|_| stopped())
@@ -80,7 +107,7 @@ impl State {
 
     /// Tells that an exchange came to its end that another node began.
     pub(super) fn served(&self) {
-        if let Some(commands) = self.0.upgrade() {
+        if let Some(commands) = self.commands.upgrade() {
             // Once gossip is being stopped, nobody counts.
             let _ = commands.send(Command::Served);
         }
@@ -98,11 +125,10 @@ pub(super) async fn initiate(
     let Frame::Comparison(theirs) = read(stream).await? else {
         return Err(unexpected());
     };
-    let (comparison, deltas) = state.ask(|reply| Ask::Offer(theirs, reply)).await?;
+    let (comparison, offered) = state.ask(|reply| Ask::Offer(theirs, reply)).await?;
     write(stream, &Frame::Comparison(comparison)).await?;
-    write_deltas(stream, deltas).await?;
-    let deltas = read_deltas(stream).await?;
-    state.ask(|done| Ask::Merge(deltas, done)).await
+    write_offered(stream, offered).await?;
+    take_offered(stream, state).await
 }
 
 /// Answers an exchange.
@@ -119,33 +145,51 @@ pub(super) async fn respond(
     let Frame::Comparison(theirs) = read(stream).await? else {
         return Err(unexpected());
     };
-    let deltas = read_deltas(stream).await?;
-    state.ask(|done| Ask::Merge(deltas, done)).await?;
-    let (_, deltas) = state.ask(|reply| Ask::Offer(theirs, reply)).await?;
-    write_deltas(stream, deltas).await
+    take_offered(stream, state).await?;
+    let (_, offered) = state.ask(|reply| Ask::Offer(theirs, reply)).await?;
+    write_offered(stream, offered).await
 }
 
-async fn write_deltas(
-    stream: &mut (impl AsyncWrite + Unpin),
-    deltas: Vec<(Delta, Voucher)>,
-) -> io::Result<()> {
-    for (delta, voucher) in deltas {
+async fn write_offered(stream: &mut (impl AsyncWrite + Unpin), offered: Offered) -> io::Result<()> {
+    for (delta, voucher) in offered.deltas {
         write(stream, &Frame::Delta(delta, voucher)).await?;
     }
-    write(stream, &Frame::End).await?;
+    write(stream, if offered.settled { &Frame::EndSettled } else { &Frame::End }).await?;
     stream.flush().await
 }
 
-async fn read_deltas(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<(Delta, Voucher)>> {
-    let mut deltas = Vec::new();
-    while deltas.len() < MAX_DELTAS {
-        match read(stream).await? {
-            Frame::Delta(delta, voucher) => deltas.push((delta, voucher)),
-            Frame::End => return Ok(deltas),
+/// Takes what the other side offers, once it is whole.
+async fn take_offered(stream: &mut (impl AsyncRead + Unpin), state: &State) -> io::Result<()> {
+    let (offered, _held) = read_offered(stream, &state.room).await?;
+    state.ask(|done| Ask::Merge(offered, done)).await
+}
+
+/// What the other side offers, and the room that it takes.
+async fn read_offered(
+    stream: &mut (impl AsyncRead + Unpin),
+    room: &Arc<Semaphore>,
+) -> io::Result<(Offered, OwnedSemaphorePermit)> {
+    let (mut offered, mut left) = (Offered::default(), MAX_EXCHANGE);
+    let mut held = take_room(room, 0)?;
+    while offered.deltas.len() < MAX_DELTAS {
+        let length = read_length(stream).await?;
+        left = left.checked_sub(length).ok_or_else(too_long)?;
+        held.merge(take_room(room, length)?);
+        match read_body(stream, length).await? {
+            Frame::Delta(delta, voucher) => offered.deltas.push((delta, voucher)),
+            Frame::End => return Ok((offered, held)),
+            Frame::EndSettled => return Ok((Offered { settled: true, ..offered }, held)),
             _ => break,
         }
     }
     Err(unexpected())
+}
+
+fn take_room(room: &Arc<Semaphore>, length: usize) -> io::Result<OwnedSemaphorePermit> {
+    let units = u32::try_from(length.div_ceil(UNIT)).map_err(|_| too_long())?;
+    let full =
+        |_| io::Error::new(io::ErrorKind::OutOfMemory, "other exchanges take all the room that there is");
+    Arc::clone(room).try_acquire_many_owned(units).map_err(full)
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
@@ -156,10 +200,16 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Res
 }
 
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+    let length = read_length(stream).await?;
+    read_body(stream, length).await
+}
+
+async fn read_length(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
     let length = stream.read_u32().await? as usize;
-    if length > MAX_FRAME {
-        return Err(too_long());
-    }
+    if length > MAX_FRAME { Err(too_long()) } else { Ok(length) }
+}
+
+async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Frame> {
     // Memory is taken as bytes arrive, not as the length promises.
     let mut body = Vec::new();
     stream.take(length as u64).read_to_end(&mut body).await?;
@@ -170,7 +220,10 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
 }
 
 fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("a frame is longer than {MAX_FRAME} bytes"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("a frame is longer than {MAX_FRAME} bytes, or the exchange than {MAX_EXCHANGE}"),
+    )
 }
 
 fn unexpected() -> io::Error {
@@ -178,43 +231,4 @@ fn unexpected() -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A state that is never asked: what is wrong shows before.
-    fn nobody() -> State {
-        let (commands, _) = mpsc::unbounded_channel();
-        State(commands.downgrade())
-    }
-
-    /// What the responder makes of these bytes, after which the stream ends.
-    async fn answer_to(bytes: &[u8]) -> io::Error {
-        let (mut near, mut far) = tokio::io::duplex(1 << 16);
-        near.write_all(bytes).await.unwrap();
-        near.shutdown().await.unwrap();
-        respond(&mut far, &nobody()).await.unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn malformed_frames_end_an_exchange() {
-        assert_eq!(answer_to(&[]).await.kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(answer_to(&[0, 0, 0, 9, 1]).await.kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(answer_to(&[0, 0, 0, 1, 99]).await.kind(), io::ErrorKind::InvalidData);
-        let mut out_of_turn = Vec::new();
-        write(&mut out_of_turn, &Frame::End).await.unwrap();
-        assert_eq!(answer_to(&out_of_turn).await.to_string(), "an unexpected frame");
-        let too_long = answer_to(&[0xff; 4]).await.to_string();
-        assert!(too_long.contains("longer than"), "{too_long}");
-    }
-
-    #[tokio::test]
-    async fn frames_come_back_as_they_were() {
-        let digest = Digest { buckets: vec![1, 2, u64::MAX], members: 7 };
-        let comparison = Comparison { buckets: 5, versions: vec![], members: Some(vec![]) };
-        for frame in [Frame::Digest(digest), Frame::Comparison(comparison), Frame::End] {
-            let mut bytes = Vec::new();
-            write(&mut bytes, &frame).await.unwrap();
-            assert_eq!(read(&mut &bytes[..]).await.unwrap(), frame);
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::facts::{Delta, Record, Store};
 use overlay::model::Endpoint;
 
+use super::exchange::Offered;
 use super::membership::Identity;
 use super::node::{Input, Node, Output};
 use super::samples::{addr, endpoint, fact, keys, node, peer, signer, voucher};
@@ -66,12 +67,17 @@ fn target() -> (Target, Store) {
     for input in [
         Input::Peers(peers.to_vec()),
         Input::Members(members.map(foca::Member::alive).to_vec()),
-        Input::Merge(deltas),
+        Input::Merge(brought(deltas)),
     ] {
         target.handle(input);
     }
     assert_eq!(target.shows(), [20, 21]);
     (target, owner)
+}
+
+/// As an exchange brings it.
+fn brought(deltas: Vec<(Delta, Voucher)>) -> Offered {
+    Offered { deltas, settled: false }
 }
 
 /// What the owner states next, as it may be relayed.
@@ -125,9 +131,9 @@ fn an_exchange_brings_what_the_owner_said_and_nothing_else() {
         relay(&mut owner, &[endpoint(20), endpoint(21), endpoint(22)], &mut deltas);
         let mut altered = deltas.clone();
         alter(&mut altered[0].0);
-        target.handle(Input::Merge(altered));
+        target.handle(Input::Merge(brought(altered)));
         assert_eq!((target.shows(), target.counters().refused_not_owner), (vec![20, 21], 1), "{what}");
-        target.handle(Input::Merge(deltas));
+        target.handle(Input::Merge(brought(deltas)));
         assert_eq!(target.shows(), [20, 21, 22], "what was refused changed nothing: {what}");
     }
 }
@@ -139,8 +145,8 @@ fn an_earlier_word_does_not_take_a_later_one_back() {
     relay(&mut owner, &[endpoint(20), endpoint(21), endpoint(22)], &mut earlier);
     relay(&mut owner, &[endpoint(21)], &mut later);
     let both = [earlier.clone(), later].concat();
-    target.handle(Input::Merge(both));
-    target.handle(Input::Merge(earlier));
+    target.handle(Input::Merge(brought(both)));
+    target.handle(Input::Merge(brought(earlier)));
     assert_eq!((target.shows(), target.counters().refused_not_owner), (vec![21], 0));
 }
 

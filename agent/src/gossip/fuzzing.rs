@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Snapshot;
 use super::driver::Command;
-use super::exchange::{State, initiate, respond};
+use super::exchange::{Offered, State, initiate, respond};
 use super::membership::Identity;
 use super::node::{Input, Node};
 use super::samples::{addr, endpoint, fact, keys, node, peer, signer, voucher};
@@ -83,7 +83,7 @@ pub(super) fn sample(number: u8) -> Node {
         Input::Peers(peers.to_vec()),
         Input::Members(members.map(foca::Member::alive).to_vec()),
         Input::State(fact(number), vec![endpoint(number * 10)]),
-        Input::Merge(deltas.into_iter().flatten().collect()),
+        Input::Merge(Offered { deltas: deltas.into_iter().flatten().collect(), settled: false }),
     ] {
         sample.handle(input, Duration::ZERO);
     }
@@ -99,7 +99,7 @@ pub(super) fn newest(of: &mut Node, at: Duration) -> Arc<Snapshot> {
 /// Runs a node's side of an exchange with a peer that sends these bytes; what the node sends, and how it ends.
 pub(super) fn converse(node: &mut Node, side: Side, bytes: &[u8]) -> (Vec<u8>, io::Result<()>) {
     let (commands, mut inbox) = mpsc::unbounded_channel();
-    let state = State(commands.downgrade());
+    let state = State::new(commands.downgrade());
     let mut sent = Vec::new();
     let mut stream = tokio::io::join(bytes, &mut sent);
     let conversation = async move {

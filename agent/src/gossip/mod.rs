@@ -98,11 +98,13 @@ pub struct Snapshot {
     /// The nodes of the intent that are alive, and this node. Suspected ones are among them, and those whose agent has
     /// stopped and is to be back.
     pub alive: BTreeSet<NodeId>,
-    /// Whether the view is as good as it gets for now: facts were exchanged with another node, or there is no other, or
-    /// none was reached in the first five seconds.
+    /// The other nodes of the intent whose facts this node lacks.
+    pub missing: BTreeSet<NodeId>,
+    /// Whether the view has been as good as it gets: a node that had settled told all that it knew, or every other one of the
+    /// intent was heard of, or has had time enough to be; and nobody is up whose facts are missing.
     pub synced: bool,
-    /// Whether what the view lacks is gone: it is synced, and every other node of the intent was heard of since the
-    /// start, or has had time enough to be. Nodes that restart together know nothing of one another at first.
+    /// Whether what the view lacks is gone: every other node of the intent was heard of since the start, or has had time
+    /// enough to be. Nodes that restart together know nothing of one another at first.
     pub settled: bool,
     /// What was counted since the start.
     pub counters: Counters,
@@ -125,7 +127,8 @@ pub struct Counters {
     pub refused_replayed: u64,
     /// Pushes and what exchanges brought of one owner, refused: not the owner's own word.
     pub refused_not_owner: u64,
-    /// Pushes refused: of a node that the intent does not know, here and now.
+    /// Pushes refused: of a node that the intent does not know, here and now; and all datagrams of such nodes, where there
+    /// are very many of them.
     pub refused_unknown_owner: u64,
     /// Push datagrams sealed; each goes to one member or to all.
     pub pushes_sent: u64,

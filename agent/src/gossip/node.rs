@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlay::facts::{Delta, NodeFact, Store};
+use overlay::facts::{NodeFact, Store};
 use overlay::model::{Endpoint, NodeId};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
@@ -32,10 +32,11 @@ use self::refused::Told;
 use self::snapshots::PUBLISH_PERIOD;
 use self::spread::PULL_PERIOD;
 use self::trust::Vouched;
+use super::exchange::Offered;
 use super::membership::{Identity, Membership};
 use super::seal::{Opener, Sealer};
 use super::timers::Timers;
-use super::vouch::{Signer, Voucher};
+use super::vouch::Signer;
 use super::wire::Payload;
 use super::{Counters, Keys, Peer, Snapshot};
 
@@ -43,8 +44,6 @@ use super::{Counters, Keys, Peer, Snapshot};
 const COALESCE_MS: std::ops::Range<u64> = 5..20;
 const ANNOUNCE_MS: std::ops::Range<u64> = 1000..2000;
 const SYNC_MS: std::ops::Range<u64> = 5000..10_000;
-/// A node that could reach nobody for so long does not wait any more.
-const ALONE_AFTER: Duration = Duration::from_secs(5);
 /// Who was not heard of by then is taken for dead: more than twice as long as it takes to find a known member dead.
 const SETTLED_AFTER: Duration = Duration::from_secs(15);
 const EXPIRE_PERIOD: Duration = Duration::from_secs(60);
@@ -61,8 +60,8 @@ pub(super) enum Input {
     Peers(Vec<Peer>),
     /// The cluster's keys.
     Keys(Keys),
-    /// Deltas from an exchange, with their owners' vouchers.
-    Merge(Vec<(Delta, Voucher)>),
+    /// What an exchange brought.
+    Merge(Offered),
     /// What the other side of an exchange knows of members.
     Members(Vec<foca::Member<Identity>>),
     /// The exchange with this node, asked for by [`Output::Sync`], is over.
@@ -90,7 +89,6 @@ enum Timer {
     FirstSync,
     Sync,
     SyncWith(NodeId),
-    Alone,
     Settle,
     Hold,
     Expire,
@@ -123,6 +121,10 @@ pub(super) struct Node {
     asked: BTreeMap<NodeId, (u64, u32)>,
     syncing: BTreeSet<NodeId>,
     sync_after_up_set: bool,
+    /// Whether a settled node sent all that was lacking.
+    told_all: bool,
+    /// Who was asked for all that it knows, and told it.
+    heard_out: BTreeSet<NodeId>,
     synced: bool,
     settled: bool,
     counters: Counters,
@@ -146,7 +148,6 @@ impl Node {
         timers.set(Duration::ZERO, Timer::FirstSync);
         timers.set(Duration::ZERO, Timer::Announce);
         timers.set(Duration::from_millis(rng.random_range(SYNC_MS)), Timer::Sync);
-        timers.set(ALONE_AFTER, Timer::Alone);
         timers.set(SETTLED_AFTER, Timer::Settle);
         timers.set(EXPIRE_PERIOD, Timer::Expire);
         let alive = BTreeSet::from([node]);
@@ -172,6 +173,8 @@ impl Node {
             asked: BTreeMap::new(),
             syncing: BTreeSet::new(),
             sync_after_up_set: false,
+            told_all: false,
+            heard_out: BTreeSet::new(),
             synced: false,
             settled: false,
             counters: Counters::default(),
@@ -194,7 +197,7 @@ impl Node {
     pub(super) fn load(
         &mut self,
         facts: &Store,
-        vouchers: &BTreeMap<NodeId, (overlay::facts::Version, Voucher)>,
+        vouchers: &BTreeMap<NodeId, (overlay::facts::Version, super::vouch::Voucher)>,
     ) {
         self.store.share(facts);
         self.vouched.load(vouchers);
@@ -229,10 +232,12 @@ impl Node {
                 self.sealer.set_keys(&keys);
                 self.opener.set_keys(keys);
             }
-            Input::Merge(deltas) => {
-                for (delta, voucher) in deltas {
+            Input::Merge(offered) => {
+                for (delta, voucher) in offered.deltas {
                     self.take_relayed(delta, voucher, now);
                 }
+                self.told_all |= offered.settled;
+                self.stale |= !self.synced;
             }
             Input::Members(members) => self.membership.adopt(members),
             Input::SyncEnded(peer, succeeded) => {
@@ -241,15 +246,13 @@ impl Node {
                 self.set_pull(now + PULL_PERIOD);
                 if succeeded {
                     self.counters.syncs += 1;
-                    self.set_synced();
+                    self.heard_out.insert(peer);
+                    self.stale |= !self.synced;
                 } else {
                     self.counters.syncs_failed += 1;
                 }
             }
-            Input::SyncServed => {
-                self.counters.syncs_served += 1;
-                self.set_synced();
-            }
+            Input::SyncServed => self.counters.syncs_served += 1,
             Input::Wake => {}
         }
         self.drain_membership(now);
@@ -287,9 +290,8 @@ impl Node {
                 self.sync_after_up_set = false;
                 self.sync_with(peer);
             }
-            Timer::Alone => self.set_synced(),
             Timer::Settle => {
-                self.stale |= !self.settled;
+                self.stale = true;
                 self.settled = true;
             }
             Timer::Hold => {

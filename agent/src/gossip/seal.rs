@@ -10,14 +10,19 @@
 //! | 34.. | ciphertext and its 16-byte tag |
 //!
 //! The header is authenticated with the payload. A sender's key is HKDF-SHA256(cluster key, "overlay gossip" ||
-//! sender || boot), so no two senders and no two boots share a nonce. A sender counts on when the cluster's key changes:
-//! nonces stay unique under a key that comes back, and one replay window of each sender serves all keys, so that what was
-//! taken once under a key that is still held is taken no second time. What is sealed with a key that was dropped opens never.
+//! sender || boot), so no two senders and no two boots share a nonce. A sender counts on when the cluster's key changes, so
+//! nonces stay unique under a key that comes back.
+//!
+//! What was taken once is taken no second time: for each of the cluster's keys there is a replay window of each sender,
+//! which stays for as long as the key is held; what is sealed with a key that was dropped does not open at all. A member can
+//! seal in another's name, with any boot and any counter, and have what that one seals itself refused. That goes with the
+//! key, and does not come again once that member knows no key. Windows are memory: an agent that restarts has none, and may
+//! take once more what was sealed with a key that is still held, as may one to whom a backup brings a dropped key back.
 //!
 //! The seal proves that the sender is a member of the cluster; which member is its word alone, for every member can
 //! derive every key. So facts are signed besides (`vouch`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use overlay::model::NodeId;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -31,6 +36,8 @@ pub(super) const MAX_DATAGRAM: usize = 1350;
 /// The largest payload of a datagram, in bytes.
 pub(super) const MAX_PAYLOAD: usize = MAX_DATAGRAM - HEADER - TAG;
 
+/// So many nodes may be heard under one key besides those of the intent: they have just joined, or were removed.
+const MOST_STRANGERS: usize = 1024;
 const VERSION: u8 = 1;
 const HEADER: usize = 34;
 const TAG: usize = 16;
@@ -52,6 +59,8 @@ pub(super) enum Refusal {
     Stale,
     #[error("seen before, or too old to tell")]
     Replayed,
+    #[error("of a node that the intent does not know, one of too many")]
+    Stranger,
 }
 
 /// Seals this node's datagrams.
@@ -95,34 +104,32 @@ impl Sealer {
 /// Opens the others' datagrams, each once.
 pub(super) struct Opener {
     keys: Keys,
-    senders: HashMap<NodeId, Sender>,
+    /// The nodes of the intent.
+    members: BTreeSet<NodeId>,
+    /// Who was heard under which of the cluster's keys.
+    heard: BTreeMap<u8, HashMap<NodeId, Sender>>,
 }
 
 struct Sender {
     boot: u64,
-    /// The number of the cluster's key that `key` is made of: the one that it used last.
-    number: u8,
     key: LessSafeKey,
     window: Window,
 }
 
 impl Opener {
     pub(super) fn new(keys: Keys) -> Self {
-        Self { keys, senders: HashMap::new() }
+        Self { keys, members: BTreeSet::new(), heard: BTreeMap::new() }
     }
 
-    /// Opens what is sealed with these keys from now on, and nothing else. What was seen stays known.
+    /// Opens what is sealed with these keys from now on, and nothing else. What was seen under those that stay is known.
     pub(super) fn set_keys(&mut self, keys: Keys) {
-        for (id, sender) in &mut self.senders {
-            match keys.get(sender.number) {
-                Some(key) if self.keys.get(sender.number) != Some(key) => {
-                    sender.key = sender_key(key, *id, sender.boot);
-                }
-                // The same key as before, or one that nothing is opened with until it is back.
-                _ => {}
-            }
-        }
+        self.heard.retain(|number, _| keys.get(*number) == self.keys.get(*number));
         self.keys = keys;
+    }
+
+    /// Has room for these from now on, whoever else is heard.
+    pub(super) fn set_members(&mut self, members: BTreeSet<NodeId>) {
+        self.members = members;
     }
 
     /// The sender and the payload. Nothing that was refused changes what is accepted later.
@@ -144,35 +151,31 @@ impl Opener {
         let id = NodeId::from_bytes(id);
         let (boot, counter) = (integer(&header[18..26]), integer(&header[26..]));
 
-        let known = self.senders.get_mut(&id);
-        if known.as_ref().is_some_and(|sender| boot < sender.boot) {
-            return Err(Refusal::Stale);
-        }
+        let heard = self.heard.entry(number).or_default();
         let open = |key: &LessSafeKey, sealed: &'a mut [u8]| {
             key.open_in_place(nonce(counter), Aad::from(*header), sealed).map_err(|_| Refusal::Forged)
         };
-        match known.filter(|sender| sender.boot == boot) {
-            Some(sender) => {
-                if !sender.window.is_fresh(counter) {
-                    return Err(Refusal::Replayed);
-                }
-                let other = (sender.number != number).then(|| sender_key(cluster_key, id, boot));
-                let payload = open(other.as_ref().unwrap_or(&sender.key), sealed)?;
-                if let Some(key) = other {
-                    (sender.number, sender.key) = (number, key);
-                }
-                sender.window.mark(counter);
-                Ok((id, payload))
+        if let Some(sender) = heard.get_mut(&id).filter(|sender| boot <= sender.boot) {
+            if boot < sender.boot {
+                return Err(Refusal::Stale);
             }
-            None => {
-                let key = sender_key(cluster_key, id, boot);
-                let payload = open(&key, sealed)?;
-                let mut window = Window::default();
-                window.mark(counter);
-                self.senders.insert(id, Sender { boot, number, key, window });
-                Ok((id, payload))
+            if !sender.window.is_fresh(counter) {
+                return Err(Refusal::Replayed);
             }
+            let payload = open(&sender.key, sealed)?;
+            sender.window.mark(counter);
+            return Ok((id, payload));
         }
+        let key = sender_key(cluster_key, id, boot);
+        let payload = open(&key, sealed)?;
+        let is_known = heard.contains_key(&id) || self.members.contains(&id);
+        if !is_known && heard.len() >= self.members.len() + MOST_STRANGERS {
+            return Err(Refusal::Stranger);
+        }
+        let mut window = Window::default();
+        window.mark(counter);
+        heard.insert(id, Sender { boot, key, window });
+        Ok((id, payload))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod absence;
 mod joiner;
+mod readiness;
 mod rotation;
 mod size;
 mod world;

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::freshness::Managers;
 use super::services::version_with;
 use super::{Answer, Body, Context, Json, parse};
+use crate::clock;
 use crate::gossip::Snapshot;
 use crate::manager::Standing;
 use crate::state::MemberHandle;
@@ -62,7 +63,8 @@ pub(super) async fn update(
     let member = context.member()?;
     let node = member.intent().node(&reference)?.id;
     let change = NodeChange { availability, labels_rm, labels_add };
-    member.log.propose(Command::UpdateNode { node, change: change.clone() }).await?;
+    let at = clock::unix_seconds();
+    member.log.propose(Command::UpdateNode { node, change: change.clone(), at }).await?;
     let is = |intent: &Intent| intent.nodes.get(&node).is_some_and(|node| change.is_made(node));
     version_with(&member, is).await
 }

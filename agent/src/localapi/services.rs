@@ -9,10 +9,11 @@ use overlay::api::{
     ServiceChanged, ServiceCreate, ServiceDetail, ServiceRow, ServiceUpdate, Unconfirmed,
 };
 use overlay::attach;
-use overlay::intent::{self, Command, CreateService, Intent, Reply, ServiceChange, apply};
+use overlay::intent::{self, Command, CreateService, Intent, Reply, ServiceChange, Serving, apply};
 use overlay::model::{Network, NetworkId, Node, Publish, Service, ServiceId};
 
 use super::{Answer, Body, Context, Json, endpoints, networks, parse, ports};
+use crate::clock;
 use crate::manager::when_applied;
 use crate::refusal::internal;
 use crate::state::MemberHandle;
@@ -114,9 +115,10 @@ pub(super) async fn drain(
             attach::resolve_backend(&reference, member.node, &intent, &snapshot.view, &shared.attachments)?;
         (service.id, found.endpoint.id)
     };
-    member.log.propose(Command::DrainBackend { service, endpoint, drained }).await?;
+    let since = drained.then(clock::unix_seconds);
+    member.log.propose(Command::DrainBackend { service, endpoint, since }).await?;
     let there = |intent: &Intent| {
-        intent.services.get(&service).is_some_and(|it| it.drained.contains(&endpoint) == drained)
+        intent.services.get(&service).is_some_and(|it| it.drained.contains_key(&endpoint) == drained)
     };
     version_with(&member, there).await
 }
@@ -231,11 +233,13 @@ pub(super) fn backends(intent: &Intent, rows: &[EndpointRow], service: &Service)
 }
 
 fn state(intent: &Intent, row: &EndpointRow, service: &Service) -> BackendState {
-    if service.drained.contains(&row.endpoint.id) {
-        BackendState::Drained
-    } else if intent.takes_flows(service, row.endpoint.id, row.node) {
-        BackendState::Active
-    } else {
-        BackendState::NodeDrained
+    let drained = service.drained.contains_key(&row.endpoint.id);
+    let serving = intent.serving(service, row.endpoint.id, Some(row.node), clock::since_epoch());
+    match (serving, drained) {
+        (Serving::All, _) => BackendState::Active,
+        (Serving::Existing, true) => BackendState::Draining,
+        (Serving::Existing, false) => BackendState::NodeDraining,
+        (Serving::Nothing, true) => BackendState::Drained,
+        (Serving::Nothing, false) => BackendState::NodeDrained,
     }
 }

@@ -1,17 +1,22 @@
 //! How the node is.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use axum::extract::State;
 use overlay::api::{DropCount, GossipStatus, ManagerStatus, MeshStatus, RoleStatus, Status, UnderlayStatus};
 use overlay::intent::Intent;
-use overlay::model::NodeId;
+use overlay::model::{Node, NodeId};
 use overlay::reconcile::mesh::Mesh;
 
 use super::{Answer, Context, Json};
 use crate::eventloop::Request;
-use crate::gossip::Counters;
+use crate::gossip::{Counters, Snapshot};
+use crate::manager::ManagerLink;
 use crate::state::{Local, MemberHandle};
+
+/// So many nodes are named where something is missing of them.
+const MOST_NAMES: usize = 5;
 
 pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     context.ask(Request::Refresh).await?;
@@ -72,9 +77,7 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
     if !member.intent().nodes.contains_key(&member.node) {
         waiting.push("intent: no manager has been reached yet".to_owned());
     }
-    if !member.snapshot().synced {
-        waiting.push("facts: no peer has sent its full state yet".to_owned());
-    }
+    waiting.extend(facts_waited_for(&member.intent(), &member.snapshot(), &member.manager.borrow()));
     if local.underlay.is_none() {
         waiting.push("an underlay: no device holds the advertised address".to_owned());
     }
@@ -82,6 +85,28 @@ fn waiting_for(member: Option<&MemberHandle>, local: &Local) -> Vec<String> {
         local.failures.iter().map(|failure| format!("the kernel: {}: {}", failure.action, failure.cause)),
     );
     waiting
+}
+
+/// Which nodes' facts this one needs before it is ready, in words. One whose manager API it follows is there, whatever gossip
+/// has heard.
+fn facts_waited_for(intent: &Intent, snapshot: &Snapshot, link: &ManagerLink) -> Option<String> {
+    let is_followed = |node: &Node| link.reachable && SocketAddr::new(node.addr, node.api_port) == link.addr;
+    let is_due = |node: &Node| {
+        // Once there was time enough, who was not heard of is taken for dead.
+        !snapshot.synced && (!snapshot.settled || snapshot.alive.contains(&node.id)) || is_followed(node)
+    };
+    let missing = snapshot.missing.iter().filter_map(|node| intent.nodes.get(node));
+    let mut names: Vec<&str> = missing.filter(|node| is_due(node)).map(|node| &*node.hostname).collect();
+    if names.is_empty() {
+        return (!snapshot.synced).then(|| "facts: no peer has sent its full state yet".to_owned());
+    }
+    names.sort_unstable();
+    let more = names.split_off(names.len().min(MOST_NAMES)).len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "facts: those of {}{more} have not come; does gossip reach them, over UDP and TCP?",
+        names.join(", ")
+    ))
 }
 
 /// Nothing, for a worker.
@@ -126,3 +151,6 @@ fn gossip(counters: &Counters) -> GossipStatus {
         syncs_served: counters.syncs_served,
     }
 }
+
+#[cfg(test)]
+mod tests;

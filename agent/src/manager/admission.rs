@@ -90,6 +90,7 @@ async fn admit(
     let node = Node {
         manager,
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 0,
         key,

@@ -6,9 +6,10 @@ use overlay::intent::{Cluster, Command, State, apply};
 use overlay::model::Node;
 use ring::digest::{SHA256, digest};
 
-use super::init::{Founded, establish, unix_seconds};
+use super::init::{Founded, establish};
 use super::raft::{begin, held};
 use super::{ManagerError, Role, Unanswered, copy};
+use crate::clock::unix_seconds;
 use crate::identity::{Authority, Identity, Request, Token};
 use crate::store::{Key, Store};
 

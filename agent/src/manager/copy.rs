@@ -106,7 +106,7 @@ mod tests {
         for number in 0..40 {
             let labels_add = [("long".to_owned(), format!("{number:04000}"))].into();
             let change = NodeChange { labels_add, ..NodeChange::default() };
-            let intent = changed(&mut state, &Command::UpdateNode { node, change });
+            let intent = changed(&mut state, &Command::UpdateNode { node, change, at: 0 });
             copy.write(Arc::clone(&intent)).unwrap();
             assert_eq!(stored_intent(&store).unwrap(), *intent, "{number}");
             wholes.push(store.get::<Intent>(Key::IntentCopy).unwrap().unwrap().version);

@@ -1,13 +1,12 @@
 //! Makes a cluster with this node as its first member and only manager.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use overlay::hex;
 use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
 use overlay::model::{Node, Seconds};
 
 use super::raft::{begin, end};
 use super::{ManagerError, copy};
+use crate::clock::unix_seconds;
 use crate::identity::{Authority, Identity, Request, Secret, Token};
 use crate::store::{Key, Store, StoreError};
 
@@ -88,8 +87,4 @@ pub fn forget(store: &Store) -> Result<(), StoreError> {
         [Key::Identity, Key::ManagersLog].into_iter().try_for_each(|key| batch.remove(key))?;
         copy::remove(batch)
     })
-}
-
-pub(super) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -27,7 +27,7 @@ pub(super) fn may_propose(
         Command::GrantBlock(grant) => grant.node == me,
         Command::ReleaseBlock(release) => release.block.node == me,
         // It forgets an endpoint that was drained. That one may be gone from the facts already, but is not another's.
-        Command::DrainBackend { endpoint, drained: false, .. } => {
+        Command::DrainBackend { endpoint, since: None, .. } => {
             holder(*endpoint).is_none_or(|holder| holder == me)
         }
         // It uses the certificate that it shows.

@@ -137,7 +137,7 @@ fn service(warnings: &str) -> String {
         200,
         &format!(
             r#"{{"id":"{id}","name":"web","networks":[],"publish":[],"endpoint_mode":"vip","source_ip":"preserve",
-            "affinity":"none","stop_grace_period":"10s","unavailable":"reject","vips":[],"drained":[],"labels":{{}},
+            "affinity":"none","stop_grace_period":"10s","unavailable":"reject","vips":[],"drained":{{}},"labels":{{}},
             "warnings":[{warnings}]}}"#
         ),
     )

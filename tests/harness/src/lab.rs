@@ -213,7 +213,15 @@ impl Lab {
     /// # Errors
     /// What an agent or `overlayctl` said.
     pub fn form_managers(&self) -> Result<()> {
-        let [first, others @ ..] = &self.nodes[..] else { return Ok(()) };
+        self.form_managers_of(&self.nodes.iter().collect::<Vec<_>>())
+    }
+
+    /// As [`Lab::form_managers`], of these nodes alone.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn form_managers_of(&self, nodes: &[&Node]) -> Result<()> {
+        let [first, others @ ..] = nodes else { return Ok(()) };
         first.start()?;
         first.init_cluster()?;
         let token = first.ctl(&["cluster", "join-token", "-q", "manager"])?;
@@ -221,7 +229,7 @@ impl Lab {
             node.start()?;
             node.join_cluster(token.trim(), first)?;
         }
-        self.nodes.iter().try_for_each(|node| node.wait_ready(FORMING))
+        nodes.iter().try_for_each(|node| node.wait_ready(FORMING))
     }
 
     /// Makes an empty network namespace, as a container runtime does before it has a container attached.

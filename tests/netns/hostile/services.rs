@@ -21,8 +21,17 @@ const UNPUBLISHED: u16 = 8081;
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)), 5005);
 
 #[test]
-fn a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it() {
-    Lab::run(Hook::Tc.three_nodes(), |lab| {
+fn a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it_in_tc() {
+    a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it(Hook::Tc);
+}
+
+#[test]
+fn a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it_in_xdp() {
+    a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it(Hook::Xdp);
+}
+
+fn a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
@@ -66,14 +75,23 @@ fn a_clients_packet_is_believed_of_peers_alone_and_for_who_serves_it() {
             victims[0].receives_only(HONEST)?;
             victims[1].receives_nothing()?;
         }
-        Ok(())
+        hook.has_served(n3)
     });
 }
 
-/// Where clients are hidden, answers come back through the node that they asked, and only from who was asked there.
 #[test]
-fn an_answer_is_believed_of_the_backend_alone_that_was_asked() {
-    Lab::run(Hook::Tc.three_nodes(), |lab| {
+fn an_answer_is_believed_of_the_backend_alone_that_was_asked_in_tc() {
+    an_answer_is_believed_of_the_backend_alone_that_was_asked(Hook::Tc);
+}
+
+#[test]
+fn an_answer_is_believed_of_the_backend_alone_that_was_asked_in_xdp() {
+    an_answer_is_believed_of_the_backend_alone_that_was_asked(Hook::Xdp);
+}
+
+/// Where clients are hidden, answers come back through the node that they asked, and only from who was asked there.
+fn an_answer_is_believed_of_the_backend_alone_that_was_asked(hook: Hook) {
+    Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
@@ -111,7 +129,7 @@ fn an_answer_is_believed_of_the_backend_alone_that_was_asked() {
             wire.send(&from(n2.addr(), backend, seen, HONEST)?)?;
             victim.receives_only(HONEST)?;
         }
-        Ok(())
+        hook.has_served(n3)
     });
 }
 

@@ -2,6 +2,7 @@
 //! own address, or that of the node where they were asked for it.
 
 mod arrivals;
+pub(crate) mod grace;
 mod host_mode;
 mod local;
 mod made_anew;

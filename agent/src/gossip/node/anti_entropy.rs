@@ -1,29 +1,32 @@
 //! Anti-entropy's decisions: with whom to exchange, and each step's content. The conversation is `exchange`'s.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use overlay::facts::{Delta, differing, fnv1a};
+use overlay::facts::{differing, fnv1a};
 use overlay::model::NodeId;
 use rand::seq::IteratorRandom as _;
 
 use super::{Input, Node, Output, Timer};
 use crate::gossip::Peer;
-use crate::gossip::exchange::{Ask, Comparison, Digest};
-use crate::gossip::vouch::Voucher;
+use crate::gossip::exchange::{Ask, Comparison, Digest, Offered};
 
-/// Until the first exchange succeeded, one is tried this often.
+/// Until this node is synced, exchanges are tried this often.
 const FIRST_SYNC_PERIOD: Duration = Duration::from_millis(500);
 const FIRST_SYNC_FANOUT: usize = 3;
 
 impl Node {
     pub(super) fn first_sync(&mut self, now: Duration) {
-        if self.intent.is_empty() {
-            self.set_synced();
-        }
         if self.synced {
             return;
         }
-        let chosen = self.intent.keys().copied().sample(&mut self.rng, FIRST_SYNC_FANOUT);
+        // Those that it waits for, if they are known to be there.
+        let mut wanted = self.missing();
+        wanted.retain(|node| self.up.contains_key(node));
+        if wanted.is_empty() {
+            wanted = self.intent.keys().copied().collect();
+        }
+        let chosen = wanted.into_iter().sample(&mut self.rng, FIRST_SYNC_FANOUT);
         chosen.into_iter().for_each(|peer| self.sync_with(peer));
         self.timers.set(now + FIRST_SYNC_PERIOD, Timer::FirstSync);
     }
@@ -46,8 +49,8 @@ impl Node {
                 drop(reply.send(self.offer(&theirs)));
                 return self.handle(Input::Members(theirs.members.unwrap_or_default()), now);
             }
-            Ask::Merge(deltas, done) => {
-                let outputs = self.handle(Input::Merge(deltas), now);
+            Ask::Merge(offered, done) => {
+                let outputs = self.handle(Input::Merge(offered), now);
                 let _ = done.send(());
                 return outputs;
             }
@@ -71,7 +74,7 @@ impl Node {
     }
 
     /// The same for a peer that compared, and the facts that it lacks.
-    pub(in crate::gossip) fn offer(&self, theirs: &Comparison) -> (Comparison, Vec<(Delta, Voucher)>) {
+    pub(in crate::gossip) fn offer(&self, theirs: &Comparison) -> (Comparison, Offered) {
         let alive = self.living();
         let versions = self.store.versions(theirs.buckets, &alive);
         let members = theirs.members.is_some().then(|| self.membership.known());
@@ -79,10 +82,23 @@ impl Node {
         // What its owner did not vouch for, as it is held here, nobody would take.
         let deltas = deltas.filter_map(|delta| Some((self.voucher_for(&delta)?, delta)));
         let deltas = deltas.map(|(voucher, delta)| (delta, voucher)).collect();
-        (Comparison { buckets: theirs.buckets, versions, members }, deltas)
+        let offered = Offered { deltas, settled: self.synced && self.settled };
+        (Comparison { buckets: theirs.buckets, versions, members }, offered)
     }
 
-    pub(super) fn set_synced(&mut self) {
-        self.stale |= !std::mem::replace(&mut self.synced, true);
+    /// The nodes of the intent of which it is not known what they state. Once there was time enough, a node that was asked
+    /// itself, and stated nothing then or later, is none of them.
+    pub(super) fn missing(&self) -> BTreeSet<NodeId> {
+        let asked = |node: &NodeId| self.settled && self.heard_out.contains(node);
+        let is_silent = |node: &NodeId| asked(node) && self.store.version(*node).is_none();
+        let is_missing = |node: &&NodeId| !self.store.knows(**node) && !is_silent(node);
+        self.intent.keys().filter(is_missing).copied().collect()
+    }
+
+    /// Looks whether this node has by now what there is to have. It does not while it lacks what somebody states who is up.
+    pub(super) fn look_whether_synced(&mut self, missing: &BTreeSet<NodeId>) {
+        let is_all = missing.is_empty() || self.told_all || self.settled;
+        self.synced |= is_all && !missing.iter().any(|node| self.up.contains_key(node));
+        self.settled |= self.synced && missing.is_empty();
     }
 }

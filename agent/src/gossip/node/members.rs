@@ -24,6 +24,7 @@ impl Node {
         self.intent = peers.into_iter().map(|peer| (peer.node, peer)).collect();
         self.intent.remove(&self.me);
         self.membership.resize(self.intent.len() + 1);
+        self.opener.set_members(self.intent.keys().copied().collect());
         self.stale = true;
         for node in self.heard_early() {
             self.sync_with(node);

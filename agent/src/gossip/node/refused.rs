@@ -27,6 +27,7 @@ impl Node {
             Refusal::UnknownKey => &mut counters.refused_unknown_key,
             Refusal::Forged => &mut counters.refused_forged,
             Refusal::Stale | Refusal::Replayed => &mut counters.refused_replayed,
+            Refusal::Stranger => &mut counters.refused_unknown_owner,
         } += 1;
     }
 }

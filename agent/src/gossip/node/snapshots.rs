@@ -41,8 +41,11 @@ impl Node {
 
     pub(super) fn publish(&mut self, now: Duration) {
         self.publish_at = None;
+        let mut missing = self.snapshot.missing.clone();
         let (mut view, mut alive) = (self.snapshot.view.clone(), self.snapshot.alive.clone());
         if std::mem::take(&mut self.stale) {
+            missing = self.missing();
+            self.look_whether_synced(&missing);
             alive = self.shown();
             let newest = self.store.view(&alive);
             if newest != *view {
@@ -51,9 +54,8 @@ impl Node {
                 self.publish_period = PUBLISH_PERIOD.max(PUBLISH_PERIOD_PER_ENDPOINT * endpoints);
             }
         }
-        self.settled |= self.synced && self.intent.keys().all(|node| self.store.knows(*node));
         let (synced, settled) = (self.synced, self.settled);
-        let snapshot = Snapshot { view, alive, synced, settled, counters: self.counters };
+        let snapshot = Snapshot { view, alive, missing, synced, settled, counters: self.counters };
         if snapshot != *self.snapshot {
             self.snapshot = Arc::new(snapshot);
             self.published_at = Some(now);

@@ -31,7 +31,7 @@ async fn one_exchange_brings_a_joiner_everything() {
     let started = Instant::now();
     let (asks, asked) = unbounded_channel();
     let (holders_asks, holder_asked) = unbounded_channel();
-    let (state, holders) = (State(asks.downgrade()), State(holders_asks.downgrade()));
+    let (state, holders) = (State::new(asks.downgrade()), State::new(holders_asks.downgrade()));
     let joiner = tokio::spawn(answering(node(NODES), asked));
     let holder = tokio::spawn(answering(holder, holder_asked));
     let ((mut near, mut left), (mut right, mut far)) = (duplex(STREAM), duplex(STREAM));

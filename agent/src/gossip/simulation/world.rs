@@ -214,11 +214,11 @@ impl World {
         let digest = self.node(from).digest();
         let theirs = self.node(to).compare(&digest);
         let (mine, offered) = self.node(from).offer(&theirs);
-        self.sent.1 += frame(&digest) + frame(&theirs) + frame(&mine) + frames(&offered);
+        self.sent.1 += frame(&digest) + frame(&theirs) + frame(&mine) + frames(&offered.deltas);
         self.input(from, Input::Members(theirs.members.unwrap_or_default()));
         self.input(to, Input::Merge(offered));
         let (_, answered) = self.node(to).offer(&mine);
-        self.sent.1 += frames(&answered);
+        self.sent.1 += frames(&answered.deltas);
         self.input(to, Input::Members(mine.members.unwrap_or_default()));
         self.input(to, Input::SyncServed);
         self.input(from, Input::Merge(answered));

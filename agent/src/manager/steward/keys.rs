@@ -3,10 +3,12 @@
 //!
 //! Three steps, each a command in the log, so that a new leader goes on where the last one stopped: the new key is added,
 //! then used, then the old one is dropped. Before each of the last two, every node that is alive has confirmed the step
-//! before, or had time enough to: nobody seals with a key that another lacks.
+//! before, or had time enough to: nobody seals with a key that another lacks. That time runs from when the step before took
+//! effect, however often the intent changes meanwhile.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use overlay::hex;
 use overlay::intent::{Command, GossipKeys, Hidden, Intent};
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use crate::clock::unix_seconds;
 use crate::gossip::Snapshot;
 use crate::manager::{IntentLog, Peers};
 
@@ -78,79 +81,92 @@ impl KeySteward {
         drop(self.facts.wait_for(|facts| facts.settled).await);
         let mut intents = self.log.watch();
         let mut urgent = false;
-        // The step that is next, and since when.
-        let mut waiting: Option<(Command, Instant)> = None;
+        // A step that was not taken though it could have been.
+        let mut refused: Option<Command> = None;
         loop {
             let intent = Arc::clone(&intents.borrow_and_update());
-            let step = intent.cluster.as_ref().and_then(|cluster| {
-                urgent |= cluster.gossip.wanted;
-                next_step(&cluster.gossip, unix_seconds(), fresh)
-            });
-            let Some(step) = step else {
-                (urgent, waiting) = (false, None);
+            let Some(step) = due(&intent, &mut urgent) else {
+                (urgent, refused) = (false, None);
                 // Neither is told to end: the log outlives this.
                 drop(timeout(TICK, intents.changed()).await);
                 continue;
             };
-            let since = match waiting.take() {
-                Some((command, since)) if command == step.command => since,
-                _ => Instant::now(),
-            };
-            if step.confirmed {
-                let deadline = since + if urgent { URGENT } else { PATIENT };
-                tokio::select! {
-                    () = self.confirmed(&intent, deadline) => {}
-                    _ = intents.changed() => {
-                        // It may be wanted at once now.
-                        waiting = Some((step.command, since));
-                        continue;
+            let is_free = !step.confirmed || refused.as_ref() == Some(&step.command);
+            if is_free || self.confirmed(&mut intents, intent.version, &step, &mut urgent).await {
+                refused = self.propose(step.command).await.err();
+            }
+        }
+    }
+
+    /// Returns the command if it was not taken.
+    async fn propose(&self, command: Command) -> Result<(), Command> {
+        let Err(error) = self.log.propose(command.clone()).await else {
+            info!(step = ?command, "gossip keys change");
+            return Ok(());
+        };
+        // Another leader may have taken it; what is next, the intent will tell.
+        warn!(step = ?command, %error, "a change of the gossip keys was not taken");
+        sleep(AGAIN).await;
+        Err(command)
+    }
+
+    /// Waits until every node that is alive holds that version of the intent, the first that this step was due in, but no
+    /// longer than there is time for, whatever else changes meanwhile. `false` if the step is no longer due.
+    async fn confirmed(
+        &self,
+        intents: &mut watch::Receiver<Arc<Intent>>,
+        version: u64,
+        step: &Step,
+        urgent: &mut bool,
+    ) -> bool {
+        let since = Instant::now();
+        let missing = watch::Sender::new(Vec::new());
+        let mut asking = pin!(self.ask_until_held(version, &missing));
+        loop {
+            let deadline = since + if *urgent { URGENT } else { PATIENT };
+            tokio::select! {
+                () = &mut asking => return true,
+                () = sleep_until(deadline) => break,
+                _ = intents.changed() => {
+                    // It may be wanted at once now.
+                    let due = due(&intents.borrow_and_update(), urgent);
+                    if due.is_none_or(|due| due.command != step.command) {
+                        return false;
                     }
                 }
             }
-            self.propose(step.command).await;
         }
+        warn!(nodes = ?*missing.borrow(), "gossip keys change, though these nodes have not confirmed the last step");
+        true
     }
 
-    async fn propose(&self, command: Command) {
-        match self.log.propose(command.clone()).await {
-            Ok(_) => info!(step = ?command, "gossip keys change"),
-            // Another leader may have taken it; what is next, the intent will tell.
-            Err(error) => {
-                warn!(step = ?command, %error, "a change of the gossip keys was not taken");
-                sleep(AGAIN).await;
-            }
-        }
-    }
-
-    /// Waits until every node that is alive holds the intent, but no longer than that.
-    async fn confirmed(&self, intent: &Intent, deadline: Instant) {
+    /// Asks the nodes that are alive until each says that it holds that version. Tells who did not, each time.
+    async fn ask_until_held(&self, version: u64, missing: &watch::Sender<Vec<String>>) {
         loop {
             let round = Instant::now() + AGAIN;
-            let missing = self.missing(intent).await;
-            if missing.is_empty() {
+            let alive = self.facts.borrow().alive.clone();
+            let intent = Arc::clone(&self.log.watch().borrow());
+            let asked = intent.nodes.values().filter(|node| node.id == self.me || alive.contains(&node.id));
+            let asked = asked.cloned().collect();
+            let lacking = super::missing(self.me, &self.peers, &self.applied, asked, version).await;
+            if lacking.is_empty() {
                 return;
             }
-            if Instant::now() >= deadline {
-                return warn!(nodes = ?missing, "gossip keys change, though these nodes have not confirmed the last step");
-            }
+            missing.send_replace(lacking);
             sleep_until(round).await;
         }
     }
+}
 
-    /// The nodes that are alive and do not say that they hold the intent.
-    async fn missing(&self, intent: &Intent) -> Vec<String> {
-        let alive = self.facts.borrow().alive.clone();
-        let wanted = intent.nodes.values().filter(|node| node.id == self.me || alive.contains(&node.id));
-        super::missing(self.me, &self.peers, &self.applied, wanted.cloned().collect(), intent.version).await
-    }
+/// The step that is due now; `urgent` becomes true where somebody wants it.
+fn due(intent: &Intent, urgent: &mut bool) -> Option<Step> {
+    let gossip = &intent.cluster.as_ref()?.gossip;
+    *urgent |= gossip.wanted;
+    next_step(gossip, unix_seconds(), fresh)
 }
 
 fn fresh() -> Hidden {
     hex::encode(&rand::random::<[u8; 32]>()).into()
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub(super) fn node() -> Node {
         version: "0".to_owned(),
         facts_key: String::new(),
         availability: Availability::Active,
+        drained_at: 0,
         labels: Labels::new(),
         ca_generation: 0,
         key: String::new(),

@@ -20,7 +20,7 @@ pub(crate) enum NodeCommand {
     /// Say what a node is wanted for, and label it
     ///
     /// An active node takes endpoints. A paused one takes no new ones. A drained one takes no new ones either, and its
-    /// backends get no new flows; existing ones go on.
+    /// backends get no new flows; existing ones go on for the grace period of each service, and then end.
     #[command(after_help = UPDATE_EXAMPLES)]
     Update(NodeUpdateArgs),
     /// Make workers managers

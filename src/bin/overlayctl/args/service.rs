@@ -46,6 +46,9 @@ pub(crate) enum ServiceCommand {
     #[command(visible_alias = "remove", after_help = RM_EXAMPLES)]
     Rm(ServicesArgs),
     /// Keep new flows from a backend; existing ones go on for the service's grace period
+    ///
+    /// Once the period is over ("--stop-grace-period" of the service), connections that are left are reset, and what is
+    /// sent over UDP goes to another backend. The backend stays attached.
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(DrainArgs),
 }
@@ -71,7 +74,7 @@ pub(crate) struct ServiceCreateArgs {
     /// default
     #[arg(long, value_name = "AFFINITY", default_value = "none")]
     pub(crate) affinity: Affinity,
-    /// How long a drained backend goes on serving its flows
+    /// How long the flows of a drained backend go on; then connections are reset
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) stop_grace_period: Seconds,
     /// What a client gets while no backend is live: a refusal, or nothing
@@ -171,7 +174,7 @@ pub(crate) struct ServiceUpdateArgs {
     /// default
     #[arg(long, value_name = "AFFINITY")]
     pub(crate) affinity: Option<Affinity>,
-    /// How long a drained backend goes on serving its flows
+    /// How long the flows of a drained backend go on; then connections are reset
     #[arg(long, value_name = "TIME")]
     pub(crate) stop_grace_period: Option<Seconds>,
     /// What a client gets while no backend is live
@@ -219,7 +222,7 @@ pub(crate) struct WaitArgs {
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:
-  overlayctl service drain web.web1 --wait && overlayctl endpoint detach web1
+  overlayctl service drain web.web1 --wait && sleep 10 && overlayctl endpoint detach web1
   overlayctl service drain web.web1 --undo";
 
 /// A choice of words, which help and completion show.

@@ -41,7 +41,9 @@ pub(crate) fn backends(backends: &[BackendRow], list: ListArgs) -> io::Result<St
             let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
             let state = match row.state {
                 BackendState::Active => "Active",
+                BackendState::Draining => "Draining",
                 BackendState::Drained => "Drained",
+                BackendState::NodeDraining => "Node draining",
                 BackendState::NodeDrained => "Node drained",
             };
             [

@@ -116,7 +116,7 @@ fn service_rows() -> Vec<ServiceRow> {
         stop_grace_period: Service::STOP_GRACE_PERIOD,
         unavailable: Unavailable::Reject,
         vips: vec![Vip { network, address: "10.1.0.127".parse().unwrap() }],
-        drained: [EndpointId::from_bytes([0x6f; 16])].into(),
+        drained: [(EndpointId::from_bytes([0x6f; 16]), 0)].into(),
         labels: BTreeMap::new(),
     };
     let dns = Service {

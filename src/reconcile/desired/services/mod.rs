@@ -7,6 +7,7 @@ pub use shortage::Shortage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Host;
 use crate::facts::View;
@@ -37,6 +38,8 @@ pub struct Found<'a> {
     pub addresses: &'a BTreeSet<IpAddr>,
     /// The tables about services as they are now.
     pub tables: &'a ServiceTables,
+    /// The time since the Unix epoch, by the host's clock.
+    pub now: Duration,
 }
 
 /// What a Maglev table is made of.
@@ -67,9 +70,9 @@ pub fn services(
     let mut desired = DesiredServices::default();
     let present = attachments.values().map(|attachment| attachment.endpoint.network).collect();
     let wanted = wanted(intent, &present, observed, &mut desired.shortages);
-    let mut backends = backends::known(&wanted, host, intent, view, attachments, found.ifindexes);
+    let mut backends = backends::known(&wanted, host, intent, view, attachments, found);
     if !complete {
-        backends::keep(&mut backends, &wanted, intent, view, observed);
+        backends::keep(&mut backends, &wanted, intent, view, found);
     }
     let held = observed.backends.iter().map(|(slot, entry)| (*slot, (entry.endpoint, entry.generation)));
     let mut slots = Slots::observed(held);

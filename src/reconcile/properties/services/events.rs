@@ -1,6 +1,7 @@
 //! What users and nodes do, from one moment to the next.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -41,6 +42,10 @@ pub(super) enum Event {
     NodeDies {
         node: u8,
     },
+    /// Grace periods may end.
+    TimePasses {
+        seconds: u8,
+    },
 }
 
 /// How a service can be reached.
@@ -67,6 +72,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => (1u8..4, 10u8..20).prop_map(|(service, n)| Event::Drain { service, n }),
         1 => (1u8..4, any::<bool>()).prop_map(|(node, drain)| Event::Availability { node, drain }),
         1 => (2u8..4).prop_map(|node| Event::NodeDies { node }),
+        1 => (1u8..20).prop_map(|seconds| Event::TimePasses { seconds }),
     ]
 }
 
@@ -136,16 +142,18 @@ pub(super) fn happen(world: &mut World, event: &Event) {
                 world.intent.services.values_mut().find(|it| it.name.as_str() == format!("s{service}"));
             let id = EndpointId::from_bytes([n; 16]);
             if let Some(service) = service
-                && !service.drained.remove(&id)
+                && service.drained.remove(&id).is_none()
             {
-                service.drained.insert(id);
+                service.drained.insert(id, world.now.as_secs());
             }
         }
         Event::Availability { node, drain } => {
             let availability = if drain { Availability::Drain } else { Availability::Active };
-            world.intent.nodes.get_mut(&node_id(node)).unwrap().availability = availability;
+            let node = world.intent.nodes.get_mut(&node_id(node)).unwrap();
+            (node.availability, node.drained_at) = (availability, world.now.as_secs());
         }
         Event::NodeDies { node } => *world.view.part_mut(node_id(node)) = Default::default(),
+        Event::TimePasses { seconds } => world.now += Duration::from_secs(seconds.into()),
     }
 }
 

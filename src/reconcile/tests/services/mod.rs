@@ -3,13 +3,14 @@ mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::underlay;
 use crate::config::Config;
 use crate::fixtures::{World, attachment, bare_service, create, membership, network, node_id};
 use crate::lb::Table;
 use crate::model::{
-    Attachment, Availability, EndpointId, MacAddr, Network, Protocol, Publish, PublishMode, Service,
+    Attachment, Availability, EndpointId, MacAddr, Network, Protocol, Publish, PublishMode, Seconds, Service,
     ServiceId, Vip,
 };
 use crate::reconcile::desired::{DesiredServices, Found, Host, services};
@@ -34,7 +35,7 @@ pub(in crate::reconcile) fn desired(
     let ifindexes =
         world.attachments.values().map(|attachment| attachment.host_ifname("ovl")).zip(100..).collect();
     let addresses = ADDRESSES.map(|address| address.parse().unwrap()).into();
-    let found = Found { ifindexes: &ifindexes, addresses: &addresses, tables: observed };
+    let found = Found { ifindexes: &ifindexes, addresses: &addresses, tables: observed, now: world.now };
     services(&host, &world.intent, &world.view, &world.attachments, found, complete)
 }
 
@@ -149,12 +150,60 @@ fn a_drained_backend_stays_for_its_flows_but_gets_no_new_ones() {
         leads_to(&desired, only(desired.tables.services.values()).all.v4)
     };
     assert_eq!(drained(&world), [endpoint(11), endpoint(12)]);
-    service_mut(&mut world, 1).drained.insert(endpoint(11));
+    service_mut(&mut world, 1).drained.insert(endpoint(11), 0);
     assert_eq!(drained(&world), [endpoint(12)]);
     world.intent.nodes.get_mut(&node_id(2)).unwrap().availability = Availability::Drain;
     assert_eq!(drained(&world), []);
     world.intent.nodes.get_mut(&node_id(2)).unwrap().availability = Availability::Pause;
     assert_eq!(drained(&world), [endpoint(12)]);
+}
+
+#[test]
+fn a_drained_backend_goes_when_its_grace_period_ends() {
+    let mut world = world();
+    world.now = Duration::from_secs(1000);
+    let before = after(&world, &ServiceTables::default());
+    service_mut(&mut world, 1).drained.insert(endpoint(11), 1000);
+    service_mut(&mut world, 1).stop_grace_period = Seconds(60);
+    let drained = after(&world, &before);
+    assert_eq!(drained.backends.len(), 2);
+    world.now = Duration::from_millis(1_059_999);
+    assert_eq!(after(&world, &drained), drained);
+    world.now = Duration::from_secs(1060);
+    insta::assert_snapshot!(text(&plan_services(&desired(&world, &drained, true), &drained)), @r"
+    write that no backend is behind device 100
+    remove backend 1
+    ");
+    // Until its facts are complete, a restarted node knows no less.
+    world.attachments.clear();
+    service_mut(&mut world, 1).drained.insert(endpoint(12), 1001);
+    world.view = Default::default();
+    assert_eq!(desired(&world, &drained, false).tables.backends.len(), 1);
+    world.now = Duration::from_secs(1061);
+    assert_eq!(desired(&world, &drained, false).tables.backends, BTreeMap::new());
+}
+
+#[test]
+fn a_drained_node_serves_each_service_for_its_own_grace_period() {
+    let mut world = world();
+    let mynet = world.network("mynet");
+    let publish = publish("9090", 80, Protocol::Tcp, PublishMode::Ingress);
+    put(
+        &mut world,
+        Service { publish: vec![publish], stop_grace_period: Seconds(60), ..bare_service(2, &[&mynet]) },
+    );
+    world.elsewhere(2, backend(13, &mynet, 2, 1));
+    let node = world.intent.nodes.get_mut(&node_id(2)).unwrap();
+    (node.availability, node.drained_at) = (Availability::Drain, 1000);
+    let mut there = |now| {
+        world.now = Duration::from_secs(now);
+        let tables = desired(&world, &ServiceTables::default(), true).tables;
+        tables.backends.values().map(|backend| (backend.endpoint, backend.accepts)).collect::<Vec<_>>()
+    };
+    let (here, long, short) = ((endpoint(11), true), (endpoint(13), false), (endpoint(12), false));
+    assert_eq!(there(1009), [here, short, long]);
+    assert_eq!(there(1010), [here, long]);
+    assert_eq!(there(1060), [here]);
 }
 
 #[test]
@@ -193,7 +242,7 @@ fn ports_in_host_mode_are_open_where_a_backend_is_and_lead_to_it() {
     assert_eq!(targets, [(80, 8080), (81, 8081)]);
     assert!(here.tables.ports.values().all(|entry| entry.local_only));
 
-    service_mut(&mut world, 1).drained.insert(endpoint(11));
+    service_mut(&mut world, 1).drained.insert(endpoint(11), 0);
     let drained = desired(&world, &ServiceTables::default(), true);
     assert_eq!(only(drained.tables.services.values()).local.v4, None);
     assert_eq!(drained.tables.ports.len(), 2);

@@ -23,7 +23,7 @@ fn a_restart_keeps_the_backends_elsewhere() {
     let more = desired(&restarted, &before, false);
     let entry = only(more.tables.services.values());
     assert_eq!(leads_to(&more, entry.all.v4), [endpoint(11), endpoint(12), endpoint(13)]);
-    service_mut(&mut restarted, 1).drained.insert(endpoint(12));
+    service_mut(&mut restarted, 1).drained.insert(endpoint(12), 0);
     let drained = desired(&restarted, &before, false);
     assert_eq!(drained.tables.backends.len(), 3);
     let entry = only(drained.tables.services.values());

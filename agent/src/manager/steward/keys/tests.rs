@@ -1,9 +1,14 @@
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
-use overlay::intent::{State, apply};
+use futures_util::future::BoxFuture;
+use overlay::intent::{Cluster, Reply, State, apply};
+use overlay::model::Node;
 
 use super::*;
-use crate::manager::tests::{Manager, initial, seen, serving, shown};
+use crate::manager::tests::{Manager, initial, node, seen, serving, shown};
+use crate::manager::{ManagerLink, ProposeError, Standing, init_cluster, raft};
+use crate::store::Store;
 
 const KEY: &str = "new";
 
@@ -120,4 +125,94 @@ async fn every_node_that_is_alive_confirms_each_step() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// The managers' log in simulated time: commands take effect at once.
+struct Log {
+    state: Mutex<State>,
+    intent: watch::Sender<Arc<Intent>>,
+}
+
+impl IntentLog for Log {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        let mut state = self.state.lock().unwrap();
+        let reply = apply(&mut state, &command);
+        self.intent.send_replace(Arc::new(state.intent.clone()));
+        Box::pin(async move { Ok(reply?) })
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Intent>> {
+        self.intent.subscribe()
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Standing, ProposeError>> {
+        panic!("nobody reads")
+    }
+
+    fn status(&self) -> watch::Receiver<ManagerLink> {
+        panic!("nobody asks")
+    }
+}
+
+/// How long a rotation that somebody wants takes while a node changes what it says of itself, over and over. Each time, this
+/// node comes to hold the intent as it was so many changes ago, if ever.
+async fn rotated_amid_changes(behind: Option<usize>) -> Duration {
+    const CHANGE: Duration = Duration::from_millis(500);
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let identity = init_cluster(&store, node(), Cluster::CERT_LIFETIME).unwrap().identity;
+    drop(store);
+    let state = raft::held(dir.path()).unwrap();
+    let intent = watch::Sender::new(Arc::new(state.intent.clone()));
+    let log = Arc::new(Log { state: Mutex::new(state), intent });
+    let me = identity.node;
+    let applied = watch::Sender::new(0);
+    let snapshot = Snapshot { alive: BTreeSet::from([me]), settled: true, ..Snapshot::default() };
+    let steward = KeySteward {
+        me,
+        log: Arc::clone(&log) as Arc<dyn IntentLog>,
+        peers: Arc::new(Peers::new(shown(&identity))),
+        facts: watch::channel(Arc::new(snapshot)).1,
+        applied: applied.subscribe(),
+    };
+    log.propose(Command::WantGossipKey).await.unwrap();
+    let begun = Instant::now();
+    let first = log.watch().borrow().cluster.as_ref().unwrap().gossip.current;
+    let steward = tokio::spawn(steward.run());
+    let changes = {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            let mut versions = Vec::new();
+            for change in 0.. {
+                let known = Arc::clone(&log.watch().borrow());
+                versions.push(known.version);
+                if let Some(held) = behind.and_then(|behind| versions.iter().rev().nth(behind)) {
+                    applied.send_replace(*held);
+                }
+                let renamed = Node { hostname: format!("renamed-{change}"), ..known.nodes[&me].clone() };
+                log.propose(Command::PutNode(renamed)).await.unwrap();
+                sleep(CHANGE).await;
+            }
+        })
+    };
+    let is_done = |intent: &Arc<Intent>| {
+        let gossip = &intent.cluster.as_ref().unwrap().gossip;
+        gossip.current != first && gossip.keys.len() == 1
+    };
+    seen(log.watch(), is_done).await;
+    steward.abort();
+    changes.abort();
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_confirms_holds_nothing_up_for_long_however_much_changes() {
+    let took = rotated_amid_changes(None).await;
+    assert!(took >= 2 * URGENT && took < 2 * URGENT + AGAIN, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_confirmed_by_who_holds_it_though_the_intent_has_gone_on() {
+    let took = rotated_amid_changes(Some(2)).await;
+    assert!(took < URGENT, "{took:?}");
 }
