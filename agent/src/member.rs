@@ -22,10 +22,11 @@ use crate::kernel::bpf::Observer;
 use crate::kernel::netlink::Netlink;
 use crate::manager::{
     CaSteward, Follower, Here, HolderOf, IntentLog, KeySteward, Peers, Renewal, Role, RoleTask, Server,
+    stored_intent,
 };
 use crate::refusal::internal;
 use crate::state::MemberHandle;
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Key, Store};
 
 /// How often a changed description of this node is proposed while no manager takes it.
 const DESCRIBE_AGAIN: Duration = Duration::from_secs(30);
@@ -248,11 +249,6 @@ pub fn node_fact(underlay: &Underlay) -> NodeFact {
         underlay_mtu: underlay.mtu,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-/// The intent that this node last held.
-fn stored_intent(store: &Store) -> Result<Intent, StoreError> {
-    Ok(store.get(Key::IntentCopy)?.unwrap_or_default())
 }
 
 /// The address that this node advertises, as that intent says.

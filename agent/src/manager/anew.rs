@@ -8,7 +8,7 @@ use ring::digest::{SHA256, digest};
 
 use super::init::{Founded, establish};
 use super::raft::{begin, held};
-use super::{ManagerError, Role, Unanswered};
+use super::{ManagerError, Role, Unanswered, copy};
 use crate::clock::unix_seconds;
 use crate::identity::{Authority, Identity, Request, Token};
 use crate::store::{Key, Store};
@@ -108,5 +108,5 @@ pub fn force_new_cluster(store: &Store) -> Result<(), ManagerError> {
     apply(&mut state, &Command::ForceNewCluster { node: identity.node, epoch: unix_seconds() })?;
     let intent = state.intent.clone();
     begin(store.dir(), identity.node, state)?;
-    Ok(store.put(Key::IntentCopy, &intent)?)
+    Ok(store.write(|batch| copy::put(batch, &intent))?)
 }

@@ -3,7 +3,7 @@
 //! A manager follows itself first, like any other: its role may end, or begin, and nothing here changes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,13 +18,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{self, ClientError};
+use super::copy::{Copy, stored_intent};
 use super::exclusion::Said;
 use super::unanswered::{Lost, Tried, unanswered};
 use super::watching::Followed;
 use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
 use super::{IntentLog, ManagerError, ManagerLink, ProposeError};
 use crate::identity::Credentials;
-use crate::store::{Key, Store};
+use crate::store::Store;
 
 /// The pauses between attempts to reach a manager.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
@@ -42,7 +43,7 @@ pub struct Follower {
 
 struct Shared {
     me: NodeId,
-    store: Store,
+    copy: Arc<Mutex<Copy>>,
     credentials: Arc<Credentials>,
     /// Managers' addresses that were given, besides those in the intent.
     seeds: Vec<SocketAddr>,
@@ -61,16 +62,16 @@ impl Follower {
         credentials: Arc<Credentials>,
         seeds: Vec<SocketAddr>,
     ) -> Result<Self, ManagerError> {
-        let intent: Intent = store.get(Key::IntentCopy)?.unwrap_or_default();
+        let intent = Arc::new(stored_intent(&store)?);
         credentials.follow(&intent)?;
         let me = credentials.now().identity.node;
         let addr = candidates(me, &intent, &seeds, None).first().copied().ok_or(ManagerError::NoManager)?;
         let shared = Arc::new(Shared {
             me,
-            store,
+            copy: Arc::new(Mutex::new(Copy::new(store, Arc::clone(&intent)))),
             credentials,
             seeds,
-            intent: watch::Sender::new(Arc::new(intent)),
+            intent: watch::Sender::new(intent),
             link: watch::Sender::new(ManagerLink {
                 addr,
                 reachable: false,
@@ -213,8 +214,9 @@ impl Shared {
     async fn take(&self, addr: SocketAddr, intent: Arc<Intent>) {
         let mut last_error = None;
         if Revision::of(&intent) > Revision::of(&self.intent.borrow()) {
-            let (store, copy) = (self.store.clone(), Arc::clone(&intent));
-            let kept = tokio::task::spawn_blocking(move || store.put(Key::IntentCopy, &*copy)).await;
+            let (copy, new) = (Arc::clone(&self.copy), Arc::clone(&intent));
+            let write = move || copy.lock().unwrap_or_else(PoisonError::into_inner).write(new);
+            let kept = tokio::task::spawn_blocking(write).await;
             last_error = match kept {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

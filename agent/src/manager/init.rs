@@ -4,8 +4,8 @@ use overlay::hex;
 use overlay::intent::{Cluster, Command, GossipKeys, Secrets, State, apply};
 use overlay::model::{Node, Seconds};
 
-use super::ManagerError;
 use super::raft::{begin, end};
+use super::{ManagerError, copy};
 use crate::clock::unix_seconds;
 use crate::identity::{Authority, Identity, Request, Secret, Token};
 use crate::store::{Key, Store, StoreError};
@@ -72,7 +72,7 @@ pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Res
     // Last: without an identity, what is there already is nobody's, and the next one begins anew.
     store.write(|batch| {
         batch.put(Key::Identity, identity)?;
-        batch.put(Key::IntentCopy, &intent)
+        copy::put(batch, &intent)
     })?;
     Ok(())
 }
@@ -83,6 +83,8 @@ pub(super) fn establish(store: &Store, identity: &Identity, state: State) -> Res
 /// The store's.
 pub fn forget(store: &Store) -> Result<(), StoreError> {
     end(store.dir())?;
-    let keys = [Key::Identity, Key::IntentCopy, Key::ManagersLog];
-    store.write(|batch| keys.into_iter().try_for_each(|key| batch.remove(key)))
+    store.write(|batch| {
+        [Key::Identity, Key::ManagersLog].into_iter().try_for_each(|key| batch.remove(key))?;
+        copy::remove(batch)
+    })
 }

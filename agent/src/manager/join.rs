@@ -7,9 +7,9 @@ use hyper::StatusCode;
 use overlay::intent::Intent;
 use overlay::model::Node;
 
-use super::JoinError;
 use super::client::{ClientError, post};
 use super::wire::{JOIN, JoinAnswer, JoinRefusal, JoinRequest};
+use super::{JoinError, copy};
 use crate::identity::{Identity, Request, Token, joining_client_config};
 use crate::store::{Key, Store, StoreError};
 
@@ -30,7 +30,7 @@ impl Joined {
     pub fn save(&self, store: &Store) -> Result<(), StoreError> {
         store.write(|batch| {
             batch.put(Key::Identity, &self.identity)?;
-            batch.put(Key::IntentCopy, &*self.intent)
+            copy::put(batch, &self.intent)
         })
     }
 }

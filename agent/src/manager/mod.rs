@@ -9,6 +9,7 @@
 mod admission;
 mod anew;
 mod client;
+mod copy;
 mod error;
 mod exclusion;
 mod follower;
@@ -36,6 +37,7 @@ use overlay::intent::{Command, Intent, Reply};
 use tokio::sync::watch;
 
 pub use anew::{BackupError, backup, force_new_cluster, restore};
+pub use copy::stored_intent;
 pub use error::{JoinError, ManagerError, ProposeError};
 pub use exclusion::Exclusion;
 pub use follower::Follower;

@@ -3,6 +3,9 @@
 //! What is written is on the disk when the call returns, unless it says otherwise. The calls block. Nothing here knows what
 //! the values mean.
 
+mod batch;
+mod value;
+
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
@@ -13,11 +16,12 @@ use std::time::{Duration, Instant};
 use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
-    WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::batch::Batch;
+pub(super) use self::value::Value;
 use crate::store::{StoreError, checked_database, failed, open_failed, open_private};
 
 /// The file's name in the state directory.
@@ -32,33 +36,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
-
-/// What a single value is kept under.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
-    /// The version of the file's format.
-    Format,
-    /// The last vote.
-    Vote,
-    /// How far the log is known to be committed.
-    Committed,
-    /// The last entry that was taken off the log's start.
-    Purged,
-    /// The last snapshot.
-    Snapshot,
-}
-
-impl Value {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Format => "format",
-            Self::Vote => "vote",
-            Self::Committed => "committed",
-            Self::Purged => "purged",
-            Self::Snapshot => "snapshot",
-        }
-    }
-}
 
 /// The open file; clones share it. It may be opened again once the last one is dropped.
 #[derive(Clone)]
@@ -307,34 +284,5 @@ impl Journal {
 
     fn failed(&self, error: impl Into<redb::Error>) -> StoreError {
         failed(&self.path, error.into())
-    }
-}
-
-/// Changes that take effect together.
-struct Batch<'a> {
-    journal: &'a Journal,
-    transaction: &'a WriteTransaction,
-}
-
-impl Batch<'_> {
-    fn put(&mut self, value: Value, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut table = self.transaction.open_table(VALUES).map_err(|error| self.journal.failed(error))?;
-        table.insert(value.name(), bytes).map_err(|error| self.journal.failed(error))?;
-        Ok(())
-    }
-
-    fn append(&mut self, entries: Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
-        let mut table = self.transaction.open_table(LOG).map_err(|error| self.journal.failed(error))?;
-        for (index, bytes) in entries {
-            table.insert(index, bytes.as_slice()).map_err(|error| self.journal.failed(error))?;
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, range: impl RangeBounds<u64>) -> Result<(), StoreError> {
-        let mut table = self.transaction.open_table(LOG).map_err(|error| self.journal.failed(error))?;
-        table
-            .retain_in((range.start_bound().cloned(), range.end_bound().cloned()), |_, _| false)
-            .map_err(|error| self.journal.failed(error))
     }
 }

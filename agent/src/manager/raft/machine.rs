@@ -132,12 +132,12 @@ impl<C: Types> RaftStateMachine<C> for Machine<C> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<C> {
-        Builder {
-            journal: self.journal.clone(),
-            applied: self.applied.clone(),
+        let contents = Contents {
+            last_log_id: self.applied.clone(),
             membership: self.membership.clone(),
             state: self.state.clone(),
-        }
+        };
+        Builder { journal: self.journal.clone(), contents: contents.into() }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError<C::NodeId>> {
@@ -179,18 +179,12 @@ impl<C: Types> RaftStateMachine<C> for Machine<C> {
 /// The state of one moment, to become a snapshot while later entries are applied.
 pub(crate) struct Builder<C: Types> {
     journal: Journal,
-    applied: Option<LogId<C::NodeId>>,
-    membership: Membership<C>,
-    state: State,
+    contents: Arc<Contents<C::NodeId>>,
 }
 
 impl<C: Types> RaftSnapshotBuilder<C> for Builder<C> {
     async fn build_snapshot(&mut self) -> Result<Snapshot<C>, StorageError<C::NodeId>> {
-        let contents = Contents {
-            last_log_id: self.applied.clone(),
-            membership: self.membership.clone(),
-            state: self.state.clone(),
-        };
+        let contents = Arc::clone(&self.contents);
         let built = with::<C, _>(&self.journal, move |journal| {
             let bytes = contents.encode().map_err(|error| journal.damaged(error.to_string()))?;
             journal.put_bytes(Value::Snapshot, &bytes, Durability::Immediate)?;

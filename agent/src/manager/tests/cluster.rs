@@ -122,7 +122,7 @@ async fn a_worker_keeps_its_copy_on_the_disk() {
     let worker = manager.worker().await;
     manager.log.propose(network("net")).await.unwrap();
     seen(worker.log.watch(), |intent| has(intent, "net")).await;
-    let copy = worker.store.get::<Intent>(Key::IntentCopy).unwrap().unwrap();
+    let copy = stored_intent(&worker.store).unwrap();
     assert_eq!(copy, **worker.log.watch().borrow());
     assert!(has(&copy, "net"));
 }

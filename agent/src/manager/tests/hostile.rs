@@ -124,7 +124,7 @@ async fn who_is_not_known_is_told_and_stays_as_it_is_until_it_is() {
     let error = stranger.propose(network("net")).await.unwrap_err();
     assert!(matches!(error, ProposeError::Excluded(Exclusion::Unknown)), "{error}");
     assert!(ApiError::from(error).hint.is_some_and(|hint| hint.contains("leave --force")));
-    assert_eq!(store.get::<Intent>(Key::IntentCopy).unwrap().as_ref(), Some(&held));
+    assert_eq!(stored_intent(&store).unwrap(), held);
 
     let node = Node { id: node, addr: [127, 0, 9, 9].into(), ..known };
     let issuer = held.cluster.unwrap().ca_cert;

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 pub(super) use self::peers::serving;
 use super::{
     CaSteward, Exclusion, Follower, Founded, Here, IntentLog, Joined, Peers, Renewal, Role, RoleTask, Server,
-    init_cluster, join,
+    init_cluster, join, stored_intent,
 };
 use crate::identity::{Credentials, Identity};
 use crate::store::{Key, Store, StoreError};
@@ -187,7 +187,7 @@ impl Drop for Helpers {
 async fn start_node(dir: &TempDir) -> Running {
     let store = reopened(dir).await;
     let identity: Identity = store.get(Key::Identity).unwrap().unwrap();
-    let intent: Intent = store.get(Key::IntentCopy).unwrap().unwrap();
+    let intent: Intent = stored_intent(&store).unwrap();
     let node = &intent.nodes[&identity.node];
     let listen = SocketAddr::new(node.addr, node.api_port);
     let credentials = shown(&identity);

@@ -80,6 +80,8 @@ impl World {
             self.disturb().await;
         }
         self.recover().await;
+        // In a hard life, this is the only time in which clients are answered.
+        sleep(Duration::from_secs(3)).await;
         stop.send_replace(true);
         for client in clients {
             client.await.unwrap();
