@@ -62,15 +62,25 @@ fn innermost(frame: &[u8]) -> &[u8] {
     }
 }
 
-/// The frame cut to so many lengths that its headers allow, all of them if there are fewer.
-pub(crate) fn each(frame: &[u8], most: usize) -> Vec<Vec<u8>> {
+/// Every length below `whole`, from `shortest` on. Of what is longer than a wire's frames, every one at both ends: between
+/// them, nothing but payload is missing.
+pub(crate) fn lengths(shortest: usize, whole: usize) -> impl Iterator<Item = usize> {
+    const WIRE: usize = 1514;
+    const END: usize = 256;
+    const STEP: usize = 61;
+    let counts = move |length: &usize| {
+        whole <= WIRE || *length < END || *length + END >= whole || length.is_multiple_of(STEP)
+    };
+    (shortest..whole).filter(counts)
+}
+
+/// The frame cut to every length that its headers allow.
+pub(crate) fn each(frame: &[u8]) -> Vec<Vec<u8>> {
     let shortest = match family(frame) {
         Some(v6) => ETHERNET + if v6 { 40 } else { 20 },
         None => return Vec::new(),
     };
-    let step = (frame.len().saturating_sub(shortest) / most).max(1);
-    (shortest..frame.len())
-        .step_by(step)
+    lengths(shortest, frame.len())
         .map(|length| {
             let mut cut = frame[..length].to_vec();
             end(&mut cut);

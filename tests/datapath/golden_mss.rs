@@ -111,7 +111,7 @@ fn what_opens_a_connection_to_a_peer_says_what_fits() {
         }
     }
     let mut serving = serving();
-    cases.iter().for_each(|case| serving.bench.check_case(Program::TcEndpoint, case));
+    serving.bench.check(Program::TcEndpoint, &cases);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_opens_a_connection_to_a_virtual_address_says_what_fits() {
         }
     }
     let mut serving = serving();
-    cases.iter().for_each(|case| serving.bench.check_case(Program::TcEndpoint, case));
+    serving.bench.check(Program::TcEndpoint, &cases);
 }
 
 #[test]
@@ -146,6 +146,6 @@ fn who_accepts_a_clients_connection_says_what_fits_the_network() {
             let leaves = Expect::Redirect(frame(mac(0), gateway_mac(VNI), &leaves), 0);
             cases.push(Case::new("accepts", "ep0", sent, leaves));
         }
-        cases.iter().for_each(|case| serving.bench.check_case(Program::TcEndpoint, case));
+        serving.bench.check(Program::TcEndpoint, &cases);
     }
 }

@@ -6,6 +6,7 @@ use overlay_abi::gateway_mac;
 use overlay_abi::services::Counter;
 
 use crate::bench::{Bench, Case, Expect, MARK, PASS, REDIRECT, mac, vtep};
+use crate::cut;
 use crate::frames::{self, Ip, Mac, frame, vxlan};
 use crate::golden_mesh::{
     KINDS, Kind, NOBODY, PORTS, UNPUBLISHED, VNI, arrives, case, client, node, serving,
@@ -36,7 +37,7 @@ fn send_by_tc(bench: &mut Bench, underlay6: bool, next: Mac, mark: u32) {
 /// Has a packet of that mark leave, through the guard.
 pub(crate) fn leaves(bench: &mut Bench, packet: Vec<u8>, mark: u32) {
     let leaves = case("ours", packet, Expect::Pass).mark(mark);
-    bench.run(Program::TcGuard, &leaves, &leaves.packet);
+    bench.run_uncounted(Program::TcGuard, &leaves, &leaves.packet);
 }
 
 /// What becomes of the packet once the next hop is known, if that helps. tc renews it in time.
@@ -51,7 +52,7 @@ pub(crate) fn run(bench: &mut Bench, case: &Case, underlay6: bool) -> Vec<u8> {
     out
 }
 
-/// Checks that it is sent on, and that none of it is if the end is missing.
+/// Checks that it is sent on, and that none of it is if the end is missing, unless it says so.
 fn check(serving: &mut Serving, packet: &Ip, underlay6: bool) {
     let case = case("a client's packet", arrives(packet), Expect::Pass);
     let inner = frame(gateway_mac(VNI), mac(2), packet);
@@ -60,11 +61,19 @@ fn check(serving: &mut Serving, packet: &Ip, underlay6: bool) {
     assert!(got[port] >= 0xc0, "source port {:?}", &got[port..port + 2]);
     got[port..port + 2].copy_from_slice(&[0xc0, 0]);
     assert!(got == sent(&inner, packet.ecn, underlay6, NEXT), "it becomes {got:02x?}");
-    let step = (case.packet.len() / 100).max(1);
-    for length in (14..case.packet.len()).step_by(step) {
+    for length in cut::lengths(14, case.packet.len()) {
         let cut = &case.packet[..length];
-        let ran = serving.bench.run(Program::XdpUnderlay, &case, cut);
+        let ran = serving.bench.run_uncounted(Program::XdpUnderlay, &case, cut);
         assert_eq!((ran.verdict, &ran.packet[..]), (PASS, cut), "cut to {length} bytes");
+    }
+    for packet in cut::each(&case.packet) {
+        send_by_tc(&mut serving.bench, underlay6, NEXT, MARK);
+        let ran = serving.bench.run_uncounted(Program::XdpUnderlay, &case, &packet);
+        if ran.verdict == REDIRECT {
+            assert_eq!(cut::fault(&packet, &ran.packet), None, "{} bytes", packet.len());
+        } else {
+            assert_eq!((ran.verdict, &ran.packet), (PASS, &packet), "{} bytes", packet.len());
+        }
     }
 }
 

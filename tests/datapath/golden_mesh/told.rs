@@ -86,7 +86,7 @@ fn a_flow_ends_with_its_backend() {
         if let Kind::Tcp = kind {
             let gone = told(DropReason::BackendGone, &frames::reset(&packet));
             // Once; the client's next packet, if any, is for whoever has such a connection.
-            serving.bench.check_case(Program::TcUnderlay, &case("is broken off", arrives(&packet), gone));
+            serving.bench.check_once(Program::TcUnderlay, &case("is broken off", arrives(&packet), gone));
         }
         serving.bench.check(Program::TcUnderlay, &[goes]);
     }

@@ -100,7 +100,7 @@ fn is_broken_off(serving: &mut Serving, v6: bool, began: &[IpAddr]) {
         let packet = question(Kind::Tcp, v6, port);
         if *first == address(2, v6) {
             let gone = Kind::Tcp.refused(DropReason::BackendGone, &packet);
-            serving.bench.check_case(Program::TcEndpoint, &ask("goes on", &packet, gone));
+            serving.bench.check_once(Program::TcEndpoint, &ask("goes on", &packet, gone));
         }
         let opens =
             Ip::segment(client(v6, port), (vip(SERVICE, v6), SERVED), b"", |header| header.syn = true);
