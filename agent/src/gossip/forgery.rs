@@ -1,6 +1,8 @@
 //! A member that states other nodes' facts, by every way that facts travel. It holds the cluster's key and may seal in any
 //! name, and it may begin exchanges; what it lacks is the others' secrets.
 
+use std::io;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use overlay::facts::{Delta, Record, Store};
@@ -28,6 +30,8 @@ const MOMENT: Duration = Duration::from_millis(100);
 struct Target {
     node: Node,
     now: Duration,
+    /// How many datagrams it was sent.
+    sent: u64,
 }
 
 impl Target {
@@ -37,7 +41,9 @@ impl Target {
 
     /// Opens what a member sends in that name.
     fn receive(&mut self, name: u8, push: Push) {
-        let datagram = Sealer::new(&keys(), node(name), 1).seal(&Payload::Push(push).encode());
+        self.sent += 1;
+        // Each of a boot of its own, so that none is taken for a replayed one.
+        let datagram = Sealer::new(&keys(), node(name), self.sent).seal(&Payload::Push(push).encode());
         self.handle(Input::Datagram(datagram, addr(THIEF)));
     }
 
@@ -60,7 +66,7 @@ impl Target {
 fn target() -> (Target, Store) {
     let members = [1, VICTIM, THIEF].map(|number| Identity::new(node(number), addr(number), 1));
     let node_1 = Node::new(&members[0], keys(), signer(node(1)), 1);
-    let mut target = Target { node: node_1, now: Duration::ZERO };
+    let mut target = Target { node: node_1, now: Duration::ZERO, sent: 0 };
     let peers = [1, VICTIM, THIEF].map(|number| peer(node(number), addr(number)));
     let (mut owner, mut deltas) = (Store::new(node(VICTIM), 1), Vec::new());
     relay(&mut owner, &[endpoint(20), endpoint(21)], &mut deltas);
@@ -96,6 +102,47 @@ fn a_push_in_anothers_name_is_refused_and_counted() {
         target.receive(VICTIM, Push::new(delta, Digest::default(), &signer(node(THIEF))));
         assert_eq!((target.shows(), target.counters().refused_not_owner), (vec![20, 21], 1));
     }
+}
+
+/// The log, as far as it is told here.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_log_has_one_line_a_minute_of_forged_facts_whatever_way_they_come() {
+    let log = Log::default();
+    let writer = log.clone();
+    // Where there is only one of these, lines that another test comes to first are asked of that one's thread alone.
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let (mut target, mut owner) = target();
+        let delta = owner.state(&fact(VICTIM), &[endpoint(99)]).unwrap();
+        let forged = || Push::new(delta.clone(), Digest::default(), &signer(node(THIEF)));
+        for _ in 0..100 {
+            target.receive(VICTIM, forged());
+            target.receive(THIEF, forged());
+            let voucher = signer(node(THIEF)).vouch(&Digest::default(), Digest::default());
+            target.handle(Input::Merge(brought(vec![(delta.clone(), voucher)])));
+        }
+        assert_eq!(target.shows(), [20, 21]);
+        target.now += Duration::from_secs(60);
+        target.receive(THIEF, forged());
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!((lines("a datagram was refused"), lines("facts were refused")), (2, 1), "{log}");
+    assert!(log.contains(&format!("from={}", addr(THIEF))) && log.contains("not sign"), "{log}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use self::refused::Told;
+use self::refused::{Reason, Told};
 use self::snapshots::PUBLISH_PERIOD;
 use self::spread::PULL_PERIOD;
 use self::trust::Vouched;
@@ -316,12 +316,12 @@ impl Node {
             Some(Payload::Swim(packet)) => {
                 if let Err(error) = self.membership.receive(packet) {
                     tracing::debug!(%error, %sender, "membership packet refused");
-                    self.counters.refused_malformed += 1;
+                    self.refuse(Reason::Malformed, from, now);
                 }
             }
-            Some(Payload::Push(push)) => self.take_push(push, sender, now),
+            Some(Payload::Push(push)) => self.take_push(push, sender, from, now),
             Some(Payload::Pull(pull)) => self.answer(pull, from),
-            None => self.counters.refused_malformed += 1,
+            None => self.refuse(Reason::Malformed, from, now),
         }
     }
 

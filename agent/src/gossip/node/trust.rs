@@ -1,12 +1,14 @@
 //! Whose word is taken for what: a fact is taken only with its owner's signature.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::facts::{Delta, Version};
 use overlay::model::NodeId;
 
 use super::Node;
+use super::refused::Reason;
 use crate::gossip::vouch::{Digest, FactsKey, Push, Voucher, digest_of};
 
 /// So many nodes that are not known yet are remembered.
@@ -49,10 +51,10 @@ impl Node {
     }
 
     /// Takes what a node pushed, if it says so itself. A repetition costs no look at the signature.
-    pub(super) fn take_push(&mut self, push: Push, sender: NodeId, now: Duration) {
+    pub(super) fn take_push(&mut self, push: Push, sender: NodeId, from: SocketAddr, now: Duration) {
         let owner = push.delta.owner;
         if owner != sender {
-            return self.counters.refused_not_owner += 1;
+            return self.refuse(Reason::NotOwner, from, now);
         }
         let version = Version { owner, generation: push.delta.generation, mark: push.delta.head };
         let is_vouched = self.vouched.by_owner.get(&owner).is_some_and(|(known, _)| *known == version);
@@ -65,7 +67,7 @@ impl Node {
             }
             return self.counters.refused_unknown_owner += 1;
         };
-        let Some(voucher) = push.voucher(&key) else { return self.counters.refused_not_owner += 1 };
+        let Some(voucher) = push.voucher(&key) else { return self.refuse(Reason::NotOwner, from, now) };
         self.counters.pushes_received += 1;
         self.remember(version, voucher);
         self.merge(push.delta, now);
@@ -87,10 +89,7 @@ impl Node {
                 self.merge(delta, now);
             }
             None if self.store.gaps().any(|gap| gap.owner == owner) => {}
-            _ => {
-                tracing::warn!(%owner, "an exchange brought facts that their owner did not state");
-                self.counters.refused_not_owner += 1;
-            }
+            _ => self.refuse_relayed(owner, now),
         }
     }
 
