@@ -7,6 +7,8 @@ SHELL := bash
 
 # Debug builds: the demo and the tests start seconds after a change.
 export OVERLAY_BIN_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
+# What is timed is optimized.
+RELEASE := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
 # Labs need root; without it, only the tests themselves are run as root, never the build.
 ifneq ($(shell id -u),0)
@@ -53,8 +55,9 @@ fuzz: ## Runs each fuzz target for a while
 	    tests/fuzz/targets/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
-bench: build ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
-	cargo run --quiet -p overlay-bench
+bench: setup ## Measures the overlay beside the bare underlay, as ratios in one run (needs root)
+	cargo build --release -p overlay -p overlayd -p overlay-bench --bins
+	OVERLAY_BIN_DIR=$(RELEASE) cargo run --quiet --release -p overlay-bench
 	cargo run --quiet --release -p overlay-bench reconcile
 	cargo run --quiet --release -p overlay-bench services
 	cargo run --quiet --release -p overlay-bench intent
