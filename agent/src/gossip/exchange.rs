@@ -24,6 +24,8 @@ use super::vouch::Voucher;
 
 /// The longest frame, in bytes: an owner's whole state must fit.
 const MAX_FRAME: usize = 16 << 20;
+/// The same of what an exchange begins with: who holds what of 1,000 nodes, several times over.
+const MAX_QUESTION: usize = 1 << 20;
 /// The most deltas taken in one exchange: an owner and its previous generations, for far more than 1,000 nodes.
 const MAX_DELTAS: usize = 10_000;
 /// What all deltas of one exchange may take on the way, in bytes: several times as much as 100,000 endpoints do.
@@ -171,7 +173,7 @@ async fn read_offered(
 ) -> io::Result<(Offered, OwnedSemaphorePermit)> {
     let (mut offered, mut left) = (Offered::default(), MAX_EXCHANGE);
     let mut held = take_room(room, 0)?;
-    while offered.deltas.len() < MAX_DELTAS {
+    while offered.deltas.len() <= MAX_DELTAS {
         let length = read_length(stream).await?;
         left = left.checked_sub(length).ok_or_else(too_long)?;
         held.merge(take_room(room, length)?);
@@ -199,9 +201,10 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Res
     stream.write_all(&body).await
 }
 
+/// Reads what an exchange begins with.
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
     let length = read_length(stream).await?;
-    read_body(stream, length).await
+    if length > MAX_QUESTION { Err(too_long()) } else { read_body(stream, length).await }
 }
 
 async fn read_length(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {

@@ -247,7 +247,7 @@ impl Node {
                 if succeeded {
                     self.counters.syncs += 1;
                     self.heard_out.insert(peer);
-                    self.stale |= !self.synced;
+                    self.stale |= !self.synced || self.snapshot.missing.contains(&peer);
                 } else {
                     self.counters.syncs_failed += 1;
                 }

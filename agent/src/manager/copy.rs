@@ -1,5 +1,5 @@
 //! The copy of the intent that every node keeps on its disk, to start from when no manager is reached: the whole as it was once,
-//! and what has changed since. So a change to a large intent is written as what it is, and the whole once in a while only.
+//! and what has changed since. So a change to a large intent is written with those before it, and the whole once in a while only.
 
 use std::sync::Arc;
 

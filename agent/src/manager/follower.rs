@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{self, ClientError};
 use super::copy::{Copy, stored_intent};
-use super::exclusion::Said;
+use super::exclusion::{Exclusion, Said};
 use super::unanswered::{Lost, Tried, unanswered};
 use super::watching::Followed;
 use super::wire::{PROPOSE, Proposed, READ, SILENCE, Standing, WATCH};
@@ -150,11 +150,7 @@ impl Shared {
                 Err(error) => match unanswered(addr, error) {
                     // What a manager says of the others is worth more than that another is not there.
                     Tried::Next(error) => {
-                        let said = matches!(
-                            last,
-                            Some(ProposeError::Unavailable { .. } | ProposeError::Excluded(_))
-                        );
-                        if !said {
+                        if last.as_ref().is_none_or(|last| worth(&error) > worth(last)) {
                             last = Some(error);
                         }
                     }
@@ -261,6 +257,17 @@ impl Shared {
     fn candidates(&self) -> Vec<SocketAddr> {
         let link = self.link.borrow().clone();
         candidates(self.me, &self.intent.borrow(), &self.seeds, link.reachable.then_some(link.addr))
+    }
+}
+
+/// How much a manager's no tells: that the managers do not agree more than that it does not know this node, for it may be behind;
+/// and anything it says more than that it is not there.
+const fn worth(error: &ProposeError) -> u8 {
+    match error {
+        ProposeError::Excluded(Exclusion::Removed) => 3,
+        ProposeError::Unavailable { .. } => 2,
+        ProposeError::Excluded(_) => 1,
+        _ => 0,
     }
 }
 

@@ -210,7 +210,7 @@ mod tests {
             refusals.tell(Kind::Join, IpAddr::from(n.to_be_bytes()), now);
         }
         assert!(refusals.guesses_no_more(v4(1), now));
-        assert!(lock(&refusals.guesses).0.len() <= SOURCES);
+        assert_eq!(lock(&refusals.guesses).0.len(), ALL_GUESSES as usize);
         assert_eq!(lock(&refusals.told).0.len(), SOURCES);
         assert!(!refusals.guesses_no_more(v4(1), now + WINDOW));
         assert!(refusals.tell(Kind::Join, v4(1), now + WINDOW));

@@ -54,9 +54,9 @@ pub(super) fn begin_in(journal: &Journal, manager: NodeId, state: State) -> Resu
 /// were answered, and none may be lost. Blocks.
 ///
 /// # Errors
-/// The store's; what the file holds is damaged.
+/// The store's; what the file holds is damaged, or it is gone.
 pub(crate) fn held(state_dir: &Path) -> Result<State, StoreError> {
-    let journal = Journal::open(state_dir)?;
+    let journal = Journal::open_kept(state_dir)?;
     let machine = Machine::<Managers>::open(journal.clone())?;
     let first = machine.applied().map_or(0, |applied| applied.index + 1);
     let mut state = machine.into_state();

@@ -66,6 +66,20 @@ impl Journal {
         }
     }
 
+    /// The same of a file that was made before: without it, or with nothing in it, none is made.
+    ///
+    /// # Errors
+    /// The same, and [`StoreError::Gone`].
+    pub(crate) fn open_kept(state_dir: &Path) -> Result<Self, StoreError> {
+        let path = Self::path(state_dir);
+        match std::fs::metadata(&path) {
+            Ok(file) if file.len() > 0 => Self::open(state_dir),
+            Ok(_) => Err(StoreError::Gone { path }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::Gone { path }),
+            Err(error) => Err(StoreError::Io { path, cause: error.to_string() }),
+        }
+    }
+
     fn open_once(state_dir: &Path) -> Result<Self, StoreError> {
         let path = Self::path(state_dir);
         let file = open_private(state_dir, &path)
@@ -102,8 +116,7 @@ impl Journal {
         Self::path(state_dir).exists()
     }
 
-    /// Where it is.
-    pub(super) fn path(state_dir: &Path) -> PathBuf {
+    fn path(state_dir: &Path) -> PathBuf {
         state_dir.join(FILE)
     }
 

@@ -217,6 +217,16 @@ enum End {
     Failed(String),
 }
 
+/// What a manager is to the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    /// It decides.
+    Voter,
+    /// It is sent the log, and decides nothing yet.
+    Learner,
+    Nowhere,
+}
+
 impl Keeper {
     async fn run(mut self) {
         let mut stopped = self.stopped.clone();
@@ -237,12 +247,22 @@ impl Keeper {
             }
             let end = match self.open().await {
                 Ok(running) => self.attend(running).await,
-                Err(_) if !self.wanted() && self.gone_from_the_others().await => End::Released,
+                // Nobody counts on what it holds, though this node may be about to be a manager again.
+                Err(_) if self.listed().await.is_some_and(|listed| listed != Listed::Voter) => {
+                    self.forget().await;
+                    sleep(ASK_AGAIN).await;
+                    continue;
+                }
                 Err(cause) => End::Failed(cause),
             };
             self.close().await;
             match end {
-                End::Released => self.forget().await,
+                // Asked again now that nothing can reach this node as a manager any more: it may have been made one meanwhile.
+                End::Released if self.listed().await == Some(Listed::Nowhere) => {
+                    self.forget().await;
+                    sleep(ASK_AGAIN).await;
+                }
+                End::Released => {}
                 End::Failed(cause) => {
                     self.failed(cause);
                     sleep(AGAIN).await;
@@ -337,22 +357,26 @@ impl Keeper {
             if intent.wait_for(unwanted).await.is_err() {
                 return std::future::pending().await;
             }
-            if self.gone_from_the_others().await {
+            if self.listed().await == Some(Listed::Nowhere) {
                 return;
             }
             sleep(ASK_AGAIN).await;
         }
     }
 
-    /// Whether the other managers have surely taken this one off their list.
-    async fn gone_from_the_others(&self) -> bool {
+    /// What this node surely is to the other managers, if one of them answers.
+    async fn listed(&self) -> Option<Listed> {
         let others: Vec<NodeId> = self.intent.borrow().managers().map(|node| node.id).collect();
         for other in others.into_iter().filter(|other| *other != self.me) {
             if let Ok(standing) = self.links.standing(other).await {
-                return !standing.voters.contains_key(&self.me) && !standing.learners.contains(&self.me);
+                return Some(match () {
+                    () if standing.voters.contains_key(&self.me) => Listed::Voter,
+                    () if standing.learners.contains(&self.me) => Listed::Learner,
+                    () => Listed::Nowhere,
+                });
             }
         }
-        false
+        None
     }
 
     async fn close(&self) {
@@ -367,10 +391,6 @@ impl Keeper {
 
     /// Removes what a former manager knows: the secrets are the managers' alone.
     async fn forget(&mut self) {
-        // Asked again now that nothing can reach this node as a manager any more: it may have been made one meanwhile.
-        if self.wanted() || !self.gone_from_the_others().await {
-            return;
-        }
         let store = self.store.clone();
         let removed = openraft::TokioRuntime::offload(move || {
             // In this order: a log that nothing tells of is found, and removed, again.
@@ -400,14 +420,11 @@ impl Keeper {
 /// The log, which is made where this node has kept none. One that is gone is not made anew: what this node has voted, and
 /// which entries it has said to keep, would be forgotten, and with them what a majority has agreed on.
 fn open_journal(store: &Store) -> Result<Journal, StoreError> {
-    let known = store.get::<()>(Key::ManagersLog)?.is_some();
-    if known && !Journal::exists(store.dir()) {
-        return Err(StoreError::Gone { path: Journal::path(store.dir()) });
+    if store.get::<()>(Key::ManagersLog)?.is_some() {
+        return Journal::open_kept(store.dir());
     }
     let journal = Journal::open(store.dir())?;
-    if !known {
-        store.put(Key::ManagersLog, &())?;
-    }
+    store.put(Key::ManagersLog, &())?;
     Ok(journal)
 }
 

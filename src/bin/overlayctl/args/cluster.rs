@@ -185,8 +185,8 @@ pub(crate) struct RestoreArgs {
 }
 
 const RESTORE_EXAMPLES: &str = "\
-What came after the backup is not in it: nodes that joined since then join again, and those that were removed are to be
-removed again.
+What came after the backup is not in it: nodes that joined since then join again,
+and those that were removed since then are to be removed again.
 
 Examples:
   overlayctl cluster restore /root/overlay-2026-01-31.json
