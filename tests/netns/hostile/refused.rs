@@ -8,7 +8,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use overlay_harness::{Node, eventually};
 
 use super::caller::Caller;
-use crate::steps::SOON;
+use crate::steps::{SOON, memory};
+
+/// What idle connections may take of an agent's memory, in kB.
+pub(super) const GROWTH_KB: u64 = 32 * 1024;
+/// Lines of the log about them: of two kinds, once a minute each, in a test that takes a few on a busy machine.
+const MOST_LINES: usize = 10;
 
 /// Somebody at an address of its own, so that each attack has a line of its own in the log.
 pub(super) fn stranger(node: &Node, target: SocketAddr) -> Result<Caller> {
@@ -33,8 +38,29 @@ pub(super) fn told_once(node: &Node, addr: IpAddr, kind: &str) -> Result<()> {
     })
 }
 
+/// Has that many idle connections be there while members do what they do: they take little of the node's memory and log. Returns
+/// the memory that the node had before, in kB.
+pub(super) fn crowd(
+    caller: &Caller,
+    connections: usize,
+    node: &Node,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<u64> {
+    allow_files(2 * connections as u64)?;
+    let before = memory(node)?;
+    let during = caller.crowd(connections, || {
+        meanwhile()?;
+        memory(node)
+    })?;
+    ensure!(during < before + GROWTH_KB, "{before} kB before, {during} kB with all of them");
+    let told = about(node, caller.addr);
+    ensure!(told.iter().any(|line| line.contains("kind=Crowd ")), "{told:#?}");
+    ensure!(told.len() <= MOST_LINES, "the log is flooded: {told:#?}");
+    Ok(before)
+}
+
 /// Lets this process have so many files open.
-pub(super) fn allow_files(wanted: u64) -> Result<()> {
+fn allow_files(wanted: u64) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.max(wanted);
     Ok(setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted)?)

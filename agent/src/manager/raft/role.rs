@@ -369,10 +369,12 @@ impl Keeper {
         let others: Vec<NodeId> = self.intent.borrow().managers().map(|node| node.id).collect();
         for other in others.into_iter().filter(|other| *other != self.me) {
             if let Ok(standing) = self.links.standing(other).await {
-                return Some(match () {
-                    () if standing.voters.contains_key(&self.me) => Listed::Voter,
-                    () if standing.learners.contains(&self.me) => Listed::Learner,
-                    () => Listed::Nowhere,
+                return Some(if standing.voters.contains_key(&self.me) {
+                    Listed::Voter
+                } else if standing.learners.contains(&self.me) {
+                    Listed::Learner
+                } else {
+                    Listed::Nowhere
                 });
             }
         }
