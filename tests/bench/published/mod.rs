@@ -52,6 +52,7 @@ const MEASUREMENTS: [Measurement; 5] = [
 
 /// Prints the measurements whose name contains `chosen`.
 pub(crate) fn print(effort: &Effort, chosen: &str) -> Result<()> {
+    let effort = &effort.in_short_rounds();
     progress("making the labs of a published port");
     let sites = [
         Site::bare()?,
@@ -66,9 +67,8 @@ pub(crate) fn print(effort: &Effort, chosen: &str) -> Result<()> {
         let name = measurement.name;
         let rounds = rounds(measurement, &layouts, effort).with_context(|| format!("measuring {name}"))?;
         for ((figure, goal), layouts) in measurement.figures.iter().zip(&rounds) {
-            let medians: Vec<f64> = layouts.iter().map(|values| median(values)).collect();
             let space = if figure.is_empty() { "" } else { " " };
-            print_figure(&format!("{name}{space}{figure}, {}", measurement.unit), &medians, *goal);
+            print_figure(&format!("{name}{space}{figure}, {}", measurement.unit), layouts, *goal);
         }
     }
     sites.iter().try_for_each(Site::ensure_hook)
@@ -96,11 +96,17 @@ fn heading(layouts: &[&Layout], rounds: usize) {
     println!("{:<36}{names}{:>7}", format!("medians of {rounds} rounds"), "goal");
 }
 
-/// The values, and beneath them what they are of the bare underlay's and of nftables'.
-fn print_figure(title: &str, medians: &[f64], goal: Option<f64>) {
-    println!("{title:<36}{}", columns(medians, 0));
+/// The values, and beneath them what they are of the bare underlay's and of nftables' in the same round.
+fn print_figure(title: &str, rounds: &[Vec<f64>], goal: Option<f64>) {
+    let medians: Vec<f64> = rounds.iter().map(|values| median(values)).collect();
+    println!("{title:<36}{}", columns(&medians, 0));
     for (what, place, goal) in [("ratio to bare", BARE, None), ("ratio to nftables", NFTABLES, goal)] {
-        let ratios: Vec<f64> = medians.iter().map(|value| value / medians[place]).collect();
+        let ratio = |values: &Vec<f64>| {
+            let ratios: Vec<f64> =
+                values.iter().zip(&rounds[place]).map(|(value, base)| value / base).collect();
+            median(&ratios)
+        };
+        let ratios: Vec<f64> = rounds.iter().map(ratio).collect();
         let goal = goal.map_or(String::new(), |goal| format!("{goal:>7.2}"));
         println!("  {what:<34}{}{goal}", columns(&ratios, place));
     }
