@@ -89,10 +89,10 @@ impl fmt::Display for ServiceAction {
                 )
             }
             Self::DeletePort(protocol, port) => write!(f, "remove {protocol} port {port}"),
-            Self::PutLocal(ifindex, slot) => {
-                write!(f, "write that backend {slot} is behind device {ifindex}")
+            Self::PutLocal(vni, mac, slot) => {
+                write!(f, "write that {mac} of network {vni} is backend {slot}")
             }
-            Self::DeleteLocal(ifindex) => write!(f, "write that no backend is behind device {ifindex}"),
+            Self::DeleteLocal(vni, mac) => write!(f, "write that {mac} of network {vni} is no backend"),
             Self::PutAddress(address) => write!(f, "answer published ports on {address}"),
             Self::DeleteAddress(address) => write!(f, "answer published ports on {address} no more"),
             Self::SetLookups(lookups) => f.write_str(match (lookups.vips, lookups.ports) {

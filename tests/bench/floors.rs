@@ -30,7 +30,7 @@ impl Known {
     pub(crate) fn to(index: usize, [own, other]: [Ipv4Addr; 2]) -> Result<Self> {
         let header = |from, to| {
             let (source, destination) = (endpoint_mac(from), endpoint_mac(to));
-            ethernet::Header { destination, source, ethertype: ethernet::IPV4 }
+            ethernet::Header::new(destination, source, ethernet::IPV4)
         };
         let outer = vxlan::Outer {
             source: Address::v4(own.octets()),

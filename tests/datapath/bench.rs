@@ -167,10 +167,22 @@ impl Bench {
                 unreachable!("one of each family");
             };
             let source = match index {
-                1 => {
-                    Source { vni, mac: lab::mac(1), ip4: "10.1.0.3".parse().ok(), ip6: None, forward: false }
-                }
-                _ => Source { vni, mac: lab::mac(0), ip4: Some(ip4), ip6: Some(ip6), forward: index == 4 },
+                1 => Source {
+                    vni,
+                    mac: lab::mac(1),
+                    ip4: "10.1.0.3".parse().ok(),
+                    ip6: None,
+                    forward: false,
+                    serves: true,
+                },
+                _ => Source {
+                    vni,
+                    mac: lab::mac(0),
+                    ip4: Some(ip4),
+                    ip6: Some(ip6),
+                    forward: index == 4,
+                    serves: true,
+                },
             };
             actions.push(TableAction::PutSource(ifindex(DEVICES[index]), source));
         }

@@ -7,7 +7,7 @@ use overlay::model::{PortRange, Vni};
 use overlay::reconcile::tables::{Egress, NetworkEntry, NodeEntry, Program, Source, TableAction};
 use overlay_abi::{DropReason, gateway_mac};
 
-use crate::bench::{Bench, Case, Expect, mac};
+use crate::bench::{Bench, Case, Expect, MARK, mac};
 use crate::frames::{Ip, frame, icmp, time_exceeded, udp};
 use crate::golden_mesh::{arrives, case, node};
 use crate::lab::{self, address, ip};
@@ -84,7 +84,7 @@ fn sent(device: &'static str, vni: u32, packet: &Ip, expect: Expect) -> Case {
 
 /// As it leaves: one router has been passed.
 fn out(vni: u32, packet: Ip) -> Expect {
-    Expect::Redirect(frame(mac(0), gateway_mac(vni), &packet.with(|ip| ip.hops -= 1)), 0)
+    Expect::Redirect(frame(mac(0), gateway_mac(vni), &packet.with(|ip| ip.hops -= 1)), MARK)
 }
 
 /// As it reaches an endpoint.

@@ -98,7 +98,7 @@ fn fragments_land_and_those_of_the_answer_come_from_where_the_client_asked() {
         let mut cases = vec![early];
         for (packet, leaves) in parts(kind, own, client(v6)).iter().zip(parts(kind, asked, client(v6))) {
             let leaves = sent(0, &leaves.with(|ip| ip.hops -= 1));
-            cases.push(Case::new("answers", "ep0", sent(0, packet), Expect::Redirect(leaves, 0)));
+            cases.push(Case::new("answers", "ep0", sent(0, packet), Expect::Redirect(leaves, MARK)));
         }
         serving.bench.check(Program::TcEndpoint, &cases);
     }

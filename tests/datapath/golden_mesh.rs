@@ -10,7 +10,7 @@ use overlay::model::Affinity;
 use overlay::reconcile::tables::Program;
 use overlay_abi::{DropReason, gateway_mac};
 
-use crate::bench::{Case, Expect, mac, vtep};
+use crate::bench::{Case, Expect, MARK, mac, vtep};
 use crate::frames::{self, Ip, Mac, frame, vxlan};
 use crate::golden_endpoint::encapsulated;
 use crate::lab::{DATA_PORT, address, ip};
@@ -143,7 +143,7 @@ fn what_a_peer_sends_on_reaches_the_backend_and_the_answer_seems_to_come_from_th
 
             // One router has been passed.
             let leaves = sent(&answer(asked).with(|ip| ip.hops -= 1));
-            let leaves = Expect::Redirect(leaves, 0);
+            let leaves = Expect::Redirect(leaves, MARK);
             serving
                 .bench
                 .check(Program::TcEndpoint, &[Case::new("the answer", "ep0", sent(&answer(own)), leaves)]);

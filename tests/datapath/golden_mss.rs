@@ -8,7 +8,7 @@ use overlay::model::Affinity;
 use overlay::reconcile::tables::Program;
 use overlay_abi::gateway_mac;
 
-use crate::bench::{Case, Expect, mac};
+use crate::bench::{Case, Expect, MARK, mac};
 use crate::frames::{Ip, frame};
 use crate::golden_endpoint::encapsulated_for;
 use crate::golden_mesh::{arrives, client, node};
@@ -143,7 +143,7 @@ fn who_accepts_a_clients_connection_says_what_fits_the_network() {
         for (high, low) in options(1460).iter().zip(&options(most(NETWORK, v6))) {
             let sent = frame(mac(0), gateway_mac(VNI), &segment(own, client(v6), high, accepts));
             let leaves = segment(asked, client(v6), low, accepts).with(|ip| ip.hops -= 1);
-            let leaves = Expect::Redirect(frame(mac(0), gateway_mac(VNI), &leaves), 0);
+            let leaves = Expect::Redirect(frame(mac(0), gateway_mac(VNI), &leaves), MARK);
             cases.push(Case::new("accepts", "ep0", sent, leaves));
         }
         serving.bench.check(Program::TcEndpoint, &cases);

@@ -125,7 +125,7 @@ fn an_error_lands_and_a_backends_own_seems_to_come_from_where_the_client_asked()
 
         let says = time_exceeded(own.0, &about(kind, client(v6), own));
         let leaves = time_exceeded(asked.0, &about(kind, client(v6), asked)).with(|ip| ip.hops -= 1);
-        let leaves = Expect::Redirect(sent(0, &leaves), 0);
+        let leaves = Expect::Redirect(sent(0, &leaves), MARK);
         let other = time_exceeded(own.0, &about(kind, (client(v6).0, 9), own));
         let cases = [
             Case::new("the backend's own", "ep0", sent(0, &says), leaves),

@@ -154,7 +154,14 @@ impl Node {
         let (IpAddr::V4(ip4), IpAddr::V6(ip6)) = (address(index, false), address(index, true)) else {
             unreachable!("one of each family");
         };
-        let source = Source { vni: vni(), mac: mac(index), ip4: Some(ip4), ip6: Some(ip6), forward: false };
+        let source = Source {
+            vni: vni(),
+            mac: mac(index),
+            ip4: Some(ip4),
+            ip6: Some(ip6),
+            forward: false,
+            serves: true,
+        };
         self.apply(TableAction::PutSource(ifindex, source));
         self.apply(TableAction::PutFdb(vni(), mac(index), Destination::Local { ifindex }));
         for v6 in [false, true] {

@@ -12,6 +12,7 @@ mod golden_affinity;
 mod golden_egress;
 mod golden_endpoint;
 mod golden_fragments;
+mod golden_hop;
 mod golden_mesh;
 mod golden_mss;
 mod golden_related;

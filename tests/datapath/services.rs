@@ -66,7 +66,7 @@ fn puts() -> Vec<ServiceAction> {
             backend(BackendSlot::MAX),
             entry(2, Place::Remote { vtep: vtep(2, true), mtu: 1430 }),
         ),
-        ServiceAction::PutLocal(7, backend(1)),
+        ServiceAction::PutLocal(vni, lab::mac(1), backend(1)),
         ServiceAction::PutService(first, entry_of(1)),
         ServiceAction::PutService(last, entry_of(2)),
         ServiceAction::PutVip(vni, IpAddr::from([10, 1, 0, 2]), VipEntry { service: first, table: table(3) }),
@@ -85,7 +85,7 @@ fn deletes(tables: &ServiceTables) -> Vec<ServiceAction> {
     deletes.extend(tables.ports.keys().map(|(protocol, port)| ServiceAction::DeletePort(*protocol, *port)));
     deletes.extend(tables.vips.keys().map(|(vni, address)| ServiceAction::DeleteVip(*vni, *address)));
     deletes.extend(tables.services.keys().map(|slot| ServiceAction::DeleteService(*slot)));
-    deletes.extend(tables.locals.keys().map(|ifindex| ServiceAction::DeleteLocal(*ifindex)));
+    deletes.extend(tables.locals.keys().map(|(vni, mac)| ServiceAction::DeleteLocal(*vni, *mac)));
     deletes.extend(tables.backends.keys().map(|slot| ServiceAction::DeleteBackend(*slot)));
     deletes.extend(tables.addresses.iter().map(|address| ServiceAction::DeleteAddress(*address)));
     deletes

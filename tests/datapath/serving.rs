@@ -31,7 +31,7 @@ impl Serving {
     pub(crate) fn new(v6: bool) -> Self {
         let mut bench = Bench::new(v6);
         let (ip4, ip6) = addresses(1);
-        let source = Source { vni: lab::vni(), mac: lab::mac(1), ip4, ip6, forward: false };
+        let source = Source { vni: lab::vni(), mac: lab::mac(1), ip4, ip6, forward: false, serves: true };
         bench.data_path.apply(&TableAction::PutSource(bench.netns.ifindex("ep1"), source)).unwrap();
         let mut serving = Self { bench, source_ip: SourceIp::Preserve, tables: 0 };
         serving.apply(&ServiceAction::SetLookups(Lookups { vips: true, ports: true }));
@@ -70,8 +70,9 @@ impl Serving {
         }
         let tables = self.bench.data_path.observe().unwrap();
         for endpoint in endpoints {
-            if let Destination::Local { ifindex } = tables.fdb[&(lab::vni(), lab::mac(*endpoint))] {
-                self.apply(&ServiceAction::PutLocal(ifindex, backend(*endpoint)));
+            let (vni, mac) = (lab::vni(), lab::mac(*endpoint));
+            if matches!(tables.fdb[&(vni, mac)], Destination::Local { .. }) {
+                self.apply(&ServiceAction::PutLocal(vni, mac, backend(*endpoint)));
             }
         }
     }

@@ -18,7 +18,7 @@ use overlay::model::{
     Availability, Endpoint, EndpointId, EndpointMode, Labels, MacAddr, NetworkId, Node, NodeId, PortRange,
     Protocol, Publish, PublishMode, Seconds, ServiceId, SourceIp, Unavailable,
 };
-use overlay_packet::{Address, arp, ethernet, ip, vxlan};
+use overlay_packet::{Address, arp, ip, vxlan};
 use overlayd::gossip::fuzzing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -97,9 +97,6 @@ pub fn facts(bytes: &[u8]) {
 
 /// Frames from the underlay and from endpoints, header by header.
 pub fn packet(bytes: &[u8]) {
-    if let Some(header) = bytes.first_chunk() {
-        ethernet::Header::parse(header).bytes();
-    }
     if let Some(frame) = bytes.first_chunk()
         && let Some(request) = arp::parse(frame)
     {

@@ -34,7 +34,7 @@ pub use drop_reason::DropReason;
 pub use overlay_packet::{Address, Mac};
 
 /// The version of these layouts; the pins' directory is named after it.
-pub const ABI_VERSION: u32 = 2 + cfg!(feature = "next-abi") as u32;
+pub const ABI_VERSION: u32 = 3 + cfg!(feature = "next-abi") as u32;
 
 /// The programs' names.
 pub mod program {
@@ -202,8 +202,8 @@ shared! {
         mac: Mac = 4,
         /// Not 0 when it forwards for others: its source addresses are not checked.
         forward: u8 = 10,
-        /// Zero.
-        padding: [u8; 1] = 11,
+        /// Not 0 when it is a service's backend.
+        serves: u8 = 11,
         /// Its IPv4 address, or none.
         ip4: Address = 12,
         /// Its IPv6 address, or none.

@@ -18,7 +18,7 @@ pub mod map {
     pub const BACKENDS: &str = "BACKENDS";
     /// Array of [`super::Places`]: all Maglev tables, place behind place.
     pub const MAGLEV: &str = "MAGLEV";
-    /// The host's end of a local backend's veth pair, by its index, to the backend's slot (`u32`).
+    /// A local backend ([`crate::FdbKey`]) to its slot (`u32`).
     pub const LOCALS: &str = "LOCALS";
     /// The host's own addresses ([`crate::VtepKey`]) to 1 (`u32`), while a port is published.
     pub const ADDRESSES: &str = "ADDRESSES";

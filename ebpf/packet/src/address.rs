@@ -84,6 +84,14 @@ impl Address {
         unsafe { &*core::ptr::from_ref(self).cast() }
     }
 
+    /// The same, moved word by word. From one place in memory to another that may be the same one, BPF code would else call
+    /// what moves it byte by byte.
+    #[inline(always)]
+    pub const fn by_words(&self) -> Self {
+        let [a, b, c, d] = *self.quads();
+        Self::from_quads([a, b, c, d])
+    }
+
     /// Whether it is "none".
     #[inline(always)]
     pub fn is_none(&self) -> bool {

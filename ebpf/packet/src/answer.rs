@@ -49,7 +49,7 @@ pub struct Quote {
 impl Answer {
     #[inline(always)]
     const fn ethernet(&self, ethertype: u16) -> [u8; ethernet::LEN] {
-        ethernet::Header { destination: self.to_mac, source: self.from_mac, ethertype }.bytes()
+        ethernet::Header::new(self.to_mac, self.from_mac, ethertype).bytes()
     }
 
     /// An error's headers over IPv4 (RFC 792; RFC 1191 for what is too big).

@@ -41,7 +41,7 @@ pub fn parse(frame: &[u8; FRAME_LEN]) -> Option<Packet> {
 #[inline(always)]
 pub fn reply(request: &Packet, mac: Mac) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
-    let header = ethernet::Header { destination: request.sender_mac, source: mac, ethertype: ethernet::ARP };
+    let header = ethernet::Header::new(request.sender_mac, mac, ethernet::ARP);
     frame[..14].copy_from_slice(&header.bytes());
     frame[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 2]);
     frame[22..28].copy_from_slice(&mac);

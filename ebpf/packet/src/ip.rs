@@ -144,6 +144,60 @@ impl Header {
         !self.is_v4() || self.0[6] & 0x40 != 0
     }
 
+    /// What follows IPv4's header in the view, if that has no options.
+    #[inline(always)]
+    pub fn behind4(&self) -> Option<&[u8; V6_LEN - V4_LEN]> {
+        if self.0[0] == 0x45 { self.0.last_chunk() } else { None }
+    }
+
+    /// The same, to be changed.
+    #[inline(always)]
+    pub fn behind4_mut(&mut self) -> Option<&mut [u8; V6_LEN - V4_LEN]> {
+        if self.0[0] == 0x45 { self.0.last_chunk_mut() } else { None }
+    }
+
+    /// Puts an address in the place of an end's, the second one being the destination, with IPv4's checksum. The address is of
+    /// the header's family.
+    #[inline(always)]
+    pub fn set_address(&mut self, second: bool, address: &Address) {
+        let new = address.words();
+        if self.is_v4() {
+            let at = 3 + usize::from(second);
+            let old = self.quads()[at];
+            self.update_checksum(u64::from(!old) + u64::from(new[3]));
+            self.quads_mut()[at] = new[3];
+        } else {
+            let at = 2 + 4 * usize::from(second);
+            self.quads_mut()[at..at + 4].copy_from_slice(&new);
+        }
+    }
+
+    /// Takes one off the hops that are left, of which there are more, as a router does.
+    #[inline(always)]
+    pub fn count_hop(&mut self) {
+        if self.is_v4() {
+            let word = |hops| u16::from_ne_bytes([hops, 0]);
+            let (old, new) = (self.0[8], self.0[8].saturating_sub(1));
+            self.update_checksum(u64::from(!word(old)) + u64::from(word(new)));
+            self.0[8] = new;
+        } else {
+            self.0[7] = self.0[7].saturating_sub(1);
+        }
+    }
+
+    /// Has IPv4's checksum follow a change: see [`checksum::changed`].
+    #[inline(always)]
+    fn update_checksum(&mut self, difference: u64) {
+        let sum = u16::from_ne_bytes([self.0[10], self.0[11]]);
+        [self.0[10], self.0[11]] = checksum::changed(sum, difference).to_ne_bytes();
+    }
+
+    #[inline(always)]
+    const fn quads_mut(&mut self) -> &mut [u32; V6_LEN / 4] {
+        // SAFETY: as below.
+        unsafe { &mut *core::ptr::from_mut(self).cast() }
+    }
+
     /// Its bytes four by four, as the CPU reads them: addresses taken byte by byte would be moved byte by byte.
     #[inline(always)]
     const fn quads(&self) -> &[u32; V6_LEN / 4] {
@@ -199,6 +253,31 @@ mod tests {
         let mut header = Header::EMPTY;
         header.bytes_mut()[..V4_LEN].copy_from_slice(&bytes);
         header.is_valid(true).then_some(header)
+    }
+
+    #[test]
+    fn an_ipv4_header_that_is_changed_has_a_checksum_that_holds() {
+        let mut header = view4(built4(84)).unwrap();
+        header.set_address(false, &Address::v4([192, 0, 2, 255]));
+        header.set_address(true, &Address::v4([255, 255, 255, 254]));
+        header.count_hop();
+        assert_eq!(header.source(), Address::v4([192, 0, 2, 255]));
+        assert_eq!(header.destination(), Address::v4([255, 255, 255, 254]));
+        assert_eq!(header.hop_limit(), HOPS - 1);
+        assert_eq!(checksum::fold(checksum::add(0, &header.bytes_mut()[..V4_LEN])), 0xffff);
+    }
+
+    #[test]
+    fn an_ipv6_header_is_changed_where_it_is_to_be() {
+        let ends = (&Address([1; 16]), &Address([2; 16]));
+        let mut header = Header::EMPTY;
+        write6(header.bytes_mut(), 0, 8, HOPS, protocol::UDP, ends);
+        header.set_address(false, &Address([3; 16]));
+        assert_eq!((header.source(), header.destination()), (Address([3; 16]), *ends.1));
+        header.set_address(true, &Address([4; 16]));
+        assert_eq!((header.source(), header.destination()), (Address([3; 16]), Address([4; 16])));
+        header.count_hop();
+        assert_eq!((header.hop_limit(), header.protocol(), header.total()), (HOPS - 1, protocol::UDP, 48));
     }
 
     #[test]

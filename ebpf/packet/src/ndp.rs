@@ -30,7 +30,7 @@ pub fn write_advertisement(
     const LENGTH: u16 = 32;
     const SOLICITED_OVERRIDE: u8 = 0x60;
     const ROUTER: u8 = 0x80;
-    let header = ethernet::Header { destination: to_mac, source: mac, ethertype: ethernet::IPV6 };
+    let header = ethernet::Header::new(to_mac, mac, ethernet::IPV6);
     frame[..14].copy_from_slice(&header.bytes());
     ip::write6(&mut frame[14..], 0, LENGTH, 255, ip::protocol::ICMPV6, (target, to));
     frame[54] = crate::icmp::v6::NEIGHBOUR_ADVERTISEMENT;

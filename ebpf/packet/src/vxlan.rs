@@ -139,11 +139,8 @@ mod tests {
 
     use super::*;
 
-    const INNER: ethernet::Header = ethernet::Header {
-        destination: [2, 0, 0, 0, 0, 9],
-        source: [2, 0, 0, 0, 0, 8],
-        ethertype: ethernet::ARP,
-    };
+    const INNER: ethernet::Header =
+        ethernet::Header::new([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 8], ethernet::ARP);
 
     fn bytes(words: &[u16]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()

@@ -17,8 +17,7 @@ use crate::{flow, fragment, maps, serve};
 
 /// What an endpoint sends to its gateway for somebody else.
 #[inline(always)]
-pub fn leave(ctx: &TcContext, source: &Source) -> Outcome {
-    let work = maps::work().ok_or(DropReason::NoEgress)?;
+pub fn leave(ctx: &TcContext, work: &mut Work, source: &Source) -> Outcome {
     translate(ctx, work, source)?;
     Ok(Verdict::Redirect)
 }
@@ -29,7 +28,7 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
     if maps::network(source.vni).ok_or(DropReason::UnknownNetwork)?.internal != 0 {
         return Err(DropReason::Internal);
     }
-    if !work::read_packet(ctx, work) || !read(ctx, work, source.vni) || !leads_out(node, work) {
+    if !read(ctx, work, source.vni) || !leads_out(node, work) {
         return Err(work.unread(DropReason::NoEgress));
     }
     fragment::keep(work, source.vni);
@@ -46,8 +45,8 @@ fn translate(ctx: &TcContext, work: &mut Work, source: &Source) -> Result<(), Dr
     if nat::translate(work, &translation, known) == Translated::No {
         return Err(work.untranslated());
     }
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
-    serve::send_out(ctx, work.packet())
+    rewrite::apply(ctx, work)?;
+    serve::send_out(ctx, work)
 }
 
 /// Whether the node has an address for it to come from, and its destination is another's.
@@ -83,23 +82,23 @@ fn waiting(work: &mut Work, node: &Node) -> u32 {
         return 0;
     }
     work.key = FlowKey::new(scope::EGRESS_RETURN, 0, work.transport.protocol, work.source(), (to, port));
-    let Some(flow) = flow::find(&work.key) else { return 0 };
+    let Some(flow) = flow::find(&work.key, work.transport.now) else { return 0 };
     let (ifindex, vni) = (flow.backend, flow.vni);
     // By now the device may be gone, or another endpoint's.
     let Some(endpoint) = maps::source(ifindex).filter(|endpoint| endpoint.vni == vni) else { return 0 };
-    work.change = Change { end: End::Destination, address: flow.address, port: flow.port };
-    work.header.destination = endpoint.mac;
-    work.header.source = gateway_mac(vni);
+    work.change = Change { end: End::Destination, address: flow.address.by_words(), port: flow.port };
+    work.headers.ethernet.destination = endpoint.mac;
+    work.headers.ethernet.source = gateway_mac(vni);
     flow::follow(flow, &work.transport);
     fragment::keep(work, 0);
     ifindex
 }
 
 #[inline(never)]
-fn deliver(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
-    rewrite::count_hop(ctx, work.packet())?;
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
-    frame::store(ctx, 0, &work.header.words())
+fn deliver(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
+    rewrite::apply(ctx, work)?;
+    work.count_hop()?;
+    work.headers.write(ctx)
 }
 
 /// Reads what is behind the IP header of a packet of a network, 0 outside of all. False if it is neither TCP nor UDP nor an

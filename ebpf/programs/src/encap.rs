@@ -7,13 +7,14 @@ use aya_ebpf::bindings::{
     BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_DONT_FRAGMENT, BPF_F_TUNINFO_IPV6,
     BPF_F_ZERO_CSUM_TX, bpf_tunnel_key,
 };
-use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_set_tunnel_key};
+use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_skb_set_tunnel_key};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
-use crate::frame;
-use crate::maps;
+use crate::hop::Own;
+use crate::work::Work;
+use crate::{frame, hop, maps};
 
 /// The kernel is told of the inner Ethernet header alone; counting VXLAN's in breaks the segmentation of TCP.
 const INNER_L2: u64 = (ethernet::LEN as u64) << 56;
@@ -22,25 +23,12 @@ const FLAGS: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
     | BPF_F_ADJ_ROOM_FIXED_GSO as u64
     | INNER_L2;
 
-/// Redirects the frame, wrapped, to a peer.
+/// Redirects the packet, whose headers are as they shall be, to a peer.
 #[inline(never)]
-pub fn send(
-    ctx: &TcContext,
-    vni: u32,
-    peer: &Address,
-    header: &ethernet::Header,
-    packet: &ip::Header,
-) -> Result<(), DropReason> {
+pub fn send(ctx: &TcContext, work: &mut Work, vni: u32, peer: &Address) -> Result<(), DropReason> {
     let node = maps::node().ok_or(DropReason::NoNode)?;
-    let outer = vxlan::Outer {
-        source: node.vtep,
-        destination: *peer,
-        source_port: vxlan::source_port(flow_hash(ctx)),
-        destination_port: node.data_port,
-        vni,
-        ecn: packet.ecn(),
-        inner: ctx.len() as usize,
-    };
+    let source_port = vxlan::source_port(flow_hash(ctx));
+    let own = Own { ecn: work.packet().ecn(), source_port, vni, inner: ctx.len() as usize };
     let v4 = node.vtep.is_v4();
     let (room, family) = if v4 {
         (vxlan::OUTER4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
@@ -48,28 +36,32 @@ pub fn send(
         (vxlan::OUTER6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
     };
     if grow(ctx, room, family as u64).is_err() {
-        return hand_to_device(ctx, node, vni, peer, u64::from(BPF_F_DONT_FRAGMENT));
+        return hand_to_device(ctx, work, vni, peer, u64::from(BPF_F_DONT_FRAGMENT));
     }
-    if v4 {
-        store4(ctx, &outer, header)?;
-    } else {
-        store6(ctx, &outer, header)?;
+    let hop = hop::to_peer(peer, work.transport.now);
+    match (hop, v4) {
+        (Some(hop), true) => work.headers.wrap::<true>(hop, &own),
+        (Some(hop), false) => work.headers.wrap::<false>(hop, &own),
+        (None, true) => wrap_anew::<true>(work, node, peer, &own),
+        (None, false) => wrap_anew::<false>(work, node, peer, &own),
     }
-    ctx.set_mark(node.mark);
-    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the outer destination.
-    unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    work.headers.write_wrapped(ctx, v4)?;
+    hop::leave(ctx, node, hop.is_some());
     Ok(())
 }
 
-/// Functions of their own, so that the stack has no room for headers while something else is done.
+/// Functions of their own, so that the stack has room for all outer headers.
 #[inline(never)]
-fn store4(ctx: &TcContext, outer: &vxlan::Outer, header: &ethernet::Header) -> Result<(), DropReason> {
-    frame::store(ctx, 0, &outer.v4(header))
-}
-
-#[inline(never)]
-fn store6(ctx: &TcContext, outer: &vxlan::Outer, header: &ethernet::Header) -> Result<(), DropReason> {
-    frame::store(ctx, 0, &outer.v6(header))
+fn wrap_anew<const V4: bool>(work: &mut Work, node: &Node, peer: &Address, own: &Own) {
+    work.headers.wrap_anew::<V4>(&vxlan::Outer {
+        source: node.vtep,
+        destination: *peer,
+        source_port: own.source_port,
+        destination_port: node.data_port,
+        vni: own.vni,
+        ecn: own.ecn,
+        inner: own.inner,
+    });
 }
 
 /// The kernel's hash of the flow; a connected socket's packets bring it along.
@@ -93,23 +85,23 @@ pub fn may_cut(packet: &ip::Header) -> bool {
     !packet.dont_fragment() && maps::node().is_some_and(|node| node.vtep.is_v4())
 }
 
-/// Redirects the frame to a peer, wrapped, in as many outer packets as it takes.
-#[inline(never)]
-pub fn send_cut(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropReason> {
-    let node = maps::node().ok_or(DropReason::NoNode)?;
-    hand_to_device(ctx, node, vni, peer, 0)
+/// The same in as many outer packets as it takes.
+#[inline(always)]
+pub fn send_cut(ctx: &TcContext, work: &Work, vni: u32, peer: &Address) -> Result<(), DropReason> {
+    hand_to_device(ctx, work, vni, peer, 0)
 }
 
-/// Has the VXLAN device send the frame as it is, with these flags for the tunnel. The device copies the inner ECN field by
-/// itself.
+/// Has the VXLAN device send the packet, with these flags for the tunnel. The device copies the inner ECN field by itself.
 #[inline(never)]
 fn hand_to_device(
     ctx: &TcContext,
-    node: &Node,
+    work: &Work,
     vni: u32,
     peer: &Address,
     flags: u64,
 ) -> Result<(), DropReason> {
+    work.headers.write(ctx)?;
+    let node = maps::node().ok_or(DropReason::NoNode)?;
     if node.vxlan_ifindex == 0 {
         return Err(DropReason::EncapFailed);
     }

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use overlay_abi::services::{Flow, FlowKey, Service, state};
 use overlay_abi::{Address, Idle};
 use overlay_packet::ip;
-use overlay_packet::transport::{client_hash, flow_hash, tcp};
+use overlay_packet::transport::{self, client_hash, flow_hash, tcp};
 
 use crate::maps;
 use crate::transport::{Part, Transport};
@@ -27,30 +27,19 @@ fn idle(protocol: u8, state: u8) -> u64 {
     SECOND * u64::from(seconds)
 }
 
-/// The live flow of that key. The kernel may give its memory to another flow at any time, so what is decided by it is
-/// read once.
+/// The flow of that key that is live at that time. The kernel may give its memory to another flow at any time, so what is
+/// decided by it is read once.
 #[inline(always)]
-pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
-    find_at(key, now())
-}
-
-/// The same, for who knows the time.
-#[inline(always)]
-pub fn find_at(key: &FlowKey, now: u64) -> Option<&'static mut Flow> {
+pub fn find(key: &FlowKey, now: u64) -> Option<&'static mut Flow> {
     let flow = maps::flow(key)?;
     // SAFETY: the memory is the map's and stays until the program ends; any bytes in it are a valid flow.
     let flow = unsafe { &mut *flow };
-    is_live_at(key, flow, now).then_some(flow)
+    is_live(key, flow, now).then_some(flow)
 }
 
 /// Whether a flow of that key has been silent for no longer than it may.
 #[inline(always)]
-pub fn is_live(key: &FlowKey, flow: &Flow) -> bool {
-    is_live_at(key, flow, now())
-}
-
-#[inline(always)]
-fn is_live_at(key: &FlowKey, flow: &Flow, now: u64) -> bool {
+pub fn is_live(key: &FlowKey, flow: &Flow, now: u64) -> bool {
     now.wrapping_sub(flow.seen) < idle(key.protocol, flow.state)
 }
 
@@ -63,17 +52,11 @@ pub fn is_over(flow: &Flow, transport: &Transport) -> bool {
 /// Notes another packet of a flow. An error about one tells nothing of how the flow is.
 #[inline(always)]
 pub fn follow(flow: &mut Flow, transport: &Transport) {
-    follow_at(flow, transport, now());
-}
-
-/// The same, for who knows the time.
-#[inline(always)]
-pub fn follow_at(flow: &mut Flow, transport: &Transport, now: u64) {
     if transport.part == Part::Quoted {
         return;
     }
     flow.state = next(flow.state, transport);
-    flow.seen = now;
+    flow.seen = transport.now;
 }
 
 /// A flow that begins, or is seen for the first time here, with this packet.
@@ -88,7 +71,17 @@ pub fn begun(
         ip::protocol::TCP => next(state::NONE, transport),
         _ => state::NONE,
     };
-    Flow { seen: now(), backend, generation, address, via: Address::NONE, vni: 0, port, state, padding: 0 }
+    Flow {
+        seen: transport.now,
+        backend,
+        generation,
+        address,
+        via: Address::NONE,
+        vni: 0,
+        port,
+        state,
+        padding: 0,
+    }
 }
 
 /// The number by which a service's new flow gets its backend: of all of the flow, or of its client alone where clients
@@ -100,6 +93,13 @@ pub fn hash(key: &FlowKey, service: &Service) -> u32 {
     }
     let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
     flow_hash(&key.source, &key.destination, ports, key.protocol)
+}
+
+/// A number by which packets are spread over ways and queues: one for all of a flow's.
+#[inline(always)]
+pub fn quick_hash(key: &FlowKey) -> u32 {
+    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
+    transport::quick_hash(&key.source, &key.destination, ports)
 }
 
 #[inline(always)]

@@ -19,7 +19,7 @@ pub fn keep(work: &Work, vni: u32) {
 #[inline(never)]
 fn keep_ports(packet: &ip::Header, transport: &Transport, vni: u32) {
     let flow = Flow {
-        seen: flow::now(),
+        seen: transport.now,
         generation: u32::from(transport.source_port),
         port: transport.destination_port,
         ..Flow::default()
@@ -30,7 +30,7 @@ fn keep_ports(packet: &ip::Header, transport: &Transport, vni: u32) {
 /// Finds the ports of a later fragment. False where the first one has not come, or is none of ours.
 #[inline(never)]
 pub fn find_ports(packet: &ip::Header, transport: &mut Transport, vni: u32) -> bool {
-    let Some(flow) = flow::find(&key(packet, transport, vni)) else { return false };
+    let Some(flow) = flow::find(&key(packet, transport, vni), transport.now) else { return false };
     (transport.source_port, transport.destination_port) = (flow.generation as u16, flow.port);
     true
 }

@@ -1,10 +1,10 @@
 //! Reading and writing the packet at hand. Reads and writes go through the kernel's helpers, which reach data
 //! that is not linear, too, and which unclone only what is written.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS};
-use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_load_bytes};
+use aya_ebpf::helpers::{
+    bpf_redirect, bpf_redirect_peer, bpf_set_hash, bpf_skb_change_tail, bpf_skb_load_bytes,
+};
 use aya_ebpf::programs::TcContext;
 use overlay_abi::DropReason;
 use overlay_packet::{ethernet, ip};
@@ -39,6 +39,13 @@ pub fn is_local(ctx: &TcContext) -> bool {
 #[inline(always)]
 pub fn is_merged(ctx: &TcContext) -> bool {
     skb(ctx).gso_size != 0
+}
+
+/// Tells the kernel what hash the packet's flow has, which then need not look for one.
+#[inline(always)]
+pub fn set_hash(ctx: &TcContext, hash: u32) {
+    // SAFETY: the context is valid.
+    unsafe { bpf_set_hash(ctx.skb.skb, hash) };
 }
 
 /// How many packets the kernel merged into this one, or will cut it into.
@@ -131,88 +138,17 @@ pub fn deliver_to(ctx: &TcContext, ifindex: u32) -> Verdict {
 }
 
 /// Hands the frame to the host's own stack, as loopback does.
-#[inline(never)]
-pub fn deliver_to_host(ctx: &TcContext) -> Result<(), DropReason> {
-    store(ctx, 0, &[0_u8; 12])?;
+#[inline(always)]
+pub fn deliver_to_host() {
     // SAFETY: takes plain numbers.
     unsafe { bpf_redirect(LOOPBACK, u64::from(BPF_F_INGRESS)) };
-    Ok(())
 }
 
-/// The Ethernet header at `offset`.
+/// Reads an IP header at `offset`, of a packet that may be shorter than it says. False if it is none of that family.
 #[inline(always)]
-pub fn ethernet_at(ctx: &TcContext, offset: usize) -> Result<ethernet::Header, DropReason> {
-    Ok(ethernet::Header::parse(&load(ctx, offset)?))
-}
-
-/// Reads the IP header at `offset` into `space`; refuses a packet that is shorter than it says.
-#[inline(always)]
-pub fn load_ip<'space>(
-    ctx: &TcContext,
-    offset: usize,
-    ethertype: u16,
-    space: &'space mut MaybeUninit<ip::Header>,
-) -> Result<&'space ip::Header, DropReason> {
-    read_ip(ctx, offset, ethertype, space)?;
-    // SAFETY: the function has just written all of it.
-    Ok(unsafe { space.assume_init_ref() })
-}
-
-/// Writes the whole header, or fails. Its caller does not clear it before: BPF code clears byte by byte.
-///
-/// A function of its own, as are the roles' larger steps: the stack has 512 bytes, and calls share them.
-#[inline(never)]
-fn read_ip(
-    ctx: &TcContext,
-    offset: usize,
-    ethertype: u16,
-    space: &mut MaybeUninit<ip::Header>,
-) -> Result<(), DropReason> {
-    let v4 = match ethertype {
-        ethernet::IPV4 => true,
-        ethernet::IPV6 => false,
-        tag if ethernet::VLANS.contains(&tag) => return Err(DropReason::Vlan),
-        _ => return Err(DropReason::NotIp),
-    };
-    read_header(ctx, offset, v4, space)?;
-    // SAFETY: all of it is written.
-    let header = unsafe { space.assume_init_ref() };
-    let present = (ctx.len() as usize).saturating_sub(offset);
-    if header.total() > present || header.length() > present {
-        return Err(DropReason::Truncated);
-    }
-    Ok(())
-}
-
-/// Reads the IP header at `offset` of a packet that is quoted, and so may be shorter than it says.
-#[inline(always)]
-pub fn load_quoted<'space>(
-    ctx: &TcContext,
-    offset: usize,
-    v4: bool,
-    space: &'space mut MaybeUninit<ip::Header>,
-) -> Option<&'space ip::Header> {
-    read_header(ctx, offset, v4, space).ok()?;
-    // SAFETY: the function has just written all of it.
-    Some(unsafe { space.assume_init_ref() })
-}
-
-#[inline(always)]
-fn read_header(
-    ctx: &TcContext,
-    offset: usize,
-    v4: bool,
-    space: &mut MaybeUninit<ip::Header>,
-) -> Result<(), DropReason> {
-    let bytes = space.as_mut_ptr();
-    // SAFETY: the context is valid, and the pointer has room for every length that is asked for.
-    let read =
-        |len| unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset as u32, bytes.cast(), len as u32) };
+pub fn read_ip(ctx: &TcContext, offset: usize, v4: bool, space: &mut ip::Header) -> bool {
+    let bytes = space.bytes_mut();
     // The kernel clears what it fails to read, so all of it is written now, also where IPv4's part alone is there.
-    if read(ip::V6_LEN) != 0 && !(v4 && read(ip::V4_LEN) == 0) {
-        return Err(DropReason::Truncated);
-    }
-    // SAFETY: all of it is written.
-    let header = unsafe { space.assume_init_ref() };
-    if header.is_valid(v4) { Ok(()) } else { Err(DropReason::Malformed) }
+    let whole = read(ctx, offset, bytes).is_ok() || v4 && read(ctx, offset, &mut bytes[..ip::V4_LEN]).is_ok();
+    whole && space.is_valid(v4)
 }

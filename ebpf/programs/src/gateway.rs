@@ -52,7 +52,7 @@ pub fn answer_echo(
 /// Swaps MACs and addresses. No checksum changes: their sums do not depend on the order.
 #[inline(never)]
 pub fn swap_addresses(ctx: &TcContext, header: &ethernet::Header, v4: bool) -> Result<(), DropReason> {
-    let swapped = ethernet::Header { destination: header.source, source: header.destination, ..*header };
+    let swapped = ethernet::Header::new(header.source, header.destination, header.ethertype());
     frame::store(ctx, 0, &swapped.bytes())?;
     swap_ends(ctx, ethernet::LEN, v4)
 }

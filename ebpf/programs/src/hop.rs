@@ -1,18 +1,19 @@
-//! The next hops to peers and to clients, as XDP needs them, which no neighbour table is open to: [`crate::tc_guard`] reads
-//! them off the packets that the kernel itself addressed, so routes and neighbours are the kernel's business alone. XDP uses
-//! what it learnt for half a second, and before that ends it leaves a packet to tc, by which the guard learns anew.
+//! The next hops to peers and to clients, which no neighbour table is open to: [`crate::tc_guard`] reads them off the packets that
+//! the kernel itself addressed, so routes and neighbours are the kernel's business alone. What was learnt is used for half a
+//! second, and before that ends a packet is left to the kernel, by XDP through tc, from which the guard learns anew.
 //!
-//! Nothing is learnt while XDP wants nothing.
+//! Nothing is learnt while nobody wants a hop.
 
+use aya_ebpf::helpers::bpf_redirect_neigh;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, Node};
-use overlay_packet::{ethernet, ip, transport, vxlan};
+use overlay_packet::{checksum, ethernet, ip, transport, vxlan};
 
 use crate::{flow, frame, maps};
 
 /// More than there are peers by far, as those that meet in a place take turns.
 pub const PEERS_SIZE: u32 = 1 << 15;
-/// Clients that are answered at the same time, likewise. One without a place is answered by tc.
+/// Clients that are answered at the same time, likewise. The kernel finds the way to one without a place.
 pub const CLIENTS_SIZE: u32 = 1 << 15;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -22,18 +23,22 @@ const LIFE: u64 = 500 * MILLISECOND;
 const RENEWAL: u64 = 250 * MILLISECOND;
 /// How much time there is between two packets that are to renew it.
 const PATIENCE: u64 = 20 * MILLISECOND;
-/// For how long after XDP wanted a hop the guard learns. tc may wait for a neighbour's answer meanwhile.
+/// For how long after somebody wanted a hop the guard learns. The kernel may wait for a neighbour's answer meanwhile.
 const WANTED_LIFE: u64 = 1000 * MILLISECOND;
+
+/// Where the outer IP header is.
+const IP_AT: usize = ethernet::LEN;
 
 /// How many of a packet's first words are MAC addresses.
 const MACS: usize = 6;
+pub type Macs = [u16; MACS];
 
 /// The way to somebody, by the underlay device. Times are in nanoseconds since the host's boot.
 #[repr(C, align(8))]
 pub struct Hop<To, const WORDS: usize> {
     /// When it was learnt.
     learnt: u64,
-    /// When XDP last left a packet to tc to have it renewed.
+    /// When a packet was last left to the kernel to have it renewed.
     asked: u64,
     to: To,
     /// What a packet there begins with.
@@ -46,7 +51,54 @@ pub type Peer = Hop<Address, { vxlan::HEADERS6 }>;
 /// The way from an address of this host's to a client's: a route may depend on both.
 pub type Client = Hop<(Address, Address), MACS>;
 
-/// The way to a VTEP, for XDP; none where tc shall send the packet.
+/// What the headers in front of a packet to a peer have of their own.
+pub struct Own {
+    /// The ECN field.
+    pub ecn: u8,
+    /// UDP's source port, host byte order.
+    pub source_port: u16,
+    /// The network.
+    pub vni: u32,
+    /// The inner frame's length in bytes.
+    pub inner: usize,
+}
+
+impl Peer {
+    /// Has `put` write, by its place in bytes, each word in which a packet's headers differ from the hop's.
+    #[inline(always)]
+    pub fn differ<const V4: bool>(
+        &self,
+        own: &Own,
+        inner: &ethernet::Header,
+        mut put: impl FnMut(usize, u16),
+    ) {
+        let room = if V4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
+        // As the header in front of it counts it: from there to the packet's end.
+        let length = |from: usize| u16::try_from(room + own.inner - from).unwrap_or(0).to_be();
+        let known = |at: usize| self.headers[at / 2];
+        if V4 {
+            let (first, total) = (u16::from_ne_bytes([0x45, own.ecn]), length(IP_AT));
+            let checksum = checksum::update(known(IP_AT + 10), known(IP_AT), first);
+            put(IP_AT, first);
+            put(IP_AT + 2, total);
+            put(IP_AT + 10, checksum::update(checksum, known(IP_AT + 2), total));
+        } else {
+            put(IP_AT, u16::from_ne_bytes([0x60, own.ecn << 4]));
+            put(IP_AT + 4, length(IP_AT + ip::V6_LEN));
+        }
+        let udp = room - vxlan::LEN - vxlan::UDP_LEN;
+        put(udp, own.source_port.to_be());
+        put(udp + 4, length(udp));
+        let [_, high, middle, low] = own.vni.to_be_bytes();
+        put(room - 4, u16::from_ne_bytes([high, middle]));
+        put(room - 2, u16::from_ne_bytes([low, 0]));
+        for (n, word) in inner.words().into_iter().enumerate() {
+            put(room + 2 * n, word);
+        }
+    }
+}
+
+/// The way to a VTEP; none where the kernel shall find it.
 #[inline(always)]
 pub fn to_peer(vtep: &Address, now: u64) -> Option<&'static Peer> {
     let hop = maps::peer_hop(place(&Address::NONE, vtep))?;
@@ -67,7 +119,7 @@ fn place(from: &Address, to: &Address) -> u32 {
 }
 
 impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
-    /// Whether it leads there. If not, the packet that is left to tc is noted.
+    /// Whether it leads there. If not, the packet that is left to the kernel is noted.
     #[inline(always)]
     fn is_usable(&mut self, to: &To, now: u64) -> bool {
         let age = now.wrapping_sub(self.learnt);
@@ -84,7 +136,7 @@ impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
 
     /// Whether a packet that leaves shows what is to be kept.
     #[inline(always)]
-    fn is_news(&self, to: &To, macs: &[u16; MACS], now: u64) -> bool {
+    fn is_news(&self, to: &To, macs: &Macs, now: u64) -> bool {
         let age = now.wrapping_sub(self.learnt);
         if self.to == *to {
             // Else every packet would take the memory from the other CPUs.
@@ -95,11 +147,41 @@ impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
         }
     }
 
+    /// What a packet there begins with at least.
     #[inline(always)]
-    fn keep(&mut self, to: &To, macs: &[u16; MACS], now: u64) {
+    pub fn macs(&self) -> &Macs {
+        // The headers begin with them, whatever follows.
+        match self.headers.first_chunk() {
+            Some(macs) => macs,
+            None => &[0; MACS],
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, to: &To, macs: &Macs, now: u64) {
         self.headers[..MACS].copy_from_slice(macs);
         (self.to, self.learnt) = (*to, now);
     }
+}
+
+/// Has a packet of ours leave by the underlay device: at once, if it begins with its next hop's addresses. Else the kernel finds
+/// them by the packet's destination, and the guard learns them.
+#[inline(always)]
+pub fn leave(ctx: &TcContext, node: &Node, addressed: bool) {
+    if addressed {
+        ctx.set_mark(mark_addressed(node));
+        frame::send_to(node.underlay_ifindex);
+    } else {
+        ctx.set_mark(node.mark);
+        // SAFETY: plain numbers and no parameters.
+        unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    }
+}
+
+/// What marks for the guard what it has nothing to learn from.
+#[inline(always)]
+pub fn mark_addressed(node: &Node) -> u32 {
+    !node.mark
 }
 
 /// Learns from a packet of ours that leaves: VXLAN, or an answer to a client.
@@ -157,7 +239,7 @@ fn is_vxlan(ctx: &TcContext, node: &Node) -> bool {
 }
 
 #[inline(never)]
-fn learn_peer(node: &Node, vtep: &Address, macs: &[u16; MACS], now: u64) -> Option<()> {
+fn learn_peer(node: &Node, vtep: &Address, macs: &Macs, now: u64) -> Option<()> {
     let hop = maps::peer_hop(place(&Address::NONE, vtep))?;
     if !hop.is_news(vtep, macs, now) {
         return None;
@@ -173,16 +255,14 @@ fn learn_peer(node: &Node, vtep: &Address, macs: &[u16; MACS], now: u64) -> Opti
 
 #[inline(never)]
 fn fill4(hop: &mut Peer, node: &Node, vtep: Address) {
-    let headers = outer(node, vtep).v4(&NO_INNER);
+    let headers = outer(node, vtep).v4(&ethernet::Header::EMPTY);
     hop.headers[..vxlan::HEADERS4].copy_from_slice(&headers);
 }
 
 #[inline(never)]
 fn fill6(hop: &mut Peer, node: &Node, vtep: Address) {
-    hop.headers = outer(node, vtep).v6(&NO_INNER);
+    hop.headers = outer(node, vtep).v6(&ethernet::Header::EMPTY);
 }
-
-const NO_INNER: ethernet::Header = ethernet::Header { destination: [0; 6], source: [0; 6], ethertype: 0 };
 
 #[inline(always)]
 fn outer(node: &Node, vtep: Address) -> vxlan::Outer {

@@ -11,6 +11,7 @@ mod flow;
 mod fragment;
 mod frame;
 mod gateway;
+mod headers;
 mod hop;
 mod maps;
 #[cfg(feature = "bench")]

@@ -47,7 +47,7 @@ static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_SIZE, BPF_F_MMAPABLE);
 #[map]
 static MAGLEV: Array<Places> = Array::pinned(MAGLEV_SIZE, BPF_F_MMAPABLE);
 #[map]
-static LOCALS: HashMap<u32, u32> = HashMap::pinned(LOCALS_SIZE, BPF_F_NO_PREALLOC);
+static LOCALS: HashMap<FdbKey, u32> = HashMap::pinned(LOCALS_SIZE, BPF_F_NO_PREALLOC);
 #[map]
 static ADDRESSES: HashMap<VtepKey, u32> = HashMap::pinned(ADDRESSES_SIZE, BPF_F_NO_PREALLOC);
 #[map]
@@ -163,16 +163,18 @@ pub fn choose(table: &Table, hash: u32) -> u32 {
     }
 }
 
-/// The slot of the backend behind a device.
+/// The slot of a backend here.
 #[inline(always)]
-pub fn local_backend(ifindex: u32) -> Option<u32> {
-    lookup!(LOCALS, &ifindex).copied()
+pub fn local_backend(vni: u32, mac: Mac) -> Option<u32> {
+    lookup!(LOCALS, &FdbKey::new(vni, mac)).copied()
 }
 
 /// Whether the host itself has an address.
 #[inline(always)]
 pub fn is_own(address: Address) -> bool {
-    lookup!(ADDRESSES, &VtepKey { address }).is_some()
+    // Mostly one of these is asked for.
+    let is_known = |node: &Node| address == node.vtep || address == node.egress4 || address == node.egress6;
+    node().is_some_and(is_known) || lookup!(ADDRESSES, &VtepKey { address }).is_some()
 }
 
 /// The flow's own memory, until the program ends: the kernel may give it to another flow while it is looked at, as an

@@ -92,11 +92,7 @@ fn encapsulate(ctx: &XdpContext) -> Option<u32> {
         ecn: 0,
         inner: LENGTH as usize,
     };
-    let inner = ethernet::Header {
-        destination: [2, 0, 0, 0, 0, 1],
-        source: [2, 0, 0, 0, 0, 2],
-        ethertype: ethernet::IPV4,
-    };
+    let inner = ethernet::Header::new([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], ethernet::IPV4);
     // SAFETY: the context is valid.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(vxlan::OUTER4_LEN as i32)) } != 0 {
         return None;

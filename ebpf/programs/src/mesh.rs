@@ -7,12 +7,12 @@
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{AffinityKey, Flow, FlowKey, Port, Service, port_flag, scope};
 use overlay_abi::{Address, DropReason, gateway_mac};
-use overlay_packet::ip;
 use overlay_packet::transport::tcp;
+use overlay_packet::{ethernet, ip};
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::transport::{Part, Transport};
-use crate::work::{self, Work};
+use crate::work::Work;
 use crate::{affinity, encap, flow, fragment, maps, reply, serve, snat};
 
 /// Stands for the slot of a backend that a connection had, and that is gone. No slot has this number, so XDP passes
@@ -22,23 +22,20 @@ pub const GONE: u32 = u32::MAX;
 /// A client's packet that came in by the underlay device, or from a process here, if what was read is one.
 #[inline(always)]
 pub fn ingress(ctx: &TcContext, work: &mut Work) -> Outcome {
-    if !is_for_service(work) {
-        return Ok(Verdict::Pass);
-    }
-    forward(ctx, work).inspect_err(|reason| refused(work, *reason))?;
+    let Some(port) = asked_for(work) else { return Ok(Verdict::Pass) };
+    forward(ctx, work, port).inspect_err(|reason| maps::count_refusal(port.service, *reason))?;
     Ok(Verdict::Redirect)
 }
 
-/// Whether the packet is for a published port of this host.
-#[inline(never)]
-fn is_for_service(work: &Work) -> bool {
-    published(&work.transport).is_some() && maps::is_own(work.packet().destination())
+/// The published port of this host that the packet is for.
+#[inline(always)]
+fn asked_for(work: &Work) -> Option<&'static Port> {
+    published(&work.transport).filter(|_| maps::is_own(work.packet().destination()))
 }
 
 /// Sends the packet to its backend.
 #[inline(never)]
-fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    let port = published(&work.transport).ok_or(DropReason::NoBackend)?;
+fn forward(ctx: &TcContext, work: &mut Work, port: &Port) -> Result<(), DropReason> {
     fragment::keep(work, 0);
     let slot = pick(work, port, frame::is_local(ctx));
     let Some(backend) = maps::backend(slot).filter(|backend| backend.generation != 0) else {
@@ -49,37 +46,22 @@ fn forward(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
         return reply::too_big_for_service(ctx, work, backend.mtu);
     }
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
-    work.header.source = gateway_mac(backend.vni);
-    work.header.destination = backend.mac;
+    frame::set_hash(ctx, flow::quick_hash(&work.key));
+    let ethertype = work.headers.ethernet.ethertype();
+    work.headers.ethernet = ethernet::Header::new(backend.mac, gateway_mac(backend.vni), ethertype);
     if work.hidden {
         snat::hide(ctx, work, slot, backend)?;
     }
     if backend.ifindex == 0 {
         if !fits {
-            frame::store(ctx, 0, &work.header.words())?;
-            return encap::send_cut(ctx, backend.vni, &backend.vtep);
+            return encap::send_cut(ctx, work, backend.vni, &backend.vtep);
         }
-        return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
-    }
-    frame::store(ctx, 0, &work.header.words())?;
-    if work.hidden {
-        // What was read of the packet is no longer so.
-        if !work::read(ctx, work, 0) {
-            return Err(DropReason::RewriteFailed);
-        }
-        fragment::keep(work, 0);
+        return encap::send(ctx, work, backend.vni, &backend.vtep);
     }
     serve::arrive(ctx, work, backend, port, &Address::NONE)?;
+    work.headers.write(ctx)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
-}
-
-/// Counts a drop for the service that publishes the packet's port.
-#[inline(always)]
-pub fn refused(work: &Work, reason: DropReason) {
-    if let Some(port) = published(&work.transport) {
-        maps::count_refusal(port.service, reason);
-    }
 }
 
 /// Refuses a packet of a service to which [`pick`] gave no backend; a flow whose backend is gone ends with it.
@@ -93,7 +75,7 @@ pub fn refuse(ctx: &TcContext, work: &Work, service: u32, slot: u32) -> Result<(
     }
     maps::forget_flow(&work.key);
     if work.key.scope == scope::MESH {
-        snat::forget(&work.key);
+        snat::forget(&work.key, work.transport.now);
     }
     reply::refuse(ctx, work, service, DropReason::BackendGone)
 }
@@ -108,11 +90,11 @@ pub fn published(transport: &Transport) -> Option<&'static Port> {
 }
 
 /// The slot of the packet's backend; 0 for none, or [`GONE`]. A flow stays hidden, or not, as it began; one from here is.
-#[inline(never)]
+#[inline(always)]
 fn pick(work: &mut Work, port: &Port, local: bool) -> u32 {
     work.key = FlowKey::new(scope::MESH, 0, work.transport.protocol, work.source(), work.destination());
     let hidden = is_hidden(port) || local;
-    let (slot, stands_for) = known(&work.key, &work.transport, flow::now(), hidden);
+    let (slot, stands_for) = known(&work.key, &work.transport, hidden);
     if slot != 0 {
         (work.hidden, work.stands_for) = (stands_for != 0, stands_for);
         return slot;
@@ -130,14 +112,14 @@ pub fn is_hidden(port: &Port) -> bool {
 /// The slot of the backend that the flow has, if it is still there; 0 for none, or [`GONE`]. With it the port that stands
 /// for the client, or 0. Where new flows are hidden, the client's own port is likely to.
 #[inline(always)]
-pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> (u32, u16) {
-    if hidden && let slot @ 1.. = snat::known(key, transport, now, hidden) {
+pub fn known(key: &FlowKey, transport: &Transport, hidden: bool) -> (u32, u16) {
+    if hidden && let slot @ 1.. = snat::known(key, transport, hidden) {
         return (slot, key.source_port);
     }
-    if let Some(flow) = flow::find_at(key, now) {
+    if let Some(flow) = flow::find(key, transport.now) {
         let port = flow.port;
         if !flow::is_over(flow, transport)
-            && let slot @ 1.. = goes_to(flow, transport, now)
+            && let slot @ 1.. = goes_to(flow, transport)
         {
             return (slot, port);
         }
@@ -147,7 +129,7 @@ pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> (u
     if hidden {
         return (0, 0);
     }
-    (snat::known(key, transport, now, hidden), key.source_port)
+    (snat::known(key, transport, hidden), key.source_port)
 }
 
 /// Whether the packet opens a TCP connection, or answers one that does.
@@ -158,11 +140,11 @@ fn opens(transport: &Transport) -> bool {
 
 /// The slot of the flow's backend for another packet, if it is still there; 0 for none, or [`GONE`].
 #[inline(always)]
-pub fn goes_to(flow: &mut Flow, transport: &Transport, now: u64) -> u32 {
+pub fn goes_to(flow: &mut Flow, transport: &Transport) -> u32 {
     let (slot, generation) = (flow.backend, flow.generation);
     match maps::backend(slot) {
         Some(backend) if backend.generation == generation => {
-            flow::follow_at(flow, transport, now);
+            flow::follow(flow, transport);
             slot
         }
         _ => without_backend(transport),

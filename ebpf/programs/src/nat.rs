@@ -68,7 +68,9 @@ pub fn translate(work: &mut Work, by: &Translation, known: u16) -> Translated {
         return Translated::No;
     }
     if port == by.own {
-        forget(work, by);
+        if known != 0 {
+            forget(work, by);
+        }
     } else if port != known {
         keep(work, by, port);
     }
@@ -80,7 +82,7 @@ pub fn translate(work: &mut Work, by: &Translation, known: u16) -> Translated {
 #[inline(never)]
 pub fn known_port(work: &mut Work, by: &Translation) -> u16 {
     work.key = FlowKey::new(by.there, by.vni, work.transport.protocol, work.source(), work.destination());
-    let Some(flow) = flow::find(&work.key) else { return 0 };
+    let Some(flow) = flow::find(&work.key, work.transport.now) else { return 0 };
     let same = (flow.backend, flow.generation) == by.backend && flow.address == by.address;
     if !same || flow::is_over(flow, &work.transport) {
         return 0;
@@ -158,7 +160,9 @@ fn take(work: &mut Work, port: u16, ended: bool) -> bool {
         renew(taken, &work.flow, &work.transport);
         return true;
     }
-    if flow::is_live(&work.key, taken) && !(ended && matches!(taken.state, state::FIN | state::RST)) {
+    if flow::is_live(&work.key, taken, work.transport.now)
+        && !(ended && matches!(taken.state, state::FIN | state::RST))
+    {
         return false;
     }
     maps::forget_flow(&work.key);

@@ -1,27 +1,26 @@
 //! What both ways in from the underlay check alike: the sending node is a live peer, it owns the inner source,
 //! and the inner destination is here.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, DropReason, gateway_mac};
 use overlay_packet::{ethernet, ip};
 
+use crate::work::{self, Work};
 use crate::{frame, maps};
 
 /// A frame that may be delivered.
 pub struct Inner {
     /// The host's end of the destination's veth pair; 0 where the packet leaves the network.
     pub ifindex: u32,
-    /// Its Ethernet header.
-    pub header: ethernet::Header,
-    /// The inner ECN field.
+    /// Its ECN field.
     pub ecn: u8,
     /// Whether the destination's own stack takes the packet: it is TCP, for the endpoint's own address or for what
     /// it serves, and the endpoint does not forward.
     pub ends_here: bool,
     /// Between whom.
     pub kind: Kind,
+    /// The slot of the backend that it is a question for, or 0.
+    pub slot: u32,
 }
 
 /// What sort of frame a peer sends.
@@ -31,19 +30,25 @@ pub enum Kind {
     Inside,
     /// From the network's gateway to an endpoint: a client's packet for a service.
     Question,
-    /// From an endpoint to the network's gateway: an answer to a client that came to this node. Of who it is from,
-    /// only the VTEP is checked.
+    /// From an endpoint to the network's gateway: an answer to a client that came to this node. Who it is from is not
+    /// checked here.
     Answer,
 }
 
-/// Checks the frame at `offset`, which `peer` sent in network `vni`.
+/// Reads the frame at `offset`, which `peer` sent in network `vni`, and checks it.
 ///
 /// The tables name only networks that have an endpoint here, and only peers that are alive: a plan writes and
 /// removes their entries in the order that keeps it so. A frame whose source and destination they know is thus of
 /// such a network and from such a peer; which of it fails is looked up only then.
 #[inline(always)]
-pub fn check(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
-    check_inner(ctx, offset, vni, peer).map_err(|reason| explain(vni, peer, reason))
+pub fn check(
+    ctx: &TcContext,
+    work: &mut Work,
+    offset: usize,
+    vni: u32,
+    peer: &Address,
+) -> Result<Inner, DropReason> {
+    check_inner(ctx, work, offset, vni, peer).map_err(|reason| explain(vni, peer, reason))
 }
 
 #[inline(never)]
@@ -58,10 +63,15 @@ fn explain(vni: u32, peer: &Address, reason: DropReason) -> DropReason {
 }
 
 #[inline(always)]
-fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Result<Inner, DropReason> {
-    let header = frame::ethernet_at(ctx, offset)?;
-    let mut space = MaybeUninit::uninit();
-    let packet = frame::load_ip(ctx, offset + ethernet::LEN, header.ethertype, &mut space)?;
+fn check_inner(
+    ctx: &TcContext,
+    work: &mut Work,
+    offset: usize,
+    vni: u32,
+    peer: &Address,
+) -> Result<Inner, DropReason> {
+    work::read_packet(ctx, offset, work)?;
+    let (header, packet) = (&work.headers.ethernet, work.packet());
     let gateway = gateway_mac(vni);
     let kind = if header.destination == gateway {
         Kind::Answer
@@ -70,19 +80,24 @@ fn check_inner(ctx: &TcContext, offset: usize, vni: u32, peer: &Address) -> Resu
     } else {
         Kind::Inside
     };
-    if kind == Kind::Inside {
-        check_source(vni, peer, &header, packet)?;
-    } else {
-        maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
-    }
-    if kind == Kind::Answer {
-        return Ok(Inner { ifindex: 0, header, ecn: packet.ecn(), ends_here: false, kind });
-    }
-    let ifindex = destination(vni, &header, packet)?;
+    let (ifindex, slot) = match kind {
+        Kind::Inside => {
+            check_source(vni, peer, header, packet)?;
+            (destination(vni, header, packet)?, 0)
+        }
+        Kind::Question => {
+            maps::vtep(*peer).ok_or(DropReason::UnknownVtep)?;
+            backend(vni, header, packet)?
+        }
+        // Whose it is, its flow says.
+        Kind::Answer => (0, 0),
+    };
     // Only asked for what the kernel merged, so it costs the others nothing.
     let present = (ctx.len() as usize).saturating_sub(offset + ethernet::LEN);
-    let ends_here = frame::is_merged(ctx) && ends_at(ifindex, packet, present, kind == Kind::Question);
-    Ok(Inner { ifindex, header, ecn: packet.ecn(), ends_here, kind })
+    let ends_here = frame::is_merged(ctx)
+        && kind != Kind::Answer
+        && ends_at(ifindex, packet, present, kind == Kind::Question);
+    Ok(Inner { ifindex, ecn: packet.ecn(), ends_here, kind, slot })
 }
 
 /// The peer has the endpoint with this MAC address, and that endpoint has this address or forwards for others.
@@ -118,6 +133,22 @@ fn destination(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Resu
         Some(elsewhere) if elsewhere.ifindex == 0 => Err(DropReason::NotHere),
         Some(here) => Ok(here.ifindex),
     }
+}
+
+/// The host's end of the veth pair of a backend here, and its slot.
+#[inline(always)]
+fn backend(vni: u32, header: &ethernet::Header, packet: &ip::Header) -> Result<(u32, u32), DropReason> {
+    if let Some(slot) = maps::local_backend(vni, header.destination)
+        && let Some(backend) = maps::backend(slot)
+        // By now the slot may be another's.
+        && backend.mac == header.destination
+        && backend.ifindex != 0
+        && !packet.destination().is_group()
+    {
+        return Ok((backend.ifindex, slot));
+    }
+    destination(vni, header, packet)?;
+    Err(DropReason::NotPublished)
 }
 
 /// See [`Inner::ends_here`]. A packet that does not account for all that is `present` is not TCP that was merged, but

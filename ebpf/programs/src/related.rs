@@ -4,8 +4,6 @@
 //!
 //! An error may come from anybody on the way. So its own source is changed only where that is the flow's end itself.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::DropReason;
@@ -13,25 +11,25 @@ use overlay_packet::{ethernet, icmp, ip, transport};
 
 use crate::rewrite::{self, Change, End};
 use crate::transport::{Part, Transport};
+use crate::work::Work;
 use crate::{frame, gateway};
 
 /// Where the checksum is in an ICMP header of both families.
 const CHECKSUM: usize = 2;
 
-/// Reads what an error quotes: the IP header into `quoted`, the ports into `space`, turned round. False for all else, for
-/// a quote that tells too little, and for one that its receiver did not send.
+/// Reads what an error quotes: the IP header, and the ports turned round. False for all else, for a quote that tells too
+/// little, and for one that its receiver did not send.
 #[inline(never)]
-pub fn read(
-    ctx: &TcContext,
-    packet: &ip::Header,
-    quoted: &mut MaybeUninit<ip::Header>,
-    space: &mut Transport,
-) -> bool {
+pub fn read(ctx: &TcContext, work: &mut Work) -> bool {
+    let Work { headers, quoted, transport: space, .. } = work;
+    let packet = &headers.packet;
     if packet.is_fragment() || !is_error(ctx, packet) {
         return false;
     }
     let at = quote(packet);
-    let Some(quoted) = frame::load_quoted(ctx, at, packet.is_v4(), quoted) else { return false };
+    if !frame::read_ip(ctx, at, packet.is_v4(), quoted) {
+        return false;
+    }
     if quoted.is_later_fragment() || quoted.source() != packet.destination() {
         return false;
     }
@@ -71,9 +69,17 @@ pub fn turn(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason> {
     gateway::swap_ends(ctx, quote(packet), packet.is_v4())
 }
 
-/// Changes an error that [`read`] has read.
+/// Changes an error that [`read`] has read, and reads it as it is then.
+#[inline(never)]
+pub fn apply(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
+    change(ctx, work.packet(), &work.transport, &work.change)?;
+    let v4 = work.packet().is_v4();
+    let known = frame::read_ip(ctx, ethernet::LEN, v4, &mut work.headers.packet) && read(ctx, work);
+    if known { Ok(()) } else { Err(DropReason::RewriteFailed) }
+}
+
 #[inline(always)]
-pub fn apply(
+fn change(
     ctx: &TcContext,
     packet: &ip::Header,
     transport: &Transport,

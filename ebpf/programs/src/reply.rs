@@ -61,9 +61,9 @@ pub fn refuse(ctx: &TcContext, work: &Work, service_slot: u32, reason: DropReaso
 #[inline(always)]
 fn back(work: &Work) -> Answer {
     Answer {
-        from_mac: work.header.destination,
+        from_mac: work.headers.ethernet.destination,
         from: work.packet().destination(),
-        to_mac: work.header.source,
+        to_mac: work.headers.ethernet.source,
         to: work.packet().source(),
     }
 }

@@ -1,17 +1,15 @@
 //! The backend's node in the routing mesh: what clients outside send, from here or sent on by a peer, is given to the
 //! backend, whose answers go to the client directly.
 
-use aya_ebpf::helpers::bpf_redirect_neigh;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, FlowKey, Port, scope};
 use overlay_abi::{Address, DropReason, Source};
-use overlay_packet::ip;
 use overlay_packet::transport::tcp;
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
 use crate::work::{self, Work};
-use crate::{encap, flow, fragment, maps, mesh, mss, snat};
+use crate::{encap, flow, fragment, hop, maps, mesh, mss, snat};
 
 /// Gives a client's packet to a backend here: the backend's address and port take the place of those that the client
 /// asked for, which are kept for the answer, with the VTEP that the answer goes back through, if any. The frame starts
@@ -25,7 +23,7 @@ pub fn arrive(
     via: &Address,
 ) -> Result<(), DropReason> {
     remember(work, backend, scope::RETURN, port.target, via)?;
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+    rewrite::apply(ctx, work)
 }
 
 /// Fills in what must be changed for the backend to take the packet on that port, and keeps what the client asked for.
@@ -44,7 +42,7 @@ pub fn remember(
     work.change = Change { end: End::Destination, address: own, port };
     work.key = FlowKey::new(scope, backend.vni, work.transport.protocol, (own, port), work.source());
     let asked = work.destination();
-    match flow::find(&work.key) {
+    match flow::find(&work.key, work.transport.now) {
         Some(flow) if flow.address == asked.0 && flow.port == asked.1 && flow.via == *via => {
             flow::follow(flow, &work.transport);
         }
@@ -58,14 +56,12 @@ pub fn remember(
     Ok(())
 }
 
-/// What a peer sent on from a client, unpacked, to the backend behind a device here.
-#[inline(never)]
-pub fn land(ctx: &TcContext, vni: u32, ifindex: u32, peer: &Address) -> Result<(), DropReason> {
-    let work = maps::work().ok_or(DropReason::NotPublished)?;
-    if !work::read(ctx, work, vni) {
+/// What a peer sent on from a client, unpacked and its IP header read, to the backend in a slot.
+#[inline(always)]
+pub fn land(ctx: &TcContext, work: &mut Work, vni: u32, slot: u32, peer: &Address) -> Result<(), DropReason> {
+    if !work::read_transport(ctx, work, vni) {
         return Err(work.unread(DropReason::NotPublished));
     }
-    let slot = maps::local_backend(ifindex).ok_or(DropReason::NotPublished)?;
     let backend = maps::backend(slot).ok_or(DropReason::NotPublished)?;
     let port = mesh::published(&work.transport).ok_or(DropReason::NotPublished)?;
     if port.service != backend.service {
@@ -73,15 +69,14 @@ pub fn land(ctx: &TcContext, vni: u32, ifindex: u32, peer: &Address) -> Result<(
     }
     fragment::keep(work, vni);
     let via = if snat::is_hidden(work) { peer } else { &Address::NONE };
-    arrive(ctx, work, backend, port, via).inspect_err(|reason| mesh::refused(work, *reason))
+    arrive(ctx, work, backend, port, via).inspect_err(|reason| maps::count_refusal(port.service, *reason))
 }
 
 /// What an endpoint sends to its gateway: if it answers a client outside, it goes there, as if from where the client
 /// had asked. It passes if it does not.
 #[inline(always)]
-pub fn answer(ctx: &TcContext, source: &Source) -> Outcome {
-    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
-    if !is_answer(ctx, source, work) {
+pub fn answer(ctx: &TcContext, work: &mut Work, source: &Source) -> Outcome {
+    if !is_answer(ctx, work, source) {
         return Ok(Verdict::Pass);
     }
     send(ctx, work, source.vni)?;
@@ -89,18 +84,18 @@ pub fn answer(ctx: &TcContext, source: &Source) -> Outcome {
 }
 
 /// Whether a client waits for it; then what must be changed is filled in.
-#[inline(never)]
-fn is_answer(ctx: &TcContext, source: &Source, work: &mut Work) -> bool {
-    if !work::read(ctx, work, source.vni) {
+#[inline(always)]
+fn is_answer(ctx: &TcContext, work: &mut Work, source: &Source) -> bool {
+    if !work::read_transport(ctx, work, source.vni) {
         return false;
     }
     work.key =
         FlowKey::new(scope::RETURN, source.vni, work.transport.protocol, work.source(), work.destination());
-    let Some(flow) = flow::find(&work.key) else { return false };
+    let Some(flow) = flow::find(&work.key, work.transport.now) else { return false };
     flow::follow(flow, &work.transport);
     fragment::keep(work, source.vni);
-    work.change = Change { end: End::Source, address: flow.address, port: flow.port };
-    work.flow.via = flow.via;
+    work.change = Change { end: End::Source, address: flow.address.by_words(), port: flow.port };
+    work.flow.via = flow.via.by_words();
     true
 }
 
@@ -111,36 +106,44 @@ fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
         let network = maps::network(vni).ok_or(DropReason::UnknownNetwork)?;
         mss::clamp(ctx, work.packet(), network.mtu)?;
     }
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
+    rewrite::apply(ctx, work)?;
     if !work.flow.via.is_none() {
-        let peer = maps::vtep(work.flow.via).ok_or(DropReason::UnknownVtep)?;
-        if !encap::fits(ctx, work.packet(), u32::from(peer.mtu)) {
+        let via = work.flow.via;
+        let mtu = maps::vtep(via).ok_or(DropReason::UnknownVtep)?.mtu;
+        if !encap::fits(ctx, work.packet(), u32::from(mtu)) {
             return Err(DropReason::TooBig);
         }
-        return encap::send(ctx, vni, &work.flow.via, &work.header, work.packet());
+        return encap::send(ctx, work, vni, &via);
     }
-    if work.change.address == work.packet().destination() {
+    if snat::is_hidden(work) {
         return snat::restore(ctx, work);
     }
-    // A process of this host asked another node, which chose a backend here.
-    if is_host(&work.packet().destination()) {
-        return frame::deliver_to_host(ctx);
-    }
-    send_out(ctx, work.packet())
+    send_out(ctx, work)
 }
 
-/// Whether it is the address that this host comes from.
-#[inline(never)]
-fn is_host(address: &Address) -> bool {
-    maps::node().is_some_and(|node| *address == node.egress4 || *address == node.egress6)
-}
-
-/// Sends a packet out of the overlay, to the host that it is for, as a router does.
-#[inline(never)]
-pub fn send_out(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason> {
+/// Sends a packet that was changed out of the overlay, to the host that it is for, as a router does; or to a process of this
+/// host, which has asked this node, or another one that chose a backend here.
+#[inline(always)]
+pub fn send_out(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let node = maps::node().ok_or(DropReason::NoNode)?;
-    rewrite::count_hop(ctx, packet)?;
-    // SAFETY: plain numbers and no parameters: the kernel finds the next hop by the destination.
-    unsafe { bpf_redirect_neigh(node.underlay_ifindex, core::ptr::null_mut(), 0, 0) };
+    let (from, to) = (work.packet().source(), work.packet().destination());
+    let hop = hop::to_client(&(from, to), work.transport.now);
+    // A next hop is known to others alone, for whom that need not be asked.
+    if hop.is_none() && maps::is_own(to) {
+        work.headers.ethernet.set_macs(&[0; 6]);
+        work.headers.write(ctx)?;
+        frame::deliver_to_host();
+        return Ok(());
+    }
+    // What seems to be VXLAN is ours alone.
+    if work.is_udp() && work.transport.destination_port == node.data_port {
+        return Err(DropReason::ForeignSender);
+    }
+    work.count_hop()?;
+    if let Some(hop) = hop {
+        work.headers.ethernet.set_macs(hop.macs());
+    }
+    work.headers.write(ctx)?;
+    hop::leave(ctx, node, hop.is_some());
     Ok(())
 }

@@ -6,25 +6,24 @@
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Backend, Flow, FlowKey, scope};
 use overlay_abi::{Address, DropReason};
-use overlay_packet::ip;
 
 use crate::nat::{self, Ports, Translated, Translation};
 use crate::rewrite::{self, Change, End};
 use crate::transport::Transport;
 use crate::work::{self, Work};
-use crate::{flow, fragment, frame, maps, mesh, serve};
+use crate::{flow, fragment, maps, mesh, serve};
 
 /// Nothing on this host can clash with these: between a node's own address and itself, packets leave no overlay.
 const PORTS: Ports = Ports { first: 1024, last: u16::MAX };
 
 /// At the node that the client came to: has the packet come from here.
-#[inline(never)]
+#[inline(always)]
 pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> Result<(), DropReason> {
     let (address, own) = (work.packet().destination(), work.source().1);
     if work.stands_for != 0 && work.stands_for == own {
         // The flow's entry has just been seen.
         work.change = Change { end: End::Source, address, port: own };
-        return rewrite::apply(ctx, work.packet(), &work.transport, &work.change);
+        return rewrite::apply(ctx, work);
     }
     let translation = Translation {
         there: scope::MESH,
@@ -40,7 +39,7 @@ pub fn hide(ctx: &TcContext, work: &mut Work, slot: u32, backend: &Backend) -> R
         Translated::Anew => maps::count_flow(slot),
         Translated::Still => {}
     }
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+    rewrite::apply(ctx, work)
 }
 
 /// What a backend answers to the client of a flow that its own port stands for.
@@ -59,11 +58,11 @@ fn is_of(flow: &Flow, key: &FlowKey) -> bool {
 /// The slot of the backend of a flow whose client's own port stands for it, as [`mesh::known`] has it. One in whose place
 /// another begins is forgotten, unless that is to be hidden too: then [`hide`] has the other take its entry.
 #[inline(never)]
-pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> u32 {
+pub fn known(key: &FlowKey, transport: &Transport, hidden: bool) -> u32 {
     let back = back(key);
-    let Some(flow) = flow::find_at(&back, now).filter(|flow| is_of(flow, key)) else { return 0 };
+    let Some(flow) = flow::find(&back, transport.now).filter(|flow| is_of(flow, key)) else { return 0 };
     if !flow::is_over(flow, transport)
-        && let slot @ 1.. = mesh::goes_to(flow, transport, now)
+        && let slot @ 1.. = mesh::goes_to(flow, transport)
     {
         return slot;
     }
@@ -75,9 +74,9 @@ pub fn known(key: &FlowKey, transport: &Transport, now: u64, hidden: bool) -> u3
 
 /// Forgets such a flow.
 #[inline(never)]
-pub fn forget(key: &FlowKey) {
+pub fn forget(key: &FlowKey, now: u64) {
     let back = back(key);
-    if flow::find(&back).is_some_and(|flow| is_of(flow, key)) {
+    if flow::find(&back, now).is_some_and(|flow| is_of(flow, key)) {
         maps::forget_flow(&back);
     }
 }
@@ -88,64 +87,67 @@ pub fn is_hidden(work: &Work) -> bool {
     work.source().0 == work.destination().0
 }
 
-/// An answer that a peer sent back here, unpacked, to the client.
+/// An answer that a peer sent back here, unpacked and its IP header read, to the client.
 #[inline(never)]
-pub fn give_back(ctx: &TcContext, vni: u32, peer: &Address) -> Result<(), DropReason> {
-    let work = maps::work().ok_or(DropReason::NotAnswer)?;
-    if !work::read(ctx, work, vni) || !is_answer(work) {
-        return Err(DropReason::NotAnswer);
+pub fn give_back(ctx: &TcContext, work: &mut Work, vni: u32, peer: &Address) -> Result<(), DropReason> {
+    if !work::read_transport(ctx, work, vni) || !is_of_backend(work, vni, peer) {
+        // No other node has a backend.
+        return Err(maps::vtep(*peer).map_or(DropReason::UnknownVtep, |_| DropReason::NotAnswer));
     }
     fragment::keep(work, vni);
-    let backend = maps::backend(work.flow.backend).ok_or(DropReason::NotAnswer)?;
-    let of_backend = backend.generation == work.flow.generation
-        && backend.vni == vni
-        && backend.vtep == *peer
-        && backend.mac == work.header.source;
-    if !of_backend {
-        return Err(DropReason::NotAnswer);
-    }
     give(ctx, work)
 }
 
-/// To the client, whose address and port are filled in.
-#[inline(never)]
-fn give(ctx: &TcContext, work: &Work) -> Result<(), DropReason> {
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
-    if maps::is_own(work.change.address) {
-        return frame::deliver_to_host(ctx);
+/// Whether a client waits for it, and its flow's backend has sent it; then the change for it is filled in.
+#[inline(always)]
+fn is_of_backend(work: &mut Work, vni: u32, peer: &Address) -> bool {
+    let Some(flow) = waits(work) else { return false };
+    let Some(backend) = maps::backend(flow.backend) else { return false };
+    let of_backend = backend.generation == flow.generation
+        && backend.vni == vni
+        && backend.vtep == *peer
+        && backend.mac == work.headers.ethernet.source;
+    if of_backend {
+        answered(work, flow);
     }
-    mark(ctx, work);
-    serve::send_out(ctx, work.packet())
+    of_backend
 }
 
-/// Has the guard learn XDP's next hop to the client from an answer. What seems to be VXLAN is not marked, as such packets are
-/// ours alone.
+/// To the client, whose address and port are filled in.
 #[inline(always)]
-fn mark(ctx: &TcContext, work: &Work) {
-    let udp = work.transport.protocol == ip::protocol::UDP;
-    if let Some(node) = maps::node().filter(|node| !udp || work.change.port != node.data_port) {
-        ctx.set_mark(node.mark);
-    }
+fn give(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
+    rewrite::apply(ctx, work)?;
+    serve::send_out(ctx, work)
 }
 
 /// The answer of a backend here, which seems to come from where the client had asked already, for the client.
 #[inline(never)]
 pub fn restore(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
-    if !work::read(ctx, work, 0) || !is_answer(work) {
+    if !is_answer(work) {
         return Err(DropReason::NotAnswer);
     }
-    fragment::keep(work, 0);
     give(ctx, work)
 }
 
-/// Whether a client waits for it; then the change for it is filled in, and the flow's backend.
+/// Whether a client waits for it; then the change for it is filled in.
 #[inline(never)]
 fn is_answer(work: &mut Work) -> bool {
+    let Some(flow) = waits(work) else { return false };
+    answered(work, flow);
+    true
+}
+
+/// The flow of a client that waits for it.
+#[inline(always)]
+fn waits(work: &mut Work) -> Option<&'static mut Flow> {
     let protocol = work.transport.protocol;
     work.key = FlowKey::new(scope::SNAT_RETURN, 0, protocol, work.source(), work.destination());
-    let Some(flow) = flow::find(&work.key) else { return false };
-    (work.flow.backend, work.flow.generation) = (flow.backend, flow.generation);
-    work.change = Change { end: End::Destination, address: flow.address, port: flow.port };
+    flow::find(&work.key, work.transport.now)
+}
+
+/// Notes another packet of the flow, and fills in the change for it.
+#[inline(always)]
+fn answered(work: &mut Work, flow: &mut Flow) {
+    work.change = Change { end: End::Destination, address: flow.address.by_words(), port: flow.port };
     flow::follow(flow, &work.transport);
-    true
 }

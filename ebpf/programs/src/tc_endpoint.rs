@@ -1,37 +1,38 @@
 //! What an endpoint sends: checked against what it may send as, answered here where it asks for a neighbour or
 //! the gateway, delivered here or sent to the peer's node. Nothing is flooded, and nothing goes up the host's stack.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Destination, DropReason, Source, gateway_mac};
 use overlay_packet::{ethernet, icmp, ip};
 
 use crate::frame::{self, Outcome, Verdict};
+use crate::work::Work;
 use crate::{egress, encap, extension, gateway, maps, mss, neighbour, serve, vip};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
     let ifindex = frame::skb(ctx).ifindex;
     let source = maps::source(ifindex).ok_or(DropReason::UnknownSource)?;
-    let mut header = frame::ethernet_at(ctx, 0)?;
-    if header.source != source.mac {
+    let work = maps::work().ok_or(DropReason::NoNode)?;
+    work.begin();
+    work.headers.read(ctx, 0)?;
+    if work.headers.ethernet.source != source.mac {
         return Err(DropReason::SpoofedMac);
     }
     // The kernel takes a tag off before this hook and keeps it beside the frame.
     if frame::skb(ctx).vlan_present != 0 {
         return Err(DropReason::Vlan);
     }
-    if header.ethertype == ethernet::ARP {
+    if work.headers.ethernet.ethertype() == ethernet::ARP {
         return neighbour::answer_arp(ctx, source);
     }
-    let mut space = MaybeUninit::uninit();
-    let packet = frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut space)?;
+    work.headers.check(ctx, 0)?;
+    let packet = work.packet();
     if !packet.is_v4() {
         if packet.protocol() == ip::protocol::ICMPV6 {
             match frame::load::<1>(ctx, ethernet::LEN + ip::V6_LEN)?[0] {
                 icmp::v6::NEIGHBOUR_SOLICITATION => {
-                    return neighbour::answer_solicitation(ctx, source, &header, packet);
+                    return neighbour::answer_solicitation(ctx, source, &work.headers.ethernet, packet);
                 }
                 icmp::v6::NEIGHBOUR_ADVERTISEMENT => {
                     return neighbour::check_advertisement(ctx, source, packet);
@@ -45,53 +46,61 @@ pub fn run(ctx: &TcContext) -> Outcome {
             refuse_hidden(ctx, packet)?;
         }
     }
-    refuse_group(&header, packet)?;
+    refuse_group(&work.headers.ethernet, packet)?;
     check_source(source, packet)?;
-    if header.destination == gateway_mac(source.vni) {
-        if let redirected @ Verdict::Redirect = vip::ask(ctx, source, &header, packet)? {
-            return Ok(redirected);
-        }
-        return match serve::answer(ctx, source)? {
-            Verdict::Pass if !gateway::is_own(source.vni, packet) => egress::leave(ctx, source),
-            Verdict::Pass => gateway::answer_echo(ctx, &header, packet, DropReason::NoEgress),
-            verdict => Ok(verdict),
-        };
+    if work.headers.ethernet.destination == gateway_mac(source.vni) {
+        return out_of_subnet(ctx, work, source);
     }
-    let destination = match maps::destination(source.vni, header.destination) {
+    let destination = match maps::destination(source.vni, work.headers.ethernet.destination) {
         Some(destination) => destination,
-        None => moved(ctx, source.vni, &mut header, packet)?,
+        None => moved(ctx, work, source.vni)?,
     };
     match destination.ifindex {
         0 => {
             let mtu = maps::vtep(destination.vtep).ok_or(DropReason::UnknownVtep)?.mtu;
-            if encap::fits(ctx, packet, u32::from(mtu)) {
-                mss::clamp(ctx, packet, mtu)?;
-                encap::send(ctx, source.vni, &destination.vtep, &header, packet)?;
+            if encap::fits(ctx, work.packet(), u32::from(mtu)) {
+                mss::clamp(ctx, work.packet(), mtu)?;
+                encap::send(ctx, work, source.vni, &destination.vtep)?;
                 Ok(Verdict::Redirect)
             } else {
-                gateway::answer_too_big(ctx, source, packet, mtu)
+                gateway::answer_too_big(ctx, source, work.packet(), mtu)
             }
         }
         // No look at the size: the kernel already held it against the host end's MTU, which is the network's.
         local => {
-            vip::restore(ctx, source.vni)?;
+            if vip::restore(ctx, work, source.vni)? {
+                work.headers.write(ctx)?;
+            }
             Ok(frame::deliver_to(ctx, local))
         }
     }
 }
 
+/// What the endpoint sends to its gateway.
+#[inline(always)]
+fn out_of_subnet(ctx: &TcContext, work: &mut Work, source: &Source) -> Outcome {
+    // Most of what a backend sends there are answers.
+    if source.serves != 0
+        && let redirected @ Verdict::Redirect = serve::answer(ctx, work, source)?
+    {
+        return Ok(redirected);
+    }
+    if let redirected @ Verdict::Redirect = vip::ask(ctx, work, source)? {
+        return Ok(redirected);
+    }
+    if gateway::is_own(source.vni, work.packet()) {
+        return gateway::answer_echo(ctx, &work.headers.ethernet, work.packet(), DropReason::NoEgress);
+    }
+    egress::leave(ctx, work, source)
+}
+
 /// An address that went from one endpoint to another has a new MAC address, which the sender's neighbour table
 /// learns only once its old entry ages (half a minute, `base_reachable_time_ms`). Until then the frame is readdressed.
 #[inline(never)]
-fn moved(
-    ctx: &TcContext,
-    vni: u32,
-    header: &mut ethernet::Header,
-    packet: &ip::Header,
-) -> Result<&'static Destination, DropReason> {
-    let mac = maps::neighbour(vni, packet.destination()).ok_or(DropReason::UnknownDestination)?;
+fn moved(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<&'static Destination, DropReason> {
+    let mac = maps::neighbour(vni, work.packet().destination()).ok_or(DropReason::UnknownDestination)?;
     let destination = maps::destination(vni, *mac).ok_or(DropReason::UnknownDestination)?;
-    header.destination = *mac;
+    work.headers.ethernet.destination = *mac;
     frame::store(ctx, 0, mac)?;
     Ok(destination)
 }
@@ -115,7 +124,7 @@ fn refuse_hidden(ctx: &TcContext, packet: &ip::Header) -> Result<(), DropReason>
 }
 
 /// Broadcasts and multicasts go nowhere.
-#[inline(never)]
+#[inline(always)]
 fn refuse_group(header: &ethernet::Header, packet: &ip::Header) -> Result<(), DropReason> {
     if header.destination == [0xff; 6] {
         return Err(DropReason::Broadcast);
@@ -126,7 +135,7 @@ fn refuse_group(header: &ethernet::Header, packet: &ip::Header) -> Result<(), Dr
     Ok(())
 }
 
-#[inline(never)]
+#[inline(always)]
 fn check_source(source: &Source, packet: &ip::Header) -> Result<(), DropReason> {
     let (claimed, own) = (packet.source(), if packet.is_v4() { &source.ip4 } else { &source.ip6 });
     if claimed == *own && !own.is_none() {

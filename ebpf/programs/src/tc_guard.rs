@@ -2,29 +2,30 @@
 //! sees every packet of the host, so it stops at the first thing that does not match. From our own, XDP's next hops are
 //! learnt.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
-use crate::{extension, hop, maps};
+use crate::{extension, hop, maps, work};
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Outcome {
     let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
-    if frame::skb(ctx).mark == node.mark {
-        hop::learn(ctx, node);
+    let mark = frame::skb(ctx).mark;
+    if mark == node.mark || mark == hop::mark_addressed(node) {
+        if mark == node.mark {
+            hop::learn(ctx, node);
+        }
         // Whatever else looks at marks must not mistake ours.
         ctx.set_mark(0);
         return Ok(Verdict::Pass);
     }
-    let Ok(header) = frame::ethernet_at(ctx, 0) else { return Ok(Verdict::Pass) };
-    let mut space = MaybeUninit::uninit();
-    let Ok(packet) = frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut space) else {
+    let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
+    if work::read_packet(ctx, 0, work).is_err() {
         return Ok(Verdict::Pass);
-    };
+    }
+    let packet = work.packet();
     if packet.is_v4() { check4(ctx, node, packet) } else { check6(ctx, node, packet) }
 }
 

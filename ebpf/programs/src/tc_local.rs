@@ -11,9 +11,9 @@ use crate::{maps, mesh, work};
 pub fn run(ctx: &TcContext) -> Outcome {
     let Some(node) = maps::node() else { return Ok(Verdict::Pass) };
     let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
-    if node.flags & node_flag::MESH != 0 && work::read(ctx, work, 0) {
-        mesh::ingress(ctx, work)
-    } else {
-        Ok(Verdict::Pass)
+    if node.flags & node_flag::MESH == 0 {
+        return Ok(Verdict::Pass);
     }
+    work.begin();
+    if work::read(ctx, work, 0) { mesh::ingress(ctx, work) } else { Ok(Verdict::Pass) }
 }

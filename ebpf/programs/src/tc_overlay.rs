@@ -32,16 +32,19 @@ pub fn run(ctx: &TcContext) -> Outcome {
     if frame::skb(ctx).vlan_present != 0 {
         return Err(DropReason::Vlan);
     }
-    let inner = receive::check(ctx, 0, tunnel.vni, &tunnel.remote)?;
+    let work = maps::work().ok_or(DropReason::NoNode)?;
+    work.begin();
+    let inner = receive::check(ctx, work, 0, tunnel.vni, &tunnel.remote)?;
     match inner.kind {
-        Kind::Inside => vip::restore(ctx, tunnel.vni)?,
-        Kind::Question => serve::land(ctx, tunnel.vni, inner.ifindex, &tunnel.remote)?,
-        Kind::Answer => snat::give_back(ctx, tunnel.vni, &tunnel.remote)?,
+        Kind::Inside => drop(vip::restore(ctx, work, tunnel.vni)?),
+        Kind::Question => serve::land(ctx, work, tunnel.vni, inner.slot, &tunnel.remote)?,
+        Kind::Answer => {
+            snat::give_back(ctx, work, tunnel.vni, &tunnel.remote)?;
+            return Ok(Verdict::Redirect);
+        }
     }
+    work.headers.write(ctx)?;
     // The VXLAN device has already carried congestion marks over.
-    if inner.kind == Kind::Answer {
-        return Ok(Verdict::Redirect);
-    }
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }
 

@@ -14,6 +14,7 @@ use overlay_abi::{Address, DropReason, Node};
 use overlay_packet::{ethernet, ip, vxlan};
 
 use crate::frame::{self, Outcome, Verdict};
+use crate::headers::Headers;
 use crate::receive::{self, Kind};
 use crate::work::{self, Work};
 use crate::{egress, maps, mesh, serve, snat, vip};
@@ -35,11 +36,15 @@ pub fn run(ctx: &TcContext) -> Outcome {
         return Ok(Verdict::Pass);
     }
     let Some(work) = maps::work() else { return Ok(Verdict::Pass) };
-    if !work::read_packet(ctx, work) {
+    if work::read_packet(ctx, 0, work).is_err() {
         return Ok(Verdict::Pass);
     }
-    match outer(ctx, node, work.packet()) {
-        Ok(outer) => unpack(ctx, &outer),
+    match outer(ctx, node, &work.headers) {
+        Ok(outer) => {
+            let mut verdict = Verdict::Redirect;
+            unpack(ctx, work, &outer, &mut verdict)?;
+            Ok(verdict)
+        }
         Err(NotOurs) => plain(ctx, node, work),
     }
 }
@@ -51,6 +56,7 @@ fn plain(ctx: &TcContext, node: &Node, work: &mut Work) -> Outcome {
     if !egress && !mesh {
         return Ok(Verdict::Pass);
     }
+    work.begin();
     if !egress::read(ctx, work, 0) {
         return Ok(Verdict::Pass);
     }
@@ -62,34 +68,37 @@ fn plain(ctx: &TcContext, node: &Node, work: &mut Work) -> Outcome {
 
 /// A function of its own, so that the mesh has the stack to itself.
 #[inline(never)]
-fn unpack(ctx: &TcContext, outer: &Outer) -> Outcome {
+fn unpack(ctx: &TcContext, work: &mut Work, outer: &Outer, verdict: &mut Verdict) -> Result<(), DropReason> {
     let vxlan = outer.udp + vxlan::UDP_LEN;
-    let vni = vxlan::vni(&frame::load(ctx, vxlan)?).ok_or(DropReason::NoVni)?;
+    let vni = vxlan::vni(&behind(ctx, &work.headers, 1)?).ok_or(DropReason::NoVni)?;
     let at = vxlan + vxlan::LEN;
-    let inner = receive::check(ctx, at, vni, &outer.source);
+    let inner = receive::check(ctx, work, at, vni, &outer.source);
     // What does not pass is counted there too, once a packet that was merged.
     if frame::is_merged(ctx) && !matches!(&inner, Ok(inner) if inner.ends_here) {
         frame::mark_seen(ctx);
-        return Ok(Verdict::Pass);
+        *verdict = Verdict::Pass;
+        return Ok(());
     }
     let inner = inner?;
     if outer.ecn == ip::ecn::CE && inner.ecn == ip::ecn::NOT_ECT {
         return Err(DropReason::CongestionUnmarked);
     }
-    strip(ctx, at, &inner)?;
+    strip(ctx, at, work.packet())?;
+    work.begin();
     match inner.kind {
-        Kind::Inside => vip::restore(ctx, vni)?,
-        Kind::Question => serve::land(ctx, vni, inner.ifindex, &outer.source)?,
-        Kind::Answer => snat::give_back(ctx, vni, &outer.source)?,
+        Kind::Inside => drop(vip::restore(ctx, work, vni)?),
+        Kind::Question => serve::land(ctx, work, vni, inner.slot, &outer.source)?,
+        Kind::Answer => snat::give_back(ctx, work, vni, &outer.source)?,
+    }
+    if inner.kind != Kind::Answer {
+        work.headers.write(ctx)?;
+        frame::deliver_to(ctx, inner.ifindex);
     }
     if outer.ecn == ip::ecn::CE && inner.ecn != ip::ecn::CE {
         // SAFETY: the context is valid.
         unsafe { bpf_skb_ecn_set_ce(ctx.skb.skb) };
     }
-    if inner.kind == Kind::Answer {
-        return Ok(Verdict::Redirect);
-    }
-    Ok(frame::deliver_to(ctx, inner.ifindex))
+    Ok(())
 }
 
 /// The packet is not for us, or not for us to unpack.
@@ -97,13 +106,14 @@ struct NotOurs;
 
 /// The outer headers of a plain UDP packet for our data port at our VTEP. One for another address is on its way
 /// through this host.
-#[inline(never)]
-fn outer(ctx: &TcContext, node: &Node, header: &ip::Header) -> Result<Outer, NotOurs> {
+#[inline(always)]
+fn outer(ctx: &TcContext, node: &Node, headers: &Headers) -> Result<Outer, NotOurs> {
+    let header = &headers.packet;
     if header.protocol() != ip::protocol::UDP || header.is_later_fragment() {
         return Err(NotOurs);
     }
     let udp = ethernet::LEN + header.length();
-    let port = vxlan::udp_destination(&frame::load(ctx, udp).map_err(|_| NotOurs)?);
+    let port = vxlan::udp_destination(&behind(ctx, headers, 0).map_err(|_| NotOurs)?);
     if port != node.data_port || header.destination() != node.vtep {
         return Err(NotOurs);
     }
@@ -115,14 +125,20 @@ fn outer(ctx: &TcContext, node: &Node, header: &ip::Header) -> Result<Outer, Not
     Ok(Outer { source: header.source(), ecn: header.ecn(), udp })
 }
 
-/// Takes the outer headers off: the inner Ethernet header moves to the front.
+/// UDP's header, or VXLAN's, which is of the same length and the next one.
 #[inline(always)]
-fn strip(ctx: &TcContext, by: usize, inner: &receive::Inner) -> Result<(), DropReason> {
-    let family = match inner.header.ethertype {
-        ethernet::IPV4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
-        _ => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
-    };
+fn behind(ctx: &TcContext, headers: &Headers, next: usize) -> Result<[u8; vxlan::LEN], DropReason> {
+    match headers.behind4() {
+        Some([udp @ .., _, _, _, _, _, _, _, _, _, _, _, _]) if next == 0 => Ok(*udp),
+        Some([_, _, _, _, _, _, _, _, vxlan @ .., _, _, _, _]) => Ok(*vxlan),
+        None => frame::load(ctx, ethernet::LEN + headers.packet.length() + next * vxlan::UDP_LEN),
+    }
+}
+
+/// Takes the outer headers off, but for Ethernet's.
+#[inline(always)]
+fn strip(ctx: &TcContext, by: usize, inner: &ip::Header) -> Result<(), DropReason> {
+    let family = if inner.is_v4() { BPF_F_ADJ_ROOM_DECAP_L3_IPV4 } else { BPF_F_ADJ_ROOM_DECAP_L3_IPV6 };
     let flags = u64::from(family) | u64::from(BPF_F_ADJ_ROOM_FIXED_GSO);
-    frame::adjust_room(ctx, -(by as i32), flags, DropReason::DecapFailed)?;
-    frame::store(ctx, 0, &inner.header.words())
+    frame::adjust_room(ctx, -(by as i32), flags, DropReason::DecapFailed)
 }

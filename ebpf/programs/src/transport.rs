@@ -3,6 +3,7 @@
 use aya_ebpf::programs::TcContext;
 use overlay_packet::{ethernet, ip, transport};
 
+use crate::headers::Headers;
 use crate::{fragment, frame};
 
 /// Where a packet's transport header is, and whose it is.
@@ -22,6 +23,8 @@ pub struct Transport {
     pub part: Part,
     /// What a fragment has in common with the others.
     pub identification: u32,
+    /// When the packet came, in nanoseconds since the host's boot.
+    pub now: u64,
 }
 
 /// Which part of a packet is at hand.
@@ -41,12 +44,13 @@ pub enum Part {
 /// The length of IPv6's fragment header (RFC 8200, section 4.5).
 const FRAGMENT_LEN: usize = 8;
 
-/// The transport header of a TCP or UDP packet whose IP header is behind an Ethernet header at `offset`. False for any
+/// The transport header of a TCP or UDP packet whose frame starts with its Ethernet header. False for any
 /// other packet, and for later fragments whose first one is not known in the network, 0 outside of all.
-#[inline(never)]
-pub fn read(ctx: &TcContext, offset: usize, packet: &ip::Header, vni: u32, space: &mut Transport) -> bool {
-    *space = Transport::default();
-    if !find(ctx, offset, packet, space) {
+#[inline(always)]
+pub fn read(ctx: &TcContext, headers: &Headers, vni: u32, space: &mut Transport) -> bool {
+    let packet = &headers.packet;
+    *space = Transport { now: space.now, ..Transport::default() };
+    if !find(ctx, packet, space) {
         return false;
     }
     if !matches!(space.protocol, ip::protocol::TCP | ip::protocol::UDP) {
@@ -55,11 +59,20 @@ pub fn read(ctx: &TcContext, offset: usize, packet: &ip::Header, vni: u32, space
     if space.part == Part::Later {
         return fragment::find_ports(packet, space, vni);
     }
-    let Ok(ports) = frame::load(ctx, space.at) else { return false };
-    (space.source_port, space.destination_port) = transport::ports(&ports);
+    if let Some([a, b, c, d, .., flags, _, _, _, _, _, _]) = headers.behind4() {
+        (space.source_port, space.destination_port) = transport::ports(&[*a, *b, *c, *d]);
+        space.flags = if space.protocol == ip::protocol::TCP { *flags } else { 0 };
+        return true;
+    }
+    // A read costs the same whatever its length, so TCP's flags are read with its ports.
     if space.protocol == ip::protocol::TCP {
-        let Ok([flags]) = frame::load::<1>(ctx, space.at + transport::tcp::FLAGS_AT) else { return false };
+        let Ok(start) = frame::load::<{ transport::tcp::FLAGS_AT + 1 }>(ctx, space.at) else { return false };
+        let [a, b, c, d, .., flags] = start;
+        (space.source_port, space.destination_port) = transport::ports(&[a, b, c, d]);
         space.flags = flags;
+    } else {
+        let Ok(ports) = frame::load(ctx, space.at) else { return false };
+        (space.source_port, space.destination_port) = transport::ports(&ports);
     }
     true
 }
@@ -67,9 +80,9 @@ pub fn read(ctx: &TcContext, offset: usize, packet: &ip::Header, vni: u32, space
 /// What is behind the IP header, or behind IPv6's fragment header if that is the first of its extension headers, as it is
 /// where a host fragments its own packets.
 #[inline(always)]
-fn find(ctx: &TcContext, offset: usize, packet: &ip::Header, space: &mut Transport) -> bool {
+fn find(ctx: &TcContext, packet: &ip::Header, space: &mut Transport) -> bool {
     space.protocol = packet.protocol();
-    space.at = offset + ethernet::LEN + packet.length();
+    space.at = ethernet::LEN + packet.length();
     let (is_fragment, is_later) = if space.protocol == ip::protocol::FRAGMENT && !packet.is_v4() {
         let Ok([next, _, high, low, a, b, c, d]) = frame::load(ctx, space.at) else { return false };
         space.protocol = next;

@@ -8,7 +8,7 @@
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{AffinityKey, Backend, FlowKey, Vip, node_flag, scope};
 use overlay_abi::{Address, DropReason, Source};
-use overlay_packet::{ethernet, ip};
+use overlay_packet::ip;
 
 use crate::frame::{self, Outcome, Verdict};
 use crate::rewrite::{self, Change, End};
@@ -24,22 +24,16 @@ fn are_there() -> bool {
 /// What an endpoint sends to its gateway: if it is for a virtual address, it goes to a backend. It passes if it
 /// is not.
 #[inline(always)]
-pub fn ask(ctx: &TcContext, source: &Source, header: &ethernet::Header, packet: &ip::Header) -> Outcome {
-    let Some(vip) = asked_for(source.vni, packet) else { return Ok(Verdict::Pass) };
-    forward(ctx, source, header, packet, vip).inspect_err(|reason| maps::count_refusal(vip.service, *reason))
+pub fn ask(ctx: &TcContext, work: &mut Work, source: &Source) -> Outcome {
+    let Some(vip) = asked_for(source.vni, work.packet()) else { return Ok(Verdict::Pass) };
+    forward(ctx, work, source, vip).inspect_err(|reason| maps::count_refusal(vip.service, *reason))
 }
 
 #[inline(always)]
-fn forward(
-    ctx: &TcContext,
-    source: &Source,
-    header: &ethernet::Header,
-    packet: &ip::Header,
-    vip: &Vip,
-) -> Outcome {
-    let work = maps::work().ok_or(DropReason::NoBackend)?;
-    if !work::read(ctx, work, source.vni) {
-        return gateway::answer_echo(ctx, header, packet, work.unread(DropReason::NotServed));
+fn forward(ctx: &TcContext, work: &mut Work, source: &Source, vip: &Vip) -> Outcome {
+    if !work::read_transport(ctx, work, source.vni) {
+        let otherwise = work.unread(DropReason::NotServed);
+        return gateway::answer_echo(ctx, &work.headers.ethernet, work.packet(), otherwise);
     }
     fragment::keep(work, source.vni);
     let slot = pick(work, source.vni, vip);
@@ -50,16 +44,16 @@ fn forward(
     maps::count_sent(slot, frame::packets(ctx), frame::bytes(ctx));
     if backend.ifindex == frame::skb(ctx).ifindex {
         if work.is_error() {
-            related::turn(ctx, packet)?;
+            related::turn(ctx, work.packet())?;
         } else {
             expect_own(work, source.vni);
         }
-        gateway::swap_addresses(ctx, header, packet.is_v4())?;
+        gateway::swap_addresses(ctx, &work.headers.ethernet, work.packet().is_v4())?;
         return Ok(frame::deliver_to(ctx, backend.ifindex));
     }
     // Told of the packet as it was sent, or the endpoint would not know it.
-    if backend.ifindex == 0 && !encap::fits(ctx, packet, u32::from(backend.mtu)) {
-        return gateway::answer_too_big(ctx, source, packet, backend.mtu);
+    if backend.ifindex == 0 && !encap::fits(ctx, work.packet(), u32::from(backend.mtu)) {
+        return gateway::answer_too_big(ctx, source, work.packet(), backend.mtu);
     }
     redirect(ctx, work, backend)?;
     Ok(Verdict::Redirect)
@@ -97,7 +91,7 @@ fn pick(work: &mut Work, vni: u32, vip: &Vip) -> u32 {
 /// That of a flow that goes on.
 #[inline(always)]
 fn known(work: &mut Work, vip: &Vip) -> u32 {
-    let Some(flow) = flow::find(&work.key) else { return 0 };
+    let Some(flow) = flow::find(&work.key, work.transport.now) else { return 0 };
     if flow::is_over(flow, &work.transport) {
         return 0;
     }
@@ -122,13 +116,13 @@ fn of_service(slot: u32, vip: &Vip) -> Option<&'static Backend> {
 fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), DropReason> {
     let port = work.transport.destination_port;
     serve::remember(work, backend, scope::VIP_RETURN, port, &Address::NONE)?;
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)?;
-    work.header.destination = backend.mac;
+    rewrite::apply(ctx, work)?;
+    work.headers.ethernet.destination = backend.mac;
     if backend.ifindex == 0 {
         mss::clamp(ctx, work.packet(), backend.mtu)?;
-        return encap::send(ctx, backend.vni, &backend.vtep, &work.header, work.packet());
+        return encap::send(ctx, work, backend.vni, &backend.vtep);
     }
-    frame::store(ctx, 0, &backend.mac)?;
+    work.headers.write(ctx)?;
     frame::deliver_to(ctx, backend.ifindex);
     Ok(())
 }
@@ -139,7 +133,7 @@ fn redirect(ctx: &TcContext, work: &mut Work, backend: &Backend) -> Result<(), D
 fn expect_own(work: &mut Work, vni: u32) {
     let ((own, from), (vip, to)) = (work.source(), work.destination());
     work.key = FlowKey::new(scope::VIP, vni, work.transport.protocol, (own, to), (vip, from));
-    match flow::find(&work.key) {
+    match flow::find(&work.key, work.transport.now) {
         Some(flow) if flow.backend == work.flow.backend && flow.generation == work.flow.generation => {
             flow::follow(flow, &work.transport);
         }
@@ -151,20 +145,20 @@ fn expect_own(work: &mut Work, vni: u32) {
     }
 }
 
-/// Has a frame for an endpoint here, at whose start the Ethernet header is, come from the virtual address again if it
-/// answers what the endpoint sent there.
+/// Has a packet for an endpoint here, whose IP header was read, come from the virtual address again if it
+/// answers what the endpoint sent there. Whether it does; its headers are to be written then.
 #[inline(always)]
-pub fn restore(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
-    if are_there() { restore_answer(ctx, vni) } else { Ok(()) }
+pub fn restore(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<bool, DropReason> {
+    if !are_there() || !answers(ctx, work, vni) {
+        return Ok(false);
+    }
+    rewrite::apply(ctx, work)?;
+    Ok(true)
 }
 
-#[inline(never)]
-fn restore_answer(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
-    let Some(work) = maps::work() else { return Ok(()) };
-    if !work::read(ctx, work, vni) || !is_answer(work, vni) {
-        return Ok(());
-    }
-    rewrite::apply(ctx, work.packet(), &work.transport, &work.change)
+#[inline(always)]
+fn answers(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
+    work::read_transport(ctx, work, vni) && is_answer(work, vni)
 }
 
 /// Whether the endpoint waits for it; then what must be changed is filled in.
@@ -172,7 +166,7 @@ fn restore_answer(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
 fn is_answer(work: &mut Work, vni: u32) -> bool {
     work.key =
         FlowKey::new(scope::VIP_RETURN, vni, work.transport.protocol, work.source(), work.destination());
-    let Some(flow) = flow::find(&work.key) else { return false };
+    let Some(flow) = flow::find(&work.key, work.transport.now) else { return false };
     // By now the endpoint asks the backend itself, from the port of a connection that has ended.
     if flow::is_over(flow, &work.transport) {
         maps::forget_flow(&work.key);
@@ -180,6 +174,6 @@ fn is_answer(work: &mut Work, vni: u32) -> bool {
     }
     flow::follow(flow, &work.transport);
     fragment::keep(work, vni);
-    work.change = Change { end: End::Source, address: flow.address, port: flow.port };
+    work.change = Change { end: End::Source, address: flow.address.by_words(), port: flow.port };
     true
 }

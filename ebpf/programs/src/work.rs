@@ -1,24 +1,22 @@
 //! What is known of the packet at hand, while a service's flow is looked for.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Flow, FlowKey};
 use overlay_abi::{Address, DropReason};
-use overlay_packet::{ethernet, ip};
+use overlay_packet::ip;
 
+use crate::headers::Headers;
 use crate::rewrite::Change;
 use crate::transport::{self, Part, Transport};
-use crate::{frame, related};
+use crate::{flow, related};
 
 /// There is one a CPU, in a map, since the stack has no room for it.
 pub struct Work {
-    /// What [`read`] and [`read_packet`] found.
-    pub header: ethernet::Header,
-    packet: MaybeUninit<ip::Header>,
+    /// Of the packet; what is changed there is so once they are written.
+    pub headers: Headers,
     /// Of the packet that an ICMP error is about.
-    quoted: MaybeUninit<ip::Header>,
-    /// The same.
+    pub quoted: ip::Header,
+    /// What follows the headers.
     pub transport: Transport,
     /// Of the flow that is looked for.
     pub key: FlowKey,
@@ -36,27 +34,29 @@ pub struct Work {
 /// such, or a fragment without its first one.
 #[inline(always)]
 pub fn read(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
-    read_packet(ctx, work) && read_transport(ctx, work, vni)
+    read_packet(ctx, 0, work).is_ok() && read_transport(ctx, work, vni)
 }
 
-/// Reads the packet's Ethernet and IP headers. False if it is not IP.
+/// Reads the Ethernet and IP headers of the frame at `offset`.
 #[inline(never)]
-pub fn read_packet(ctx: &TcContext, work: &mut Work) -> bool {
-    let Ok(header) = frame::ethernet_at(ctx, 0) else { return false };
-    work.header = header;
-    frame::load_ip(ctx, ethernet::LEN, header.ethertype, &mut work.packet).is_ok()
+pub fn read_packet(ctx: &TcContext, offset: usize, work: &mut Work) -> Result<(), DropReason> {
+    work.headers.read(ctx, offset)?;
+    work.headers.check(ctx, offset)
 }
 
 /// Reads what is behind them: see [`read`].
-#[inline(never)]
+#[inline(always)]
 pub fn read_transport(ctx: &TcContext, work: &mut Work, vni: u32) -> bool {
-    // SAFETY: read_packet() has written all of it, or an earlier one has; any bytes are a valid value.
-    let packet = unsafe { work.packet.assume_init_ref() };
-    transport::read(ctx, 0, packet, vni, &mut work.transport)
-        || related::read(ctx, packet, &mut work.quoted, &mut work.transport)
+    transport::read(ctx, &work.headers, vni, &mut work.transport) || related::read(ctx, work)
 }
 
 impl Work {
+    /// Notes that the packet at hand came now: before its flow or its next hop is looked for.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        self.transport.now = flow::now();
+    }
+
     /// Why a packet of ours is dropped that [`read`] could not read: for that reason, unless it is a fragment.
     #[inline(always)]
     pub fn unread(&self, otherwise: DropReason) -> DropReason {
@@ -71,8 +71,23 @@ impl Work {
 
     #[inline(always)]
     pub fn packet(&self) -> &ip::Header {
-        // SAFETY: the same.
-        unsafe { self.packet.assume_init_ref() }
+        &self.headers.packet
+    }
+
+    /// Takes one off the hops that the packet has left, as a router does.
+    #[inline(always)]
+    pub fn count_hop(&mut self) -> Result<(), DropReason> {
+        if self.packet().hop_limit() <= 1 {
+            return Err(DropReason::NoHopsLeft);
+        }
+        self.headers.packet.count_hop();
+        Ok(())
+    }
+
+    /// Whether it is UDP, and no ICMP error about such.
+    #[inline(always)]
+    pub fn is_udp(&self) -> bool {
+        self.transport.protocol == ip::protocol::UDP && !self.is_error()
     }
 
     /// Whether it is an ICMP error about a flow's packet, which went the other way.
@@ -84,9 +99,7 @@ impl Work {
     /// The end of the flow that the packet comes from.
     #[inline(always)]
     pub fn source(&self) -> (Address, u16) {
-        // SAFETY: as above; one that is quoted was read with it.
-        let quoted = unsafe { self.quoted.assume_init_ref() };
-        let address = if self.is_error() { quoted.destination() } else { self.packet().source() };
+        let address = if self.is_error() { self.quoted.destination() } else { self.packet().source() };
         (address, self.transport.source_port)
     }
 

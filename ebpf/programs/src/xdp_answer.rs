@@ -54,21 +54,22 @@ fn give_back<const V4: bool>(ctx: &XdpContext) -> Option<xdp_action::Type> {
     let room = if V4 { vxlan::OUTER4_LEN } else { vxlan::OUTER6_LEN };
     let node = maps::node()?;
     let answer = read::<V4>(ctx, node, room)?;
-    let now = flow::now();
-    let flow = flow::find_at(&answer.key, now)?;
-    let (client, port) = (flow.address, flow.port);
+    let now = answer.transport.now;
+    let flow = flow::find(&answer.key, now)?;
+    let (client, port) = (flow.address.by_words(), flow.port);
     let udp = answer.key.protocol == ip::protocol::UDP;
-    // What seems to be VXLAN is the guard's to stop, and the host's own processes get their answers from tc.
-    if !is_of_backend(&answer, flow) || udp && port == node.data_port || maps::is_own(client) {
+    // What seems to be VXLAN is tc's to stop.
+    if !is_of_backend(&answer, flow) || udp && port == node.data_port {
         return None;
     }
+    // There is none to the host's own processes, which get their answers from tc.
     let hop = hop::to_client(&(answer.key.source, client), now)?;
     let at = room + ethernet::LEN;
     let own = End { second: true, address: &answer.key.destination, port: answer.key.destination_port };
     if !xdp_packet::change(ctx, at, (answer.packet.v4, udp), own, &client, port) {
         return None;
     }
-    flow::follow_at(flow, &answer.transport, now);
+    flow::follow(flow, &answer.transport);
     if !xdp_packet::count_hop(ctx, at, &answer.packet) || !unwrap(ctx, room, hop) {
         maps::count(DropReason::DecapFailed);
         return Some(xdp_action::XDP_DROP);
@@ -86,12 +87,12 @@ fn read<const V4: bool>(ctx: &XdpContext, node: &Node, room: usize) -> Option<An
         return None;
     }
     let vni = vxlan::vni(&xdp_packet::at(ctx, room - vxlan::LEN)?)?;
-    let header = ethernet::Header::parse(&xdp_packet::at(ctx, room)?);
+    let header = ethernet::Header::from_words(xdp_packet::at(ctx, room)?);
     if header.destination != gateway_mac(vni) {
         return None;
     }
     let at = room + ethernet::LEN;
-    let (packet, transport_at) = match header.ethertype {
+    let (packet, transport_at) = match header.ethertype() {
         ethernet::IPV4 => (xdp_packet::ip4(ctx, at)?, at + ip::V4_LEN),
         ethernet::IPV6 => (xdp_packet::ip6(ctx, at)?, at + ip::V6_LEN),
         _ => return None,
@@ -106,7 +107,7 @@ fn read<const V4: bool>(ctx: &XdpContext, node: &Node, room: usize) -> Option<An
     let flags = xdp_packet::flags(ctx, transport_at, packet.protocol)?;
     let ends = ((packet.source, from), (packet.destination, to));
     let key = FlowKey::new(scope::SNAT_RETURN, 0, packet.protocol, ends.0, ends.1);
-    let transport = xdp_packet::transport(&key, flags);
+    let transport = xdp_packet::transport(&key, flags, flow::now());
     Some(Answer { vni, peer: outer.source, backend: header.source, packet, key, transport })
 }
 
@@ -118,7 +119,6 @@ fn is_of_backend(answer: &Answer, flow: &Flow) -> bool {
         && backend.vni == answer.vni
         && backend.vtep == answer.peer
         && backend.mac == answer.backend
-        && maps::vtep(answer.peer).is_some()
 }
 
 /// Takes the outer headers off, and addresses the frame; its type stays.

@@ -26,7 +26,7 @@ fn renew(seen: &Seen, port: u16) -> bool {
     let key = &seen.key;
     let asked = (key.destination, key.destination_port);
     let back = FlowKey::new(scope::SNAT_RETURN, 0, key.protocol, asked, (key.destination, port));
-    match flow::find(&back) {
+    match flow::find(&back, seen.now) {
         Some(flow) if flow.port == key.source_port && flow.address == key.source => {
             flow::follow(flow, &seen.transport());
             true

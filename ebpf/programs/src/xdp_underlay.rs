@@ -9,9 +9,9 @@ use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
 use overlay_abi::services::{Backend, FlowKey, scope};
 use overlay_abi::{DropReason, gateway_mac};
-use overlay_packet::{checksum, ethernet, ip, transport, vxlan};
+use overlay_packet::{ethernet, ip, vxlan};
 
-use crate::hop::{self, Peer};
+use crate::hop::{self, Own, Peer};
 use crate::transport::Transport;
 use crate::xdp_packet::{self, Plain, at};
 use crate::{flow, maps, mesh, xdp_answer, xdp_snat};
@@ -30,6 +30,8 @@ pub struct Seen {
     total: usize,
     /// Whether new flows of the port are hidden.
     hidden: bool,
+    /// When the packet came, in nanoseconds since the host's boot.
+    pub now: u64,
 }
 
 /// Who takes the packet.
@@ -66,14 +68,13 @@ fn send_on6(ctx: &XdpContext) -> xdp_action::Type {
 /// Sends it to its backend's node, if it has one.
 #[inline(always)]
 fn send_on(ctx: &XdpContext, seen: &Seen) -> Option<xdp_action::Type> {
-    let now = flow::now();
-    let Chosen { slot, backend, stands_for } = choose(seen, now)?;
+    let Chosen { slot, backend, stands_for } = choose(seen)?;
     let length = seen.total - ethernet::LEN;
     if backend.ifindex != 0 || length > usize::from(backend.mtu) || !xdp_packet::has(ctx, seen.total) {
         return None;
     }
     let node = maps::node()?;
-    let hop = hop::to_peer(&backend.vtep, now)?;
+    let hop = hop::to_peer(&backend.vtep, seen.now)?;
     if stands_for != 0 && !xdp_snat::hide(ctx, seen, stands_for) {
         return None;
     }
@@ -114,14 +115,15 @@ fn see(ctx: &XdpContext, packet: Plain, transport_at: usize, ethertype: u16) -> 
     let flags = xdp_packet::flags(ctx, transport_at, packet.protocol)?;
     let ends = ((packet.source, from), (packet.destination, to));
     let key = FlowKey::new(scope::MESH, 0, packet.protocol, ends.0, ends.1);
-    Some(Seen { key, flags, ecn: packet.ecn, ethertype, total: IP_AT + packet.total, hidden })
+    let now = flow::now();
+    Some(Seen { key, flags, ecn: packet.ecn, ethertype, total: IP_AT + packet.total, hidden, now })
 }
 
 /// The backend that the flow has, or gets.
 #[inline(always)]
-fn choose(seen: &Seen, now: u64) -> Option<Chosen> {
+fn choose(seen: &Seen) -> Option<Chosen> {
     let transport = seen.transport();
-    let (slot, stands_for) = match mesh::known(&seen.key, &transport, now, seen.hidden) {
+    let (slot, stands_for) = match mesh::known(&seen.key, &transport, seen.hidden) {
         // A port that stands for a client is taken in tc.
         (0, _) if !seen.hidden && maps::is_own(seen.key.destination) => {
             (mesh::choose(&seen.key, &transport, false), 0)
@@ -136,7 +138,7 @@ impl Seen {
     /// As far as flows need it.
     #[inline(always)]
     pub fn transport(&self) -> Transport {
-        xdp_packet::transport(&self.key, self.flags)
+        xdp_packet::transport(&self.key, self.flags, self.now)
     }
 }
 
@@ -163,38 +165,16 @@ fn wrap<const V4: bool>(ctx: &XdpContext, backend: &Backend, seen: &Seen, hop: &
             copy_nonoverlapping(headers.cast::<u32>(), start as *mut u32, vxlan::HEADERS6 / 2);
         }
     }
-    let put = |at: usize, word: u16| {
+    let own = Own {
+        ecn: seen.ecn,
+        source_port: vxlan::source_port(flow::quick_hash(&seen.key)),
+        vni: backend.vni,
+        inner: seen.total,
+    };
+    let inner = ethernet::Header::new(backend.mac, gateway_mac(backend.vni), seen.ethertype);
+    hop.differ::<V4>(&own, &inner, |at, word| {
         // SAFETY: every place is one of the headers', which were just written.
         unsafe { *((start + at) as *mut u16) = word };
-    };
-    // As the header in front of it counts it: from there to the packet's end.
-    let length = |from: usize| ((room + seen.total - from) as u16).to_be();
-    let known = |at: usize| hop.headers[at / 2];
-    if V4 {
-        let (first, total) = (u16::from_ne_bytes([0x45, seen.ecn]), length(IP_AT));
-        let checksum = checksum::update(known(IP_AT + 10), known(IP_AT), first);
-        put(IP_AT, first);
-        put(IP_AT + 2, total);
-        put(IP_AT + 10, checksum::update(checksum, known(IP_AT + 2), total));
-    } else {
-        put(IP_AT, u16::from_ne_bytes([0x60, seen.ecn << 4]));
-        put(IP_AT + 4, length(IP_AT + ip::V6_LEN));
-    }
-    let (key, udp) = (&seen.key, room - vxlan::LEN - vxlan::UDP_LEN);
-    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
-    let hash = transport::quick_hash(&key.source, &key.destination, ports);
-    put(udp, vxlan::source_port(hash).to_be());
-    put(udp + 4, length(udp));
-    let [_, high, middle, low] = backend.vni.to_be_bytes();
-    put(room - 4, u16::from_ne_bytes([high, middle]));
-    put(room - 2, u16::from_ne_bytes([low, 0]));
-    let inner = ethernet::Header {
-        destination: backend.mac,
-        source: gateway_mac(backend.vni),
-        ethertype: seen.ethertype,
-    };
-    for (n, word) in inner.words().into_iter().enumerate() {
-        put(room + 2 * n, word);
-    }
+    });
     true
 }

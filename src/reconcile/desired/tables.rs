@@ -180,6 +180,7 @@ impl Local<'_> {
             ip4: self.endpoint.ip4,
             ip6: self.endpoint.ip6,
             forward: self.endpoint.forward,
+            serves: self.endpoint.service.is_some(),
         };
         Some((self.ifindex?, source))
     }

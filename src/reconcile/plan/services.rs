@@ -32,7 +32,7 @@ fn puts<'a>(
     let backends = changed(&desired.tables.backends, &observed.backends)
         .map(|(slot, entry)| ServiceAction::PutBackend(*slot, *entry));
     let locals = changed(&desired.tables.locals, &observed.locals)
-        .map(|(ifindex, slot)| ServiceAction::PutLocal(*ifindex, *slot));
+        .map(|((vni, mac), slot)| ServiceAction::PutLocal(*vni, *mac, *slot));
     let maglev =
         desired.maglev.iter().filter(move |(table, _)| !written.contains(table)).map(|(table, made_of)| {
             let places = maglev::table(made_of.service, &made_of.members, table.region.size());
@@ -61,6 +61,7 @@ fn deletes<'a>(
         gone(&desired.services, &observed.services).map(|slot| ServiceAction::DeleteService(*slot));
     let backends =
         gone(&desired.backends, &observed.backends).map(|slot| ServiceAction::DeleteBackend(*slot));
-    let locals = gone(&desired.locals, &observed.locals).map(|ifindex| ServiceAction::DeleteLocal(*ifindex));
+    let locals =
+        gone(&desired.locals, &observed.locals).map(|(vni, mac)| ServiceAction::DeleteLocal(*vni, *mac));
     ports.chain(vips).chain(services).chain(locals).chain(backends)
 }

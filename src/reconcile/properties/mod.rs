@@ -119,13 +119,8 @@ fn tables() -> impl Strategy<Value = Tables> {
     ];
     let macs = || (0u8..4).prop_map(mac);
     let vtep = (1400u16..1402).prop_map(|mtu| VtepEntry { mtu });
-    let source = (vni(), macs(), any::<bool>()).prop_map(|(vni, mac, forward)| Source {
-        vni,
-        mac,
-        ip4: None,
-        ip6: None,
-        forward,
-    });
+    let source = (vni(), macs(), any::<bool>(), any::<bool>())
+        .prop_map(|(vni, mac, forward, serves)| Source { vni, mac, ip4: None, ip6: None, forward, serves });
     (
         node,
         prop::collection::btree_map(vni(), network, 0..4),

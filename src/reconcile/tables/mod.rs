@@ -131,6 +131,8 @@ pub struct Source {
     pub ip6: Option<Ipv6Addr>,
     /// Whether it forwards for others, and so may send from any address.
     pub forward: bool,
+    /// Whether it is a service's backend, and so may have clients outside.
+    pub serves: bool,
 }
 
 /// One step of a plan: an entry to write (insert or replace) or to remove.

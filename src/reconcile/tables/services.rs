@@ -22,8 +22,8 @@ pub struct ServiceTables {
     pub services: BTreeMap<ServiceSlot, ServiceEntry>,
     /// All backends of these services.
     pub backends: BTreeMap<BackendSlot, BackendEntry>,
-    /// Those of them that are here, by the index of their veth pair's host end.
-    pub locals: BTreeMap<u32, BackendSlot>,
+    /// Those of them that are here.
+    pub locals: BTreeMap<(Vni, MacAddr), BackendSlot>,
     /// The addresses of this host that published ports are answered on; none while no port is published.
     pub addresses: BTreeSet<IpAddr>,
     /// What of this the programs look for.
@@ -150,10 +150,10 @@ pub enum ServiceAction {
     PutPort(Protocol, u16, PortEntry),
     /// Removes a published port.
     DeletePort(Protocol, u16),
-    /// Writes which backend is behind a device here.
-    PutLocal(u32, BackendSlot),
-    /// Removes what is behind a device here.
-    DeleteLocal(u32),
+    /// Writes which backend an endpoint here is.
+    PutLocal(Vni, MacAddr, BackendSlot),
+    /// Removes that it is one.
+    DeleteLocal(Vni, MacAddr),
     /// Writes an address of this host.
     PutAddress(IpAddr),
     /// Removes an address of this host.
@@ -178,8 +178,8 @@ impl ServiceTables {
             ServiceAction::DeleteVip(vni, address) => drop(self.vips.remove(&(vni, address))),
             ServiceAction::PutPort(protocol, port, entry) => drop(self.ports.insert((protocol, port), entry)),
             ServiceAction::DeletePort(protocol, port) => drop(self.ports.remove(&(protocol, port))),
-            ServiceAction::PutLocal(ifindex, slot) => drop(self.locals.insert(ifindex, slot)),
-            ServiceAction::DeleteLocal(ifindex) => drop(self.locals.remove(&ifindex)),
+            ServiceAction::PutLocal(vni, mac, slot) => drop(self.locals.insert((vni, mac), slot)),
+            ServiceAction::DeleteLocal(vni, mac) => drop(self.locals.remove(&(vni, mac))),
             ServiceAction::PutAddress(address) => drop(self.addresses.insert(address)),
             ServiceAction::DeleteAddress(address) => drop(self.addresses.remove(&address)),
             ServiceAction::SetLookups(lookups) => self.lookups = lookups,

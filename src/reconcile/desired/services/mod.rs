@@ -13,7 +13,7 @@ use super::Host;
 use crate::facts::View;
 use crate::intent::Intent;
 use crate::lb::{BackendSlot, Member, Members, Regions, ServiceSlot, Slots, Table, maglev};
-use crate::model::{Attachment, EndpointId, NetworkId, PublishMode, Service, ServiceId};
+use crate::model::{Attachment, EndpointId, MacAddr, NetworkId, PublishMode, Service, ServiceId, Vni};
 use crate::reconcile::tables::{
     BackendEntry, Lookups, Place, PortEntry, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
 };
@@ -100,9 +100,9 @@ pub fn services(
     desired
 }
 
-fn locals(backends: &BTreeMap<BackendSlot, BackendEntry>) -> BTreeMap<u32, BackendSlot> {
+fn locals(backends: &BTreeMap<BackendSlot, BackendEntry>) -> BTreeMap<(Vni, MacAddr), BackendSlot> {
     let locals = backends.iter().filter_map(|(slot, backend)| match backend.place {
-        Place::Local { ifindex } => Some((ifindex, *slot)),
+        Place::Local { .. } => Some(((backend.vni, backend.mac), *slot)),
         Place::Remote { .. } => None,
     });
     locals.collect()

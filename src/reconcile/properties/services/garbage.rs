@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use crate::lb::{BackendSlot, Generation, Region, ServiceSlot, Slot as _, Table};
 use crate::model::{Affinity, EndpointId, Protocol, ServiceId, SourceIp, Unavailable, Vni, Weight};
+use crate::reconcile::properties::mac;
 use crate::reconcile::tables::{
     BackendEntry, Lookups, Place, PortEntry, ServiceEntry, ServiceTables, TableOfFamily, VipEntry,
 };
@@ -44,7 +45,7 @@ pub(super) fn garbage() -> impl Strategy<Value = ServiceTables> {
                 endpoint,
                 generation: Generation::of(ServiceId::from_bytes([id; 16]), endpoint),
                 vni,
-                mac: crate::reconcile::properties::mac(n),
+                mac: mac(n),
                 ip4: None,
                 ip6: None,
                 place: match here {
@@ -60,7 +61,7 @@ pub(super) fn garbage() -> impl Strategy<Value = ServiceTables> {
         prop::collection::btree_map((vni(), Just(IpAddr::from([10, 1, 0, 101]))), vip, 0..3),
         prop::collection::btree_map(services(), service, 0..6),
         prop::collection::btree_map(backends(), backend, 0..6),
-        prop::collection::btree_map(100u32..103, backends(), 0..3),
+        prop::collection::btree_map((vni(), (10u8..13).prop_map(mac)), backends(), 0..3),
         prop::collection::btree_set((1u8..4).prop_map(|n| IpAddr::from([192, 0, 2, n])), 0..3),
         (any::<bool>(), any::<bool>()).prop_map(|(vips, ports)| Lookups { vips, ports }),
     )

@@ -58,7 +58,9 @@ impl DataPath {
             ServiceAction::DeletePort(protocol, port) => {
                 assert!(self.tables.ports.contains_key(&(*protocol, *port)));
             }
-            ServiceAction::DeleteLocal(ifindex) => assert!(self.tables.locals.contains_key(ifindex)),
+            ServiceAction::DeleteLocal(vni, mac) => {
+                assert!(self.tables.locals.contains_key(&(*vni, *mac)));
+            }
             ServiceAction::DeleteAddress(address) => assert!(self.tables.addresses.contains(address)),
             ServiceAction::PutVip(..)
             | ServiceAction::PutPort(..)

@@ -110,7 +110,7 @@ fn a_nodes_services() {
     insta::assert_snapshot!(text(&plan_services(&desired(&world, &none, true), &none)), @r"
     write backend 1, 0b0b0b0b0b0b of service 1, behind device 100
     write backend 2, 0c0c0c0c0c0c of service 1, on peer 192.0.2.2 with MTU 1450
-    write that backend 1 is behind device 100
+    write that 02:00:00:00:00:0b of network 4097 is backend 1
     write a table to places 0 to 1020
     write a table to places 1021 to 1271
     write service 1, 010101010101: IPv4 to places 0 to 1020, IPv6 to nobody; in host mode IPv4 to places 1021 to 1271, IPv6 to nobody
@@ -171,7 +171,7 @@ fn a_drained_backend_goes_when_its_grace_period_ends() {
     assert_eq!(after(&world, &drained), drained);
     world.now = Duration::from_secs(1060);
     insta::assert_snapshot!(text(&plan_services(&desired(&world, &drained, true), &drained)), @r"
-    write that no backend is behind device 100
+    write that 02:00:00:00:00:0b of network 4097 is no backend
     remove backend 1
     ");
     // Until its facts are complete, a restarted node knows no less.
@@ -321,17 +321,17 @@ fn published_ports_are_answered_on_the_addresses_that_others_reach() {
 }
 
 #[test]
-fn a_local_backend_is_known_by_its_device() {
+fn a_local_backend_is_known_by_its_mac_address() {
     let mut world = world();
     let before = after(&world, &ServiceTables::default());
     let slot =
         |tables: &ServiceTables, id| *tables.backends.iter().find(|(_, it)| it.endpoint == id).unwrap().0;
-    assert_eq!(before.locals, BTreeMap::from([(100, slot(&before, endpoint(11)))]));
-
-    // An endpoint before it takes the first index.
     let mynet = world.network("mynet");
+    let key = |n: u8| (mynet.vni, backend(n, &mynet, 1, 1).endpoint.mac);
+    assert_eq!(before.locals, BTreeMap::from([(key(11), slot(&before, endpoint(11)))]));
+
     world.hold(backend(10, &mynet, 1, 1));
     let now = after(&world, &before);
-    let locals = [(100, slot(&now, endpoint(10))), (101, slot(&before, endpoint(11)))];
+    let locals = [(key(10), slot(&now, endpoint(10))), (key(11), slot(&before, endpoint(11)))];
     assert_eq!(now.locals, BTreeMap::from(locals));
 }

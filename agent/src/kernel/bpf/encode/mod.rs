@@ -189,7 +189,7 @@ impl Encode for Source {
             vni: self.vni.encode(),
             mac: self.mac.encode(),
             forward: self.forward.into(),
-            padding: [0; 1],
+            serves: self.serves.into(),
             ip4: encode_optional(self.ip4),
             ip6: encode_optional(self.ip6),
         }
@@ -202,6 +202,7 @@ impl Encode for Source {
             ip4: decode_optional(image.ip4)?,
             ip6: decode_optional(image.ip6)?,
             forward: image.forward != 0,
+            serves: image.serves != 0,
         })
     }
 }
@@ -315,8 +316,8 @@ mod tests {
             for internal in [false, true] {
                 survives(&NetworkEntry { mtu: 1450, gateway4: ip4, gateway6: ip6, internal });
             }
-            for forward in [false, true] {
-                survives(&Source { vni, mac, ip4, ip6, forward });
+            for (forward, serves) in [(false, true), (true, false)] {
+                survives(&Source { vni, mac, ip4, ip6, forward, serves });
             }
         }
     }

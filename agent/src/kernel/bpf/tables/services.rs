@@ -28,7 +28,7 @@ pub(in crate::kernel::bpf) fn observe(ebpf: &Ebpf) -> Result<ServiceTables> {
         vips: entries(ebpf, VIPS, Encode::decode, Encode::decode)?,
         services: elements(data(map(ebpf, SERVICES)?)?, SERVICES, is_present, decode_slot, Encode::decode)?,
         backends: elements(data(map(ebpf, BACKENDS)?)?, BACKENDS, is_backend, decode_slot, Encode::decode)?,
-        locals: entries(ebpf, LOCALS, |ifindex: &u32| Ok(*ifindex), |slot: &u32| decode_slot(*slot))?,
+        locals: entries(ebpf, LOCALS, Encode::decode, |slot: &u32| decode_slot(*slot))?,
         addresses: addresses.into_keys().collect(),
         lookups: Lookups::decode(&node.get(&0, 0)?.flags)?,
     })
@@ -49,8 +49,8 @@ pub(in crate::kernel::bpf) fn apply(ebpf: &mut Ebpf, action: &ServiceAction) -> 
         ServiceAction::DeletePort(protocol, port) => {
             set(ebpf, PORTS, index_of(*protocol, *port), Port::default())
         }
-        ServiceAction::PutLocal(ifindex, slot) => put(ebpf, LOCALS, *ifindex, slot.get()),
-        ServiceAction::DeleteLocal(ifindex) => delete::<_, u32>(ebpf, LOCALS, *ifindex),
+        ServiceAction::PutLocal(vni, mac, slot) => put(ebpf, LOCALS, (*vni, *mac).encode(), slot.get()),
+        ServiceAction::DeleteLocal(vni, mac) => delete::<_, u32>(ebpf, LOCALS, (*vni, *mac).encode()),
         ServiceAction::PutAddress(address) => {
             put(ebpf, ADDRESSES, VtepKey { address: address.encode() }, 1u32)
         }
