@@ -84,8 +84,12 @@ pub(crate) fn case(what: &'static str, packet: Vec<u8>, expect: Expect) -> Case 
 
 /// What node 2 sends on: as the client sent it, in the network, from its gateway to an endpoint.
 fn sent_on(endpoint: usize, packet: &Ip, from: u8, underlay6: bool) -> Vec<u8> {
+    arrives(&outer(endpoint, packet, from, underlay6))
+}
+
+fn outer(endpoint: usize, packet: &Ip, from: u8, underlay6: bool) -> Ip {
     let inner = frame(gateway_mac(VNI), mac(endpoint), packet);
-    arrives(&Ip::udp(vtep(from, underlay6), vtep(1, underlay6), DATA_PORT, &vxlan(8, VNI, &inner)))
+    Ip::udp(vtep(from, underlay6), vtep(1, underlay6), DATA_PORT, &vxlan(8, VNI, &inner))
 }
 
 fn delivered(endpoint: usize, packet: &Ip) -> Expect {
@@ -139,7 +143,11 @@ fn what_a_peer_sends_on_reaches_the_backend_and_the_answer_seems_to_come_from_th
             let question = kind.packet(client(v6), asked);
             let comes = delivered(0, &kind.packet(client(v6), own));
             let landing = case("a question", sent_on(0, &question, 2, underlay6), comes);
-            serving.bench.check(Program::TcUnderlay, &[landing.mark(0x77)]);
+            let willing = question.clone().with(|ip| ip.ecn = 2);
+            let marked = arrives(&outer(0, &willing, 2, underlay6).with(|ip| ip.ecn = 3));
+            let told = delivered(0, &kind.packet(client(v6), own).with(|ip| ip.ecn = 3));
+            let told = case("marked by congestion on its way", marked, told);
+            serving.bench.check(Program::TcUnderlay, &[landing.mark(0x77), told]);
 
             // One router has been passed.
             let leaves = sent(&answer(asked).with(|ip| ip.hops -= 1));

@@ -45,7 +45,11 @@ pub(crate) fn to_gateway(endpoint: usize, packet: &Ip) -> Vec<u8> {
 
 /// As a peer sends it here.
 pub(crate) fn from_peer(number: u8, vni: u32, inner: &[u8], underlay6: bool) -> Vec<u8> {
-    arrives(&Ip::udp(vtep(number, underlay6), vtep(1, underlay6), DATA_PORT, &vxlan(8, vni, inner)))
+    arrives(&outer(number, vni, inner, underlay6))
+}
+
+fn outer(number: u8, vni: u32, inner: &[u8], underlay6: bool) -> Ip {
+    Ip::udp(vtep(number, underlay6), vtep(1, underlay6), DATA_PORT, &vxlan(8, vni, inner))
 }
 
 /// The port that stands for a client who asks for the port of this number, which stays the same from then on.
@@ -76,6 +80,9 @@ fn clients_are_hidden_from_backends_elsewhere_and_get_their_answers() {
             let comes = from_peer(2, VNI, &inner, underlay6);
             // One router has been passed.
             let goes = to_gateway(2, &answer(client(v6)).with(|ip| ip.hops -= 1));
+            let willing = to_gateway(2, &answer(own).with(|ip| ip.ecn = 2));
+            let marked = arrives(&outer(2, VNI, &willing, underlay6).with(|ip| ip.ecn = 3));
+            let told = to_gateway(2, &answer(client(v6)).with(|ip| (ip.hops, ip.ecn) = (ip.hops - 1, 3)));
             let refused = |what, packet, reason| case(what, packet, Expect::Drop(reason));
             let unasked = to_gateway(2, &answer((own.0, own.1 ^ 1)));
             let posing = to_gateway(3, &answer(own));
@@ -87,6 +94,7 @@ fn clients_are_hidden_from_backends_elsewhere_and_get_their_answers() {
                 Program::TcUnderlay,
                 &[
                     case("the answer", comes.clone(), Expect::Redirect(goes.clone(), MARK)),
+                    case("marked by congestion on its way", marked, Expect::Redirect(told, MARK)),
                     case("merged, which the VXLAN device unpacks", comes, Expect::Pass).gso_size(1000),
                     refused("another port", from_peer(2, VNI, &unasked, underlay6), not),
                     refused("from another endpoint's MAC", from_peer(2, VNI, &posing, underlay6), not),

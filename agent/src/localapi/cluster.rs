@@ -141,9 +141,15 @@ async fn resign(member: &MemberHandle) -> Result<(), ProposeError> {
     if intent.managers().all(|node| node.id == id) {
         return Ok(());
     }
-    match member.log.propose(Command::RemoveNode { id, force: true }).await {
+    let remove = async || match member.log.propose(Command::RemoveNode { id, force: true }).await {
         Ok(_) | Err(ProposeError::Excluded(Exclusion::Removed | Exclusion::Unknown)) => Ok(()),
         Err(error) => Err(error),
+    };
+    // A manager that removes the node breaks the connection, and may do so before the answer has come. Who asks again is told
+    // that it is done.
+    match remove().await {
+        Err(error) => remove().await.map_err(|_| error),
+        done => done,
     }
 }
 
