@@ -21,8 +21,10 @@ const MILLISECOND: u64 = 1_000_000;
 const LIFE: u64 = 500 * MILLISECOND;
 /// From which age on it is renewed.
 const RENEWAL: u64 = 250 * MILLISECOND;
-/// How much time there is between two packets that are to renew it.
-const PATIENCE: u64 = 20 * MILLISECOND;
+/// How much time XDP gives a packet that it left to tc to renew a hop, before it leaves another one. tc has the kernel send at
+/// once what XDP left to it.
+pub const PATIENCE: u64 = 20 * MILLISECOND;
+pub const NONE: u64 = 0;
 /// For how long after somebody wanted a hop the guard learns. The kernel may wait for a neighbour's answer meanwhile.
 const WANTED_LIFE: u64 = 1000 * MILLISECOND;
 
@@ -100,16 +102,16 @@ impl Peer {
 
 /// The way to a VTEP; none where the kernel shall find it.
 #[inline(always)]
-pub fn to_peer(vtep: &Address, now: u64) -> Option<&'static Peer> {
+pub fn to_peer(vtep: &Address, now: u64, patience: u64) -> Option<&'static Peer> {
     let hop = maps::peer_hop(place(&Address::NONE, vtep))?;
-    if hop.is_usable(vtep, now) { Some(hop) } else { None }
+    if hop.is_usable(vtep, now, patience) { Some(hop) } else { None }
 }
 
 /// The same to a client.
 #[inline(always)]
-pub fn to_client(ends: &(Address, Address), now: u64) -> Option<&'static Client> {
+pub fn to_client(ends: &(Address, Address), now: u64, patience: u64) -> Option<&'static Client> {
     let hop = maps::client_hop(place(&ends.0, &ends.1))?;
-    if hop.is_usable(ends, now) { Some(hop) } else { None }
+    if hop.is_usable(ends, now, patience) { Some(hop) } else { None }
 }
 
 /// A hash by which the way is found. Others share the place, and every CPU, so what is there says whose it is.
@@ -121,9 +123,9 @@ fn place(from: &Address, to: &Address) -> u32 {
 impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
     /// Whether it leads there. If not, the packet that is left to the kernel is noted.
     #[inline(always)]
-    fn is_usable(&mut self, to: &To, now: u64) -> bool {
+    fn is_usable(&mut self, to: &To, now: u64, patience: u64) -> bool {
         let age = now.wrapping_sub(self.learnt);
-        let renewing = age < LIFE && now.wrapping_sub(self.asked) < PATIENCE;
+        let renewing = age < LIFE && now.wrapping_sub(self.asked) < patience;
         if self.to == *to && (age < RENEWAL || renewing) {
             return true;
         }

@@ -63,7 +63,7 @@ fn give_back<const V4: bool>(ctx: &XdpContext) -> Option<xdp_action::Type> {
         return None;
     }
     // There is none to the host's own processes, which get their answers from tc.
-    let hop = hop::to_client(&(answer.key.source, client), now)?;
+    let hop = hop::to_client(&(answer.key.source, client), now, hop::PATIENCE)?;
     let at = room + ethernet::LEN;
     let own = End { second: true, address: &answer.key.destination, port: answer.key.destination_port };
     if !xdp_packet::change(ctx, at, (answer.packet.v4, udp), own, &client, port) {

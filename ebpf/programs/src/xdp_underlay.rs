@@ -74,7 +74,7 @@ fn send_on(ctx: &XdpContext, seen: &Seen) -> Option<xdp_action::Type> {
         return None;
     }
     let node = maps::node()?;
-    let hop = hop::to_peer(&backend.vtep, seen.now)?;
+    let hop = hop::to_peer(&backend.vtep, seen.now, hop::PATIENCE)?;
     if stands_for != 0 && !xdp_snat::hide(ctx, seen, stands_for) {
         return None;
     }
