@@ -13,7 +13,7 @@ pub fn backend(client: &AffinityKey) -> u32 {
         return 0;
     }
     let Some(Affinity { seen, backend: slot, generation }) = maps::affinity(client) else { return 0 };
-    if flow::now().wrapping_sub(seen) >= flow::SECOND * u64::from(service.affinity) {
+    if flow::since(seen, flow::now()) >= flow::SECOND * u64::from(service.affinity) {
         return 0;
     }
     match maps::backend(slot) {

@@ -40,7 +40,7 @@ pub fn find(key: &FlowKey, now: u64) -> Option<&'static mut Flow> {
 /// Whether a flow of that key has been silent for no longer than it may.
 #[inline(always)]
 pub fn is_live(key: &FlowKey, flow: &Flow, now: u64) -> bool {
-    now.wrapping_sub(flow.seen) < idle(key.protocol, flow.state)
+    since(flow.seen, now) < idle(key.protocol, flow.state)
 }
 
 /// Whether the packet belongs to a connection that begins where the flow's has ended.
@@ -121,6 +121,12 @@ fn next(state: u8, transport: &Transport) -> u8 {
     } else {
         state
     }
+}
+
+/// How long before `now` that was, in nanoseconds. Another CPU may have noted it since this one asked for the time.
+#[inline(always)]
+pub fn since(then: u64, now: u64) -> u64 {
+    now.saturating_sub(then)
 }
 
 /// The time since the host's boot, in nanoseconds, exact to a few milliseconds.

@@ -124,8 +124,8 @@ impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
     /// Whether it leads there. If not, the packet that is left to the kernel is noted.
     #[inline(always)]
     fn is_usable(&mut self, to: &To, now: u64, patience: u64) -> bool {
-        let age = now.wrapping_sub(self.learnt);
-        let renewing = age < LIFE && now.wrapping_sub(self.asked) < patience;
+        let age = flow::since(self.learnt, now);
+        let renewing = age < LIFE && flow::since(self.asked, now) < patience;
         if self.to == *to && (age < RENEWAL || renewing) {
             return true;
         }
@@ -139,7 +139,7 @@ impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
     /// Whether a packet that leaves shows what is to be kept.
     #[inline(always)]
     fn is_news(&self, to: &To, macs: &Macs, now: u64) -> bool {
-        let age = now.wrapping_sub(self.learnt);
+        let age = flow::since(self.learnt, now);
         if self.to == *to {
             // Else every packet would take the memory from the other CPUs.
             self.headers[..MACS] != *macs || age >= RENEWAL
@@ -197,7 +197,7 @@ pub fn learn(ctx: &TcContext, node: &Node) {
 #[inline(never)]
 fn learn_wanted(ctx: &TcContext, node: &Node) -> Option<()> {
     let now = flow::now();
-    if now.wrapping_sub(*maps::wanted()?) > WANTED_LIFE {
+    if flow::since(*maps::wanted()?, now) > WANTED_LIFE {
         return None;
     }
     let macs = words(&frame::load(ctx, 0).ok()?);

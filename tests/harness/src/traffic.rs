@@ -142,7 +142,11 @@ fn transfer(from: &Netns, target: SocketAddr, listener: TcpListener, bytes: usiz
         Ok(())
     });
     let received = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    sent.and(received)
+    // Where one end fails, the other does, and either may tell the cause.
+    match (sent, received) {
+        (Err(sent), Err(received)) => Err(sent.context(format!("the other end: {received:#}"))),
+        (sent, received) => sent.and(received),
+    }
 }
 
 pub(crate) fn connect(target: SocketAddr) -> Result<TcpStream> {
