@@ -94,12 +94,12 @@ async fn terminated() -> anyhow::Result<()> {
 }
 
 /// The mark of our own packets: random, so that no firewall's mark is the same, and kept over restarts, since the
-/// pinned data path goes on using it.
+/// pinned data path goes on using it. Neither it nor its complement, which is one of ours too, is the 0 of most packets.
 fn guard_mark(store: &Store) -> anyhow::Result<u32> {
     if let Some(mark) = store.get(Key::GuardMark)? {
         return Ok(mark);
     }
-    let mark = rand::random::<u32>().max(1);
+    let mark = rand::random_range(1..u32::MAX);
     store.put(Key::GuardMark, &mark)?;
     Ok(mark)
 }

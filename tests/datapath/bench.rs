@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use aya::TestRun as _;
 use aya::maps::{HashMap, Map, MapData};
 use aya::programs::TestRunOptions;
+use nix::time::{ClockId, clock_gettime};
 use overlay::config::Idle;
 use overlay::model::{MacAddr, Vni};
 use overlay::reconcile::tables::{
     Destination, NetworkEntry, NodeEntry, Program, Source, TableAction, VtepEntry,
 };
-use overlay_abi::{ABI_VERSION, DropReason};
+use overlay_abi::services::{Flow, FlowKey};
+use overlay_abi::{ABI_VERSION, DropReason, map};
 use overlayd::kernel::bpf::DataPath;
 
 use crate::cut;
@@ -196,6 +199,17 @@ impl Bench {
     pub(crate) fn pinned<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> HashMap<MapData, K, V> {
         let path = self.bpffs.dir().join(format!("v{ABI_VERSION}/maps/{name}"));
         HashMap::try_from(Map::LruHashMap(MapData::from_pin(path).unwrap())).unwrap()
+    }
+
+    /// Makes it as if all flows had seen their last packet that many seconds ago.
+    pub(crate) fn age_flows(&self, seconds: i64) {
+        let mut flows = self.pinned::<FlowKey, Flow>(map::FLOWS);
+        let all: Vec<_> = flows.iter().map(Result::unwrap).collect();
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+        for (key, flow) in all {
+            let seen = (now.as_nanos() as u64).wrapping_add_signed(-seconds * 1_000_000_000);
+            flows.insert(key, Flow { seen, ..flow }, 0).unwrap();
+        }
     }
 
     /// Checks every case, and every length that is left of it: no shortened packet is forwarded, unless it says how short

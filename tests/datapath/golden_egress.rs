@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use overlay::config::Idle;
 use overlay::model::{PortRange, Vni};
 use overlay::reconcile::tables::{Egress, NetworkEntry, NodeEntry, Program, Source, TableAction};
 use overlay_abi::{DropReason, gateway_mac};
@@ -19,7 +20,7 @@ const TAKEN: u16 = 61_000;
 const OWN: u16 = 1234;
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Tcp,
     Udp,
     Echo,
@@ -29,7 +30,7 @@ const KINDS: [Kind; 3] = [Kind::Tcp, Kind::Udp, Kind::Echo];
 
 impl Kind {
     /// To who is outside.
-    fn question(self, from: (IpAddr, u16), to: IpAddr) -> Ip {
+    pub(crate) fn question(self, from: (IpAddr, u16), to: IpAddr) -> Ip {
         match self {
             Self::Tcp => Ip::segment(from, (to, 443), b"a question", |header| header.ack = true),
             Self::Udp => Ip::datagram(from, (to, 53), b"odd"),
@@ -53,7 +54,7 @@ fn echo(kind: u8, from: IpAddr, to: IpAddr, id: u16) -> Ip {
 }
 
 /// Somebody outside.
-fn remote(number: u8, v6: bool) -> IpAddr {
+pub(crate) fn remote(number: u8, v6: bool) -> IpAddr {
     ip(&if v6 { format!("2001:db8:f::{number}") } else { format!("203.0.113.{number}") })
 }
 
@@ -62,7 +63,7 @@ fn kinds() -> impl Iterator<Item = (Kind, bool)> {
 }
 
 /// A node that endpoints may leave by, from these ports.
-fn leading_out(ports: std::ops::RangeInclusive<u16>) -> Bench {
+pub(crate) fn leading_out(ports: std::ops::RangeInclusive<u16>) -> Bench {
     let mut bench = Bench::new(false);
     let (IpAddr::V4(ip4), IpAddr::V6(ip6)) = (node(1, false), node(1, true)) else {
         unreachable!("one of each family");
@@ -291,6 +292,24 @@ fn a_port_is_free_again_once_its_connection_has_ended() {
     let answer = Kind::Tcp.answer(to.0, seen);
     let comes = delivered(VNI, Kind::Tcp.answer(to.0, second));
     bench.check(Program::TcUnderlay, &[case_of(&answer, comes)]);
+}
+
+/// And one whose flow has been silent for too long.
+#[test]
+fn a_port_is_free_again_once_its_flow_was_silent() {
+    let mut bench = leading_out(TAKEN..=TAKEN);
+    let idle = Idle::default();
+    for (kind, v6) in kinds() {
+        let silent = if matches!(kind, Kind::Tcp) { idle.tcp_established } else { idle.udp_stream };
+        let question = |port| kind.question((address(0, v6), port), remote(1, v6));
+        let leaves = out(VNI, kind.question((node(1, v6), TAKEN), remote(1, v6)));
+        let refused = sent("ep0", VNI, &question(OWN + 1), Expect::Drop(DropReason::NoPort));
+        bench.check(Program::TcEndpoint, &[sent("ep0", VNI, &question(OWN), leaves.clone()), refused]);
+        bench.age_flows(i64::from(silent) + 1);
+        let answer = arrives(&kind.answer(remote(1, v6), (node(1, v6), TAKEN)));
+        bench.check(Program::TcUnderlay, &[case("nobody waits for it", answer, Expect::Pass)]);
+        bench.check(Program::TcEndpoint, &[sent("ep0", VNI, &question(OWN + 1), leaves)]);
+    }
 }
 
 #[test]

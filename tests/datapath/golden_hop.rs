@@ -6,6 +6,7 @@ use overlay_abi::gateway_mac;
 
 use crate::bench::{Bench, Case, Expect, MARK, PASS, mac};
 use crate::frames::{Ip, Mac, frame};
+use crate::golden_egress::{Kind, leading_out, remote};
 use crate::golden_mesh::{KINDS, PORTS, TARGET, VNI, arrives, case, client, node, serving};
 use crate::golden_xdp::{NEXT, OURS, leaves, sent};
 use crate::lab::address;
@@ -85,6 +86,22 @@ fn the_kernel_is_asked_for_the_next_hop_again_and_again() {
             got(&mut bench).packet[..6] == next
         });
         eventually("it is asked for again", || got(&mut bench).mark == MARK);
+    }
+}
+
+#[test]
+fn a_pings_next_hop_is_asked_for_again_too() {
+    const PORT: u16 = 61_000;
+    let mut bench = leading_out(PORT..=PORT);
+    for v6 in [false, true] {
+        let ping = |from| Kind::Echo.question(from, remote(1, v6));
+        let packet = frame(mac(0), gateway_mac(VNI), &ping((address(0, v6), 1)));
+        let case = Case::new("a ping", "ep0", packet, Expect::Pass);
+        let goes = frame(OURS, NEXT, &ping((node(1, v6), PORT)).with(|ip| ip.hops -= 1));
+        assert_eq!(sent_at_once(&mut bench, Program::TcEndpoint, &case, &goes), goes);
+        eventually("it is asked for again", || {
+            bench.run(Program::TcEndpoint, &case, &case.packet).mark == MARK
+        });
     }
 }
 

@@ -162,7 +162,7 @@ fn what_is_written_is_observed_and_can_be_removed() {
 fn the_verifier_has_room() {
     let bpffs = Bpffs::new();
     let data_path = DataPath::open(&bpffs.dir()).unwrap();
-    for program in PROGRAMS.into_iter().chain([Program::XdpUnderlay]) {
+    for program in PROGRAMS.into_iter().chain([Program::TcLocal, Program::XdpUnderlay]) {
         let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
         println!("{}: {count} instructions verified", bpf::name(program));
         assert!(count < 250_000, "{program:?}: {count} of the verifier's million");

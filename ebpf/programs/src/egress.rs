@@ -129,6 +129,7 @@ fn read_echo(ctx: &TcContext, work: &mut Work, out: bool) -> bool {
     let id = u16::from_be_bytes([header[icmp::ID_AT], header[icmp::ID_AT + 1]]);
     let (source_port, destination_port) = if out { (id, 0) } else { (0, id) };
     let protocol = packet.protocol();
-    work.transport = Transport { protocol, at, source_port, destination_port, ..Transport::default() };
+    let unread = Transport::unread(work.transport.now);
+    work.transport = Transport { protocol, at, source_port, destination_port, ..unread };
     true
 }

@@ -38,7 +38,7 @@ pub fn send(ctx: &TcContext, work: &mut Work, vni: u32, peer: &Address) -> Resul
     if grow(ctx, room, family as u64).is_err() {
         return hand_to_device(ctx, work, vni, peer, u64::from(BPF_F_DONT_FRAGMENT));
     }
-    let hop = hop::to_peer(peer, work.transport.now, hop::NONE);
+    let hop = hop::to_peer(peer, work.transport.now, hop::NO_PATIENCE);
     match (hop, v4) {
         (Some(hop), true) => work.headers.wrap::<true>(hop, &own),
         (Some(hop), false) => work.headers.wrap::<false>(hop, &own),

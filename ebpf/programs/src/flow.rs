@@ -126,7 +126,7 @@ fn next(state: u8, transport: &Transport) -> u8 {
 /// How long before `now` that was, in nanoseconds. Another CPU may have noted it since this one asked for the time.
 #[inline(always)]
 pub fn since(then: u64, now: u64) -> u64 {
-    now.saturating_sub(then)
+    (now.wrapping_sub(then) as i64).max(0) as u64
 }
 
 /// The time since the host's boot, in nanoseconds, exact to a few milliseconds.

@@ -24,7 +24,8 @@ const RENEWAL: u64 = 250 * MILLISECOND;
 /// How much time XDP gives a packet that it left to tc to renew a hop, before it leaves another one. tc has the kernel send at
 /// once what XDP left to it.
 pub const PATIENCE: u64 = 20 * MILLISECOND;
-pub const NONE: u64 = 0;
+/// tc's, which renews a hop with the first packet that finds it too old.
+pub const NO_PATIENCE: u64 = 0;
 /// For how long after somebody wanted a hop the guard learns. The kernel may wait for a neighbour's answer meanwhile.
 const WANTED_LIFE: u64 = 1000 * MILLISECOND;
 
@@ -160,8 +161,7 @@ impl<To: Copy + PartialEq, const WORDS: usize> Hop<To, WORDS> {
     }
 
     #[inline(always)]
-    fn keep(&mut self, to: &To, macs: &Macs, now: u64) {
-        self.headers[..MACS].copy_from_slice(macs);
+    fn keep(&mut self, to: &To, now: u64) {
         (self.to, self.learnt) = (*to, now);
     }
 }
@@ -208,7 +208,8 @@ fn learn_wanted(ctx: &TcContext, node: &Node) -> Option<()> {
     } else {
         let hop = maps::client_hop(place(&ends.0, &ends.1))?;
         if hop.is_news(&ends, &macs, now) {
-            hop.keep(&ends, &macs, now);
+            hop.headers = macs;
+            hop.keep(&ends, now);
         }
         Some(())
     }
@@ -247,23 +248,27 @@ fn learn_peer(node: &Node, vtep: &Address, macs: &Macs, now: u64) -> Option<()> 
         return None;
     }
     if node.vtep.is_v4() {
-        fill4(hop, node, *vtep)
+        fill4(hop, node, *vtep, macs)
     } else {
-        fill6(hop, node, *vtep)
+        fill6(hop, node, *vtep, macs)
     }
-    hop.keep(vtep, macs, now);
+    hop.keep(vtep, now);
     Some(())
 }
 
+/// Another CPU may send by it meanwhile, so all is written at once, and where nothing has changed, it stays the same.
 #[inline(never)]
-fn fill4(hop: &mut Peer, node: &Node, vtep: Address) {
-    let headers = outer(node, vtep).v4(&ethernet::Header::EMPTY);
+fn fill4(hop: &mut Peer, node: &Node, vtep: Address, macs: &Macs) {
+    let mut headers = outer(node, vtep).v4(&ethernet::Header::EMPTY);
+    headers[..MACS].copy_from_slice(macs);
     hop.headers[..vxlan::HEADERS4].copy_from_slice(&headers);
 }
 
 #[inline(never)]
-fn fill6(hop: &mut Peer, node: &Node, vtep: Address) {
-    hop.headers = outer(node, vtep).v6(&ethernet::Header::EMPTY);
+fn fill6(hop: &mut Peer, node: &Node, vtep: Address, macs: &Macs) {
+    let mut headers = outer(node, vtep).v6(&ethernet::Header::EMPTY);
+    headers[..MACS].copy_from_slice(macs);
+    hop.headers = headers;
 }
 
 #[inline(always)]

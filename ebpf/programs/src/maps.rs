@@ -172,8 +172,10 @@ pub fn local_backend(vni: u32, mac: Mac) -> Option<u32> {
 /// Whether the host itself has an address.
 #[inline(always)]
 pub fn is_own(address: Address) -> bool {
-    // Mostly one of these is asked for.
-    let is_known = |node: &Node| address == node.vtep || address == node.egress4 || address == node.egress6;
+    // Mostly one of these is asked for. A family without a way out has none.
+    let is_known = |node: &Node| {
+        address == node.vtep || (address == node.egress4 || address == node.egress6) && !address.is_none()
+    };
     node().is_some_and(is_known) || lookup!(ADDRESSES, &VtepKey { address }).is_some()
 }
 
@@ -220,7 +222,8 @@ pub fn forget_flow(key: &FlowKey) {
 #[inline(always)]
 pub fn peer_hop(hash: u32) -> Option<&'static mut Peer> {
     let place = hash >> (32 - PEERS_SIZE.trailing_zeros());
-    // SAFETY: any bytes are a valid value; one that is torn by another CPU's write sends a packet astray at worst.
+    // SAFETY: any bytes are a valid value; one that is torn by other CPUs' writes sends packets astray until it
+    // is renewed, at worst.
     PEER_HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
 }
 
@@ -232,7 +235,7 @@ pub fn client_hop(hash: u32) -> Option<&'static mut Client> {
     CLIENT_HOPS.get_ptr_mut(place).map(|hop| unsafe { &mut *hop })
 }
 
-/// When XDP last wanted a hop that it did not have, in nanoseconds since the host's boot; 0 for never.
+/// When a hop was last wanted that was not there, in nanoseconds since the host's boot; 0 for never.
 #[inline(always)]
 pub fn wanted() -> Option<&'static mut u64> {
     // SAFETY: any bytes are a valid value, and it does not matter whose are written last.

@@ -127,7 +127,7 @@ fn send(ctx: &TcContext, work: &mut Work, vni: u32) -> Result<(), DropReason> {
 pub fn send_out(ctx: &TcContext, work: &mut Work) -> Result<(), DropReason> {
     let node = maps::node().ok_or(DropReason::NoNode)?;
     let (from, to) = (work.packet().source(), work.packet().destination());
-    let hop = hop::to_client(&(from, to), work.transport.now, hop::NONE);
+    let hop = hop::to_client(&(from, to), work.transport.now, hop::NO_PATIENCE);
     // A next hop is known to others alone, for whom that need not be asked.
     if hop.is_none() && maps::is_own(to) {
         work.headers.ethernet.set_macs(&[0; 6]);

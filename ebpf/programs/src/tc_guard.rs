@@ -1,6 +1,5 @@
 //! What leaves by the underlay device: only our own data path, told by its mark, sends to the data port. It
-//! sees every packet of the host, so it stops at the first thing that does not match. From our own, XDP's next hops are
-//! learnt.
+//! sees every packet of the host, so it stops at the first thing that does not match. From our own, next hops are learnt.
 
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{DropReason, Node};

@@ -35,15 +35,20 @@ pub fn run(ctx: &TcContext) -> Outcome {
     let work = maps::work().ok_or(DropReason::NoNode)?;
     work.begin();
     let inner = receive::check(ctx, work, 0, tunnel.vni, &tunnel.remote)?;
-    match inner.kind {
-        Kind::Inside => drop(vip::restore(ctx, work, tunnel.vni)?),
-        Kind::Question => serve::land(ctx, work, tunnel.vni, inner.slot, &tunnel.remote)?,
+    let changed = match inner.kind {
+        Kind::Inside => vip::restore(ctx, work, tunnel.vni)?,
+        Kind::Question => {
+            serve::land(ctx, work, tunnel.vni, inner.slot, &tunnel.remote)?;
+            true
+        }
         Kind::Answer => {
             snat::give_back(ctx, work, tunnel.vni, &tunnel.remote)?;
             return Ok(Verdict::Redirect);
         }
+    };
+    if changed {
+        work.headers.write(ctx)?;
     }
-    work.headers.write(ctx)?;
     // The VXLAN device has already carried congestion marks over.
     Ok(frame::deliver_to(ctx, inner.ifindex))
 }

@@ -7,7 +7,7 @@ use crate::headers::Headers;
 use crate::{fragment, frame};
 
 /// Where a packet's transport header is, and whose it is.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Transport {
     /// TCP's or UDP's number.
     pub protocol: u8,
@@ -27,11 +27,19 @@ pub struct Transport {
     pub now: u64,
 }
 
+impl Transport {
+    /// Of a packet of which nothing is known but when it came.
+    #[inline(always)]
+    pub const fn unread(now: u64) -> Self {
+        let (protocol, at, source_port, destination_port, flags, identification) = (0, 0, 0, 0, 0, 0);
+        Self { protocol, at, source_port, destination_port, flags, part: Part::Whole, identification, now }
+    }
+}
+
 /// Which part of a packet is at hand.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// All of it.
-    #[default]
     Whole,
     /// Its first fragment, with the transport header.
     First,
@@ -49,7 +57,7 @@ const FRAGMENT_LEN: usize = 8;
 #[inline(always)]
 pub fn read(ctx: &TcContext, headers: &Headers, vni: u32, space: &mut Transport) -> bool {
     let packet = &headers.packet;
-    *space = Transport { now: space.now, ..Transport::default() };
+    *space = Transport::unread(space.now);
     if !find(ctx, packet, space) {
         return false;
     }

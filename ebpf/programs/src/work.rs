@@ -1,4 +1,4 @@
-//! What is known of the packet at hand, while a service's flow is looked for.
+//! What is known of the packet at hand.
 
 use aya_ebpf::programs::TcContext;
 use overlay_abi::services::{Flow, FlowKey};

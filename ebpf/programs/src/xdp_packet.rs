@@ -100,12 +100,10 @@ pub fn flags(ctx: &XdpContext, offset: usize, protocol: u8) -> Option<u8> {
 pub fn transport(key: &FlowKey, flags: u8, now: u64) -> Transport {
     Transport {
         protocol: key.protocol,
-        at: 0,
         source_port: key.source_port,
         destination_port: key.destination_port,
         flags,
-        now,
-        ..Transport::default()
+        ..Transport::unread(now)
     }
 }
 

@@ -6,8 +6,6 @@ use etherparse::TcpHeader;
 use overlay::config::Idle;
 use overlay::model::Affinity;
 use overlay::reconcile::tables::{NodeEntry, TableAction};
-use overlay_abi::map;
-use overlay_abi::services::{Flow, FlowKey};
 
 use super::{SERVED, client, redirected};
 use crate::bench::mac;
@@ -63,12 +61,14 @@ fn a_flow_ends_with_the_idle_time_that_the_node_has() {
                 Had::Segments(_, lives) | Had::Datagrams(_, lives) => *lives,
             };
             // Another CPU may have noted a later time than a packet goes by.
-            for (age, goes_on) in [(-1, true), (i64::from(lives - SLACK), true), (lives.into(), false)] {
+            for (age, goes_on) in
+                [(-1, true), (i64::from(lives - SLACK), true), (i64::from(lives) + 1, false)]
+            {
                 port += 1;
                 serving.balance(SERVICE, &[2]);
                 packets(had, v6, port).iter().for_each(|packet| drop(redirected(&mut serving, packet)));
                 serving.balance(SERVICE, &[1]);
-                grow_older(&serving, age);
+                serving.bench.age_flows(age);
                 let next = packets(had, v6, port).pop().unwrap();
                 let stays = redirected(&mut serving, &next)[..6] != mac(1);
                 assert_eq!(stays, goes_on, "{what}, after {age} s");
@@ -84,15 +84,5 @@ fn packets(had: &Had, v6: bool, port: u16) -> Vec<Ip> {
             changes.iter().map(|change| Ip::segment(from, to, b"", *change)).collect()
         }
         Had::Datagrams(count, _) => (0..*count).map(|_| Ip::datagram(from, to, b"x")).collect(),
-    }
-}
-
-/// As if all flows had seen their last packet that many seconds earlier.
-fn grow_older(serving: &Serving, seconds: i64) {
-    let mut flows = serving.bench.pinned::<FlowKey, Flow>(map::FLOWS);
-    let now: Vec<_> = flows.iter().map(Result::unwrap).collect();
-    for (key, flow) in now {
-        let seen = flow.seen.wrapping_add_signed(-seconds * 1_000_000_000);
-        flows.insert(key, Flow { seen, ..flow }, 0).unwrap();
     }
 }
