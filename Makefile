@@ -40,7 +40,7 @@ test: build ## Runs all tests, with labs of network namespaces (needs root)
 
 test-long: build ## Runs the tests that take more than half a minute each (needs root)
 	cargo build -p overlayd --features next-abi --bin overlayd-next
-	cargo test --no-fail-fast -p overlay-netns --features long -- long
+	cargo test --no-fail-fast -p overlay-netns --features long -- long --show-output
 
 sim: setup ## Simulates 1,000 nodes' gossip, and SCHEDULES lives of managers whose disks and network fail
 	cargo test --release -p overlayd --lib simulation::size::a_thousand_nodes -- --nocapture

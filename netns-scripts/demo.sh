@@ -69,6 +69,16 @@ reaches() {
     die "$1 does not reach $2" "the agents' logs tell more"
 }
 
+# buys WHAT CLIENT COMMAND…: the answer must tell the client's own address.
+buys() {
+    local what=$1 client=$2 answer
+    shift 2
+    printf '%sclient$ echo %s | %s%s\n' "$BOLD" "$what" "$*" "$PLAIN"
+    answer=$(echo "$what" | in_netns client timeout 5 "$@") || die "no answer" "the agents' logs tell more"
+    echo "$answer"
+    [[ $answer = "shop"[23]" sold $what to $client" ]] || die "that is not to $client" "the agents' logs tell more"
+}
+
 say "Three machines (network namespaces) on one link, an agent on each"
 lab_up
 for node in "${NODES[@]}"; do
@@ -131,7 +141,8 @@ wait "$receiver"
 cmp "$DIR/sent" "$DIR/received"
 
 say "A service, published once, answers on every node; two nodes have its backends"
-show n1 overlayctl service create shop --network mynet --publish published=8080,target=80
+show n1 overlayctl service create shop --network mynet \
+    --publish published=8080,target=80,protocol=tcp --publish published=8080,target=80,protocol=udp
 for node in n2 n3; do
     for _ in $(seq 50); do
         on "$node" overlayctl service inspect shop >/dev/null 2>&1 && break
@@ -140,9 +151,19 @@ for node in n2 n3; do
     shop=shop${node#n}
     add_netns "$shop"
     show "$node" overlayctl endpoint attach --netns "$(netns "$shop")" --network mynet --name "$shop" --service shop
-    printf '%s%s$ nc -nvlk 80%s\n' "$BOLD" "$shop" "$PLAIN"
-    in_netns "$shop" nc -nvlk 80 >"$DIR/$shop" 2>&1 </dev/null &
-    echo $! >>"$DIR/servers"
+    # What is asked is told who sold it, and to whom.
+    sells="SYSTEM:read what; echo $shop sold \$what to \$SOCAT_PEERADDR"
+    for listens in TCP4-LISTEN TCP6-LISTEN UDP4-RECVFROM UDP6-RECVFROM; do
+        option=fork
+        if [[ $listens = *6-* ]]; then option+=,ipv6only=1; fi
+        # No function is called, so the process is socat itself.
+        nsenter --net="/run/netns/$(netns "$shop")" -- socat "$listens:80,$option" "$sells" </dev/null &
+        echo $! >>"$DIR/servers"
+    done
+    for _ in $(seq 50); do
+        [ "$(in_netns "$shop" ss -Hltun 'sport = 80' | wc -l)" = 4 ] && break
+        sleep 0.1
+    done
 done
 for node in "${NODES[@]}"; do
     for _ in $(seq 50); do
@@ -158,25 +179,22 @@ add_netns client
 ip -n "$(netns switch)" link add client type veth peer name eth0 netns "$(netns client)"
 ip -n "$(netns switch)" link set client master br0 up
 ip -n "$(netns client)" address add 198.51.100.100/24 dev eth0
+ip -n "$(netns client)" address add 2001:db8::100/64 dev eth0 nodad
+# As socat tells it.
+client6='[2001:0db8:0000:0000:0000:0000:0000:0100]'
 ip -n "$(netns client)" link set eth0 up
 # It stands for a machine on the wire, whose packets come with their checksums.
 in_netns client ethtool -K eth0 tx off >/dev/null
 for node in "${NODES[@]}"; do
-    printf '%sclient$ nc -nN %s 8080%s\n' "$BOLD" "$(node_addr "$node")" "$PLAIN"
-    for word in bread cheese wine; do
-        echo "$word for $node" | in_netns client timeout 5 nc -nN "$(node_addr "$node")" 8080
-    done
+    buys bread 198.51.100.100 nc -nN "$(node_addr "$node")" 8080
+    buys cheese 198.51.100.100 nc -nu -W 1 "$(node_addr "$node")" 8080
+    buys salt "$client6" nc -nN "$(node_addr6 "$node")" 8080
+    buys wine "$client6" nc -nu -W 1 "$(node_addr6 "$node")" 8080
 done
-for _ in $(seq 50); do
-    [ "$(cat "$DIR"/shop? | grep -c ' for n')" = 9 ] && break
-    sleep 0.1
-done
-for shop in shop2 shop3; do
-    printf '%s%s:%s\n' "$BOLD" "$shop" "$PLAIN"
-    cat "$DIR/$shop"
-done
-[ "$(cat "$DIR"/shop? | grep -c 'received on 198.51.100.100')" = 9 ] ||
-    die "not all nine connections were seen from the client's address" "the agents' logs tell more"
+
+say "XDP has done so, before the network stack of the node that was asked: this one has no backend"
+printf '%sn1$ ethtool -S eth0 | grep rx.*xdp_redirect%s\n' "$BOLD" "$PLAIN"
+on n1 ethtool -S eth0 | grep 'rx.*xdp_redirect: [1-9]' || die "XDP sent nothing on" "the agents' logs tell more"
 
 say "On the wire between the nodes, a ping is a VXLAN packet to UDP port 4789 with the network's VNI"
 printf '%sn2$ tcpdump -n -c 1 -i eth0 udp port 4789%s\n' "$BOLD" "$PLAIN"

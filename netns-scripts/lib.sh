@@ -26,8 +26,9 @@ use_lab() {
 
 netns() { echo "$LAB-$1"; }
 
-# node_addr n2: its underlay address (RFC 5737: for documentation, in use nowhere).
+# node_addr n2: its underlay address (RFC 5737: for documentation, in use nowhere), and by IPv6 (RFC 3849).
 node_addr() { echo "198.51.100.${1#n}"; }
+node_addr6() { echo "2001:db8::${1#n}"; }
 
 # in_netns NAME COMMAND…: runs it in one of the lab's namespaces.
 in_netns() {
@@ -66,9 +67,8 @@ lab_up() {
         # So that it takes what native XDP sends back from the other end.
         in_netns switch ethtool -K "$node" gro on
         ip -n "$(netns "$node")" address add "$(node_addr "$node")/24" dev eth0
+        ip -n "$(netns "$node")" address add "$(node_addr6 "$node")/64" dev eth0 nodad
         ip -n "$(netns "$node")" link set eth0 up
-        # As Docker has it; only a host that forwards is told next hops in XDP.
-        in_netns "$node" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
         mkdir -p "$DIR/$node/bpf"
         # Outside of the agent, so that what it pins outlives it.
         mount -t bpf bpf "$DIR/$node/bpf"

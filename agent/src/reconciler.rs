@@ -60,8 +60,8 @@ pub struct Reconciler {
     services: Option<ServiceTables>,
     failures: BTreeMap<String, Failure>,
     mesh: Mesh,
-    /// Why the underlay device takes no native XDP, if it was tried.
-    xdp_refused: Option<String>,
+    /// The index of an underlay device that takes no native XDP, and why.
+    xdp_refused: Option<(u32, String)>,
     /// The host ends of veth pairs that were there at the end of the last pass.
     veths: BTreeSet<String>,
 }
@@ -244,7 +244,8 @@ impl Reconciler {
     /// maps of another layout, which hold the peers' entries when ours do not yet.
     fn hooks(&mut self, wanted: &Wanted<'_>, links: &Links, pass: &mut Pass) -> anyhow::Result<()> {
         let published = self.services.as_ref().is_some_and(|services| !services.ports.is_empty());
-        let refused = self.xdp_refused.as_deref();
+        let ifindex = wanted.underlay.map(|underlay| underlay.ifindex);
+        let refused = self.xdp_refused.as_ref().filter(|(by, _)| Some(*by) == ifindex).map(|(_, why)| &**why);
         self.mesh = Mesh::decide(self.config.mesh_hook, published, wanted.underlay, refused);
         let desired = desired::hooks(&wanted.host(&self.config, self.mark), links, &self.mesh);
         let mut earlier = false;
@@ -258,12 +259,12 @@ impl Reconciler {
             }
             info!(%program, ifname, "attach");
             let attached = self.data_path.attach(*program, ifname);
-            if let (Program::XdpUnderlay, MeshHook::Auto, Err(error)) =
-                (program, self.config.mesh_hook, &attached)
+            if let (Program::XdpUnderlay, MeshHook::Auto, Some(ifindex), Err(error)) =
+                (program, self.config.mesh_hook, ifindex, &attached)
             {
                 // The mesh runs in tc until then, so nothing is missing; the next pass says so.
                 info!(ifname, %error, "no native XDP");
-                self.xdp_refused = Some(format!("{error:#}"));
+                self.xdp_refused = Some((ifindex, format!("{error:#}")));
                 continue;
             }
             earlier |= attached.is_err();

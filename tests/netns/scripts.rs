@@ -10,9 +10,16 @@ use overlay_harness::command::output;
 #[test]
 fn the_demo_shows_what_it_says() -> Result<()> {
     let said = output(script("demo.sh")?.env("OVERLAY_LAB", unique("demo")))?;
-    for shown in
-        ["overlayctl cluster init", "overlayctl network create mynet", "4789", "vni", "0% packet loss"]
-    {
+    for shown in [
+        "overlayctl cluster init",
+        "overlayctl network create mynet",
+        "4789",
+        "vni",
+        "0% packet loss",
+        "sold bread to 198.51.100.100",
+        "sold wine to [2001:",
+        "xdp_redirect: ",
+    ] {
         ensure!(said.contains(shown), "the demo does not show {shown:?}:\n{said}");
     }
     nothing_is_left(&unique("demo"))

@@ -87,9 +87,6 @@ impl Site {
     pub(super) fn mesh(hook: &'static str, config: &'static str) -> Result<Self> {
         Self::new(config, Some(hook), |lab, client| {
             let [asked, node] = lab.nodes();
-            for node in [asked, node] {
-                node.netns().sysctl("net.ipv4.ip_forward", "1")?;
-            }
             lab.form_cluster()?;
             asked.ctl(&["network", "create", "bench"])?;
             let layouts = (PUBLISHED..).zip(["preserve", "snat"]).map(|(port, source)| {

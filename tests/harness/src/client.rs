@@ -18,6 +18,8 @@ const AT_ONCE: usize = 24;
 /// A connection over TCP, or a socket for UDP. Dropping it closes it.
 pub struct Conversation {
     own: SocketAddr,
+    target: SocketAddr,
+    sees: Sees,
     socket: Socket,
 }
 
@@ -66,7 +68,13 @@ impl Conversation {
                 (socket.local_addr()?, Socket::Udp(socket))
             }
         };
-        Ok(Self { own, socket })
+        Ok(Self { own, target, sees: Sees::Client, socket })
+    }
+
+    /// The same, but the server must see that.
+    #[must_use]
+    pub fn that(self, sees: Sees) -> Self {
+        Self { sees, ..self }
     }
 
     /// Where it is asked from.
@@ -74,14 +82,22 @@ impl Conversation {
         self.own.port()
     }
 
-    /// Asks; the answer must hold the question, and the server must have seen this client's own address. Hands back
-    /// the server's name.
+    /// Asks; the answer must hold the question, and the server must have seen whom it must. Hands back the server's name.
     ///
     /// # Errors
     /// No answer, or another one.
     pub fn ask(&mut self, question: &[u8]) -> Result<String> {
-        let Answer { server, seen } = self.exchange(question)?;
-        ensure!(seen == self.own, "{server} saw {seen} and not {}", self.own);
+        let answer = self.exchange(question)?;
+        self.check(answer)
+    }
+
+    fn check(&self, Answer { server, seen }: Answer) -> Result<String> {
+        let (right, expected) = match self.sees {
+            Sees::Client => (seen == self.own, self.own.ip()),
+            Sees::Asked => (seen.ip() == self.target.ip(), self.target.ip()),
+            Sees::Address(address) => (seen.ip() == address, address),
+        };
+        ensure!(right, "{server} saw {seen} and not {expected}");
         Ok(server)
     }
 
@@ -181,16 +197,9 @@ pub fn ask_often_as(
 fn converse(sees: Sees, protocol: Protocol, target: SocketAddr, number: usize) -> Result<String> {
     /// Fits a packet of the overlay with what the server adds, as the underlay carries 1,500 bytes.
     const MOST: usize = 1200;
-    let mut conversation = Conversation::open(protocol, target, PATIENCE)?;
+    let mut conversation = Conversation::open(protocol, target, PATIENCE)?.that(sees);
     let first = conversation.exchange(&question(number, MOST))?;
     let again = conversation.exchange(&question(number + 1, MOST))?;
     ensure!(first == again, "{first:?} came first, and then {again:?}");
-    let Answer { server, seen } = first;
-    let (right, expected) = match sees {
-        Sees::Client => (seen == conversation.own, conversation.own.ip()),
-        Sees::Asked => (seen.ip() == target.ip(), target.ip()),
-        Sees::Address(address) => (seen.ip() == address, address),
-    };
-    ensure!(right, "{server} saw {seen} and not {expected}");
-    Ok(server)
+    conversation.check(first)
 }

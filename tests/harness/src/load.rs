@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use overlay::model::Protocol;
 
-use crate::client::{Conversation, question};
+use crate::client::{Conversation, Sees, question};
 use crate::netns::Netns;
 use crate::traffic::PATIENCE;
 use crate::wait::eventually;
@@ -74,6 +74,19 @@ impl Load {
     /// # Errors
     /// One is never answered.
     pub fn start(from: &Netns, targets: &[(Protocol, SocketAddr)], each: usize) -> Result<Self> {
+        Self::start_as(from, Sees::Client, targets, each)
+    }
+
+    /// The same, but the servers must see that.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_as(
+        from: &Netns,
+        sees: Sees,
+        targets: &[(Protocol, SocketAddr)],
+        each: usize,
+    ) -> Result<Self> {
         let mut load = Self { done: Arc::default(), talks: Vec::new() };
         for (number, (protocol, target)) in
             targets.iter().flat_map(|target| std::iter::repeat_n(*target, each)).enumerate()
@@ -82,7 +95,7 @@ impl Load {
             let (answered, report) = (Arc::<AtomicU64>::default(), Arc::new(Mutex::new(report)));
             let (done, count, seen) = (Arc::clone(&load.done), Arc::clone(&answered), Arc::clone(&report));
             let conversation = from.run(|| Conversation::open(protocol, target, PATIENCE));
-            let conversation = conversation.with_context(|| format!("{protocol} to {target}"))?;
+            let conversation = conversation.with_context(|| format!("{protocol} to {target}"))?.that(sees);
             reserve(from, conversation.port())?;
             let thread = std::thread::spawn(move || talk(conversation, number, &done, &count, &seen));
             load.talks.push(Talk { answered, report, thread });
@@ -203,10 +216,15 @@ pub struct Attempt {
 impl Newcomers {
     /// Sends them to these targets in turn.
     pub fn start(from: &Netns, targets: &[(Protocol, SocketAddr)]) -> Self {
+        Self::start_as(from, Sees::Client, targets)
+    }
+
+    /// The same, but the servers must see that.
+    pub fn start_as(from: &Netns, sees: Sees, targets: &[(Protocol, SocketAddr)]) -> Self {
         let (done, began) = (Arc::<AtomicBool>::default(), Instant::now());
         let threads = (0..NEWCOMERS).map(|first| {
             let (done, targets) = (Arc::clone(&done), targets.to_vec());
-            from.spawn(move || Ok(come(&targets, first, began, &done)))
+            from.spawn(move || Ok(come(sees, &targets, first, began, &done)))
         });
         Self { threads: threads.collect(), done, began }
     }
@@ -231,7 +249,13 @@ impl Newcomers {
     }
 }
 
-fn come(targets: &[(Protocol, SocketAddr)], first: usize, began: Instant, done: &AtomicBool) -> Vec<Attempt> {
+fn come(
+    sees: Sees,
+    targets: &[(Protocol, SocketAddr)],
+    first: usize,
+    began: Instant,
+    done: &AtomicBool,
+) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     for (number, (protocol, target)) in targets.iter().cycle().copied().enumerate().skip(first) {
         if done.load(Ordering::Relaxed) {
@@ -239,7 +263,7 @@ fn come(targets: &[(Protocol, SocketAddr)], first: usize, began: Instant, done: 
         }
         let at = began.elapsed();
         let answer = Conversation::open(protocol, target, NEWCOMER)
-            .and_then(|mut conversation| conversation.ask(&question(number, MOST_UDP)))
+            .and_then(|conversation| conversation.that(sees).ask(&question(number, MOST_UDP)))
             .map_err(|error| format!("{error:#}"));
         attempts.push(Attempt { at, until: began.elapsed(), target, protocol, answer });
         std::thread::sleep(NEWCOMER_PAUSE);

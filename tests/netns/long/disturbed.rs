@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use overlay::model::Protocol;
-use overlay_harness::client::ask_often;
+use overlay_harness::client::{Sees, ask_often_as};
 use overlay_harness::lab::FORMING;
 use overlay_harness::load::{Attempt, Load, Newcomers};
 use overlay_harness::{Lab, Node, Outside, eventually};
 
 use crate::mesh::grace::{are_whole, have_left};
-use crate::mesh::{Hook, attach_backend, cluster, create_service, lead_to, targets};
+use crate::mesh::{Hook, attach_backend, cluster, create_service_that, lead_as, targets};
 use crate::steps::{SOON, all_list};
 
 const WEB: u16 = 8080;
@@ -30,49 +30,59 @@ const SLICE: Duration = Duration::from_millis(250);
 
 #[test]
 fn only_who_talks_with_a_removed_backend_notices_in_tc() {
-    only_who_talks_with_a_removed_backend_notices(Hook::Tc);
+    only_who_talks_with_a_removed_backend_notices(Hook::Tc, Sees::Client);
 }
 
 #[test]
 fn only_who_talks_with_a_removed_backend_notices_in_xdp() {
-    only_who_talks_with_a_removed_backend_notices(Hook::Xdp);
+    only_who_talks_with_a_removed_backend_notices(Hook::Xdp, Sees::Client);
 }
 
-fn only_who_talks_with_a_removed_backend_notices(hook: Hook) {
+#[test]
+fn only_who_talks_with_a_removed_backend_notices_where_clients_are_hidden_in_tc() {
+    only_who_talks_with_a_removed_backend_notices(Hook::Tc, Sees::Asked);
+}
+
+#[test]
+fn only_who_talks_with_a_removed_backend_notices_where_clients_are_hidden_in_xdp() {
+    only_who_talks_with_a_removed_backend_notices(Hook::Xdp, Sees::Asked);
+}
+
+fn only_who_talks_with_a_removed_backend_notices(hook: Hook, sees: Sees) {
     Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
-        create_service(n1, "web", WEB)?;
-        create_service(n1, "other", OTHER)?;
+        create_service_that(n1, "web", WEB, sees)?;
+        create_service_that(n1, "other", OTHER, sees)?;
         // Who talks with a drained backend goes on for as long as the test takes.
         n1.ctl(&["service", "update", "web", "--stop-grace-period", "1h"])?;
         let _a = attach_backend(lab, n1, "web", "a", "1")?;
         let _b = attach_backend(lab, n2, "web", "b", "1")?;
         let _o = attach_backend(lab, n2, "other", "o", "1")?;
         let (web, other) = (targets(&nodes, WEB), targets(&nodes, OTHER));
-        lead_to(&outside, &web, &["a", "b"])?;
-        lead_to(&outside, &other, &["o"])?;
-        let others = Load::start(outside.client(), &other, 1)?;
-        let load = Load::start(outside.client(), &web, EACH)?;
-        let newcomers = Newcomers::start(outside.client(), &web);
+        lead_as(&outside, sees, &web, &["a", "b"])?;
+        lead_as(&outside, sees, &other, &["o"])?;
+        let others = Load::start_as(outside.client(), sees, &other, 1)?;
+        let load = Load::start_as(outside.client(), sees, &web, EACH)?;
+        let newcomers = Newcomers::start_as(outside.client(), sees, &web);
 
         let _c = attach_backend(lab, n2, "web", "c", "1")?;
-        lead_to(&outside, &web, &["a", "b", "c"])?;
+        lead_as(&outside, sees, &web, &["a", "b", "c"])?;
         load.goes_on(ANSWERS)?;
 
         n1.ctl(&["service", "drain", "web.b", "--wait"])?;
         let drained = newcomers.now();
-        lead_to(&outside, &web, &["a", "c"])?;
+        lead_as(&outside, sees, &web, &["a", "c"])?;
         load.goes_on(ANSWERS)?;
         are_whole(&load.reports(), |_| true, &["a", "b"])?;
         let in_use = newcomers.now();
         n1.ctl(&["service", "drain", "web.b", "--undo", "--wait"])?;
-        lead_to(&outside, &web, &["a", "b", "c"])?;
+        lead_as(&outside, sees, &web, &["a", "b", "c"])?;
 
         let removed = newcomers.now();
         n2.ctl(&["endpoint", "detach", "b"])?;
-        lead_to(&outside, &web, &["a", "c"])?;
+        lead_as(&outside, sees, &web, &["a", "c"])?;
         let known = newcomers.now();
         load.goes_on(ANSWERS)?;
 
@@ -88,74 +98,100 @@ fn only_who_talks_with_a_removed_backend_notices(hook: Hook) {
         n1.ctl(&["service", "update", "web", "--publish-add", &format!("{ADDED}:80"), "--label-add", "k=v"])?;
         let added: Vec<_> =
             targets(&nodes, ADDED).into_iter().filter(|(protocol, _)| *protocol == Protocol::Tcp).collect();
-        lead_to(&outside, &added, &["a", "c"])?;
+        lead_as(&outside, sees, &added, &["a", "c"])?;
         load.goes_on(ANSWERS)?;
         hook.has_served(n3)?;
 
         let attempts = newcomers.stop()?;
-        print_failures(&format!("the detach of a backend, in {hook:?}"), &attempts, removed);
+        print_failures(
+            &format!("the detach of a backend, in {hook:?}, whose backends see {sees:?}"),
+            &attempts,
+            removed,
+        );
         none_fails(&attempts, |attempt| attempt.until < removed || attempt.at > known)?;
         none_comes_to(&attempts, "b", |attempt| attempt.at > drained && attempt.until < in_use)?;
         let reports = load.stop();
         are_whole(&reports, |report| !report.touches("b"), &["a", "b"])?;
         have_left(&reports, "b")?;
 
-        removed_and_made_again(&outside, n1, &web)?;
+        removed_and_made_again(&outside, sees, n1, &web)?;
         others.goes_on(ANSWERS)?;
         are_whole(&others.stop(), |_| true, &["o"])
     });
 }
 
 /// Its backends come back with it; until then nobody is let in.
-fn removed_and_made_again(outside: &Outside, at: &Node, web: &[(Protocol, SocketAddr)]) -> Result<()> {
+fn removed_and_made_again(
+    outside: &Outside,
+    sees: Sees,
+    at: &Node,
+    web: &[(Protocol, SocketAddr)],
+) -> Result<()> {
     at.ctl(&["service", "rm", "web"])?;
     for (protocol, target) in web.iter().filter(|(protocol, _)| *protocol == Protocol::Tcp) {
         eventually("nobody serves a port that nobody publishes", SOON, || {
-            ensure!(ask_often(outside.client(), *protocol, *target, 1).is_err(), "{target} is served");
+            ensure!(
+                ask_often_as(outside.client(), sees, *protocol, *target, 1).is_err(),
+                "{target} is served"
+            );
             Ok(())
         })?;
     }
-    create_service(at, "web", WEB)?;
-    lead_to(outside, web, &["a", "c"])?;
-    let load = Load::start(outside.client(), web, EACH)?;
+    create_service_that(at, "web", WEB, sees)?;
+    lead_as(outside, sees, web, &["a", "c"])?;
+    let load = Load::start_as(outside.client(), sees, web, EACH)?;
     load.goes_on(ANSWERS)?;
     are_whole(&load.stop(), |_| true, &["a", "c"])
 }
 
 #[test]
 fn a_backend_that_is_killed_is_soon_spared_in_tc() {
-    a_backend_that_is_killed_is_soon_spared(Hook::Tc);
+    a_backend_that_is_killed_is_soon_spared(Hook::Tc, Sees::Client);
 }
 
 #[test]
 fn a_backend_that_is_killed_is_soon_spared_in_xdp() {
-    a_backend_that_is_killed_is_soon_spared(Hook::Xdp);
+    a_backend_that_is_killed_is_soon_spared(Hook::Xdp, Sees::Client);
+}
+
+#[test]
+fn a_backend_that_is_killed_is_soon_spared_where_clients_are_hidden_in_tc() {
+    a_backend_that_is_killed_is_soon_spared(Hook::Tc, Sees::Asked);
+}
+
+#[test]
+fn a_backend_that_is_killed_is_soon_spared_where_clients_are_hidden_in_xdp() {
+    a_backend_that_is_killed_is_soon_spared(Hook::Xdp, Sees::Asked);
 }
 
 /// A backend's container dies without a word; its node sees the namespace go, and tells the others.
-fn a_backend_that_is_killed_is_soon_spared(hook: Hook) {
+fn a_backend_that_is_killed_is_soon_spared(hook: Hook, sees: Sees) {
     Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
-        create_service(n1, "web", WEB)?;
+        create_service_that(n1, "web", WEB, sees)?;
         let _a = attach_backend(lab, n1, "web", "a", "1")?;
         let b = attach_backend(lab, n2, "web", "b", "1")?;
         let _c = attach_backend(lab, n2, "web", "c", "1")?;
         let web = targets(&nodes, WEB);
-        lead_to(&outside, &web, &["a", "b", "c"])?;
-        let load = Load::start(outside.client(), &web, EACH)?;
-        let newcomers = Newcomers::start(outside.client(), &web);
+        lead_as(&outside, sees, &web, &["a", "b", "c"])?;
+        let load = Load::start_as(outside.client(), sees, &web, EACH)?;
+        let newcomers = Newcomers::start_as(outside.client(), sees, &web);
         load.goes_on(ANSWERS)?;
         let killed = newcomers.now();
         b.die()?;
-        lead_to(&outside, &web, &["a", "c"])?;
+        lead_as(&outside, sees, &web, &["a", "c"])?;
         let known = newcomers.now();
         load.goes_on(ANSWERS)?;
         all_list(&nodes, &["blue/a", "blue/c"])?;
         hook.has_served(n3)?;
         let attempts = newcomers.stop()?;
-        print_failures(&format!("a backend was killed, in {hook:?}"), &attempts, killed);
+        print_failures(
+            &format!("a backend was killed, in {hook:?}, whose backends see {sees:?}"),
+            &attempts,
+            killed,
+        );
         none_fails(&attempts, |attempt| attempt.until < killed || attempt.at > known)?;
         none_comes_to(&attempts, "b", |attempt| attempt.at > known)?;
         are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b", "c"])
@@ -164,35 +200,49 @@ fn a_backend_that_is_killed_is_soon_spared(hook: Hook) {
 
 #[test]
 fn a_node_that_is_cut_off_is_soon_spared_in_tc() {
-    a_node_that_is_cut_off_is_soon_spared(Hook::Tc);
+    a_node_that_is_cut_off_is_soon_spared(Hook::Tc, Sees::Client);
 }
 
 #[test]
 fn a_node_that_is_cut_off_is_soon_spared_in_xdp() {
-    a_node_that_is_cut_off_is_soon_spared(Hook::Xdp);
+    a_node_that_is_cut_off_is_soon_spared(Hook::Xdp, Sees::Client);
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_soon_spared_where_clients_are_hidden_in_tc() {
+    a_node_that_is_cut_off_is_soon_spared(Hook::Tc, Sees::Asked);
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_soon_spared_where_clients_are_hidden_in_xdp() {
+    a_node_that_is_cut_off_is_soon_spared(Hook::Xdp, Sees::Asked);
 }
 
 /// A node with a backend vanishes from the network; what it served is served by others once they have noticed.
-fn a_node_that_is_cut_off_is_soon_spared(hook: Hook) {
+fn a_node_that_is_cut_off_is_soon_spared(hook: Hook, sees: Sees) {
     Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
-        create_service(n1, "web", WEB)?;
+        create_service_that(n1, "web", WEB, sees)?;
         let _a = attach_backend(lab, n1, "web", "a", "1")?;
         let _b = attach_backend(lab, n2, "web", "b", "1")?;
         let web = targets(&[n1, n3], WEB);
-        lead_to(&outside, &web, &["a", "b"])?;
-        let load = Load::start(outside.client(), &web, EACH)?;
-        let newcomers = Newcomers::start(outside.client(), &web);
+        lead_as(&outside, sees, &web, &["a", "b"])?;
+        let load = Load::start_as(outside.client(), sees, &web, EACH)?;
+        let newcomers = Newcomers::start_as(outside.client(), sees, &web);
         load.goes_on(ANSWERS)?;
         let cut = newcomers.now();
         lab.cut(n2)?;
-        lead_to(&outside, &web, &["a"])?;
+        lead_as(&outside, sees, &web, &["a"])?;
         let known = newcomers.now();
         load.goes_on(ANSWERS)?;
         let attempts = newcomers.stop()?;
-        print_failures(&format!("a node with a backend was cut off, in {hook:?}"), &attempts, cut);
+        print_failures(
+            &format!("a node with a backend was cut off, in {hook:?}, whose backends see {sees:?}"),
+            &attempts,
+            cut,
+        );
         none_fails(&attempts, |attempt| attempt.until < cut || attempt.at > known)?;
         are_whole(&load.stop(), |report| !report.touches("b"), &["a", "b"])
     });

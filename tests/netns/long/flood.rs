@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use etherparse::PacketBuilder;
+use overlay_harness::client::Sees;
 use overlay_harness::load::{Load, Newcomers};
 use overlay_harness::{Lab, Node, Outside};
 
 use crate::hostile::frames::{Mac, NOBODY_MAC, PacketSocket, device_mac, written};
-use crate::mesh::{Hook, attach_backend, cluster, create_service, lead_to, targets};
+use crate::mesh::{Hook, attach_backend, cluster, create_service_that, lead_as, targets};
 
 const FLOODED: u16 = 8080;
 const OTHER: u16 = 8081;
@@ -31,30 +32,40 @@ const ANSWERS: u64 = 10;
 
 #[test]
 fn a_flood_costs_no_other_service_in_tc() {
-    a_flood_costs_no_other_service(Hook::Tc);
+    a_flood_costs_no_other_service(Hook::Tc, Sees::Client);
 }
 
 #[test]
 fn a_flood_costs_no_other_service_in_xdp() {
-    a_flood_costs_no_other_service(Hook::Xdp);
+    a_flood_costs_no_other_service(Hook::Xdp, Sees::Client);
+}
+
+#[test]
+fn a_flood_costs_no_other_service_where_clients_are_hidden_in_tc() {
+    a_flood_costs_no_other_service(Hook::Tc, Sees::Asked);
+}
+
+#[test]
+fn a_flood_costs_no_other_service_where_clients_are_hidden_in_xdp() {
+    a_flood_costs_no_other_service(Hook::Xdp, Sees::Asked);
 }
 
 /// Both services have their backends on the same node, and clients come by all.
-fn a_flood_costs_no_other_service(hook: Hook) {
+fn a_flood_costs_no_other_service(hook: Hook, sees: Sees) {
     Lab::run(hook.three_nodes(), |lab| {
         let nodes: [&Node; 3] = lab.nodes();
         let [n1, n2, n3] = nodes;
         let outside = cluster(lab)?;
         outside.router().ip(&format!("route add blackhole {SOURCE_NETWORK}"))?;
-        create_service(n1, "flooded", FLOODED)?;
-        create_service(n1, "other", OTHER)?;
+        create_service_that(n1, "flooded", FLOODED, sees)?;
+        create_service_that(n1, "other", OTHER, sees)?;
         let _flooded = attach_backend(lab, n2, "flooded", "f", "1")?;
         let _other = attach_backend(lab, n2, "other", "o", "1")?;
         let (flooded, other) = (targets(&nodes, FLOODED), targets(&nodes, OTHER));
-        lead_to(&outside, &flooded, &["f"])?;
-        lead_to(&outside, &other, &["o"])?;
-        let load = Load::start(outside.client(), &other, EACH)?;
-        let newcomers = Newcomers::start(outside.client(), &other);
+        lead_as(&outside, sees, &flooded, &["f"])?;
+        lead_as(&outside, sees, &other, &["o"])?;
+        let load = Load::start_as(outside.client(), sees, &other, EACH)?;
+        let newcomers = Newcomers::start_as(outside.client(), sees, &other);
         let began = newcomers.now();
         flood(&outside, n3)?;
         let took = newcomers.now() - began;
@@ -63,7 +74,7 @@ fn a_flood_costs_no_other_service(hook: Hook) {
         let during = attempts.iter().filter(|attempt| attempt.at < began + took);
         let (came, failed): (Vec<_>, Vec<_>) = during.partition(|attempt| attempt.answer.is_ok());
         println!(
-            "{SOURCES} SYNs in {took:.1?}, in {hook:?}: {} of {} new connections with another service succeeded",
+            "{SOURCES} SYNs in {took:.1?}, in {hook:?}, whose backends see {sees:?}: {} of {} new connections with another service succeeded",
             came.len(),
             came.len() + failed.len()
         );
@@ -71,7 +82,7 @@ fn a_flood_costs_no_other_service(hook: Hook) {
         let broken: Vec<_> = load.stop().into_iter().filter(|report| !report.is_whole()).collect();
         ensure!(broken.is_empty(), "{broken:#?}");
         // And it serves on itself.
-        lead_to(&outside, &flooded, &["f"])?;
+        lead_as(&outside, sees, &flooded, &["f"])?;
         hook.has_served(n3)
     });
 }

@@ -1,8 +1,10 @@
 //! The routing mesh: a client outside of the cluster reaches a service on every node, and the backends see the client's
 //! own address, or that of the node where they were asked for it.
 
+mod affinity;
 mod arrivals;
 pub(crate) mod grace;
+mod hooks;
 mod host_mode;
 mod local;
 mod made_anew;
@@ -55,16 +57,18 @@ impl Hook {
     pub(crate) fn has_served(self, node: &Node) -> Result<()> {
         let mesh = node.status()?.mesh.context("no mesh, in the status")?;
         ensure!(mesh.hook.eq_ignore_ascii_case(&format!("{self:?}")), "{mesh:?}");
-        let counters = node.netns().output(Command::new("ethtool").args(["-S", "eth0"]))?;
-        let sum = |what: &str| -> u64 {
-            let numbers = counters.lines().filter_map(|line| line.trim().split_once(": "));
-            numbers.filter(|(name, _)| name.ends_with(what)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
-        };
-        // What it fails to send, the receiver's full ring did not take, as any wire's end may.
-        let sent = sum("_xdp_redirect");
+        let sent = sent_by_xdp(node)?;
         ensure!((sent > 0) == (self == Self::Xdp), "XDP sent {sent} packets");
         Ok(())
     }
+}
+
+/// How many packets XDP sent on by the node's underlay device; those that the receiver's full ring did not take count too.
+fn sent_by_xdp(node: &Node) -> Result<u64> {
+    let counters = node.netns().output(Command::new("ethtool").args(["-S", "eth0"]))?;
+    let numbers = counters.lines().filter_map(|line| line.trim().split_once(": "));
+    let sent = numbers.filter(|(name, _)| name.ends_with("_xdp_redirect"));
+    Ok(sent.filter_map(|(_, number)| number.parse::<u64>().ok()).sum())
 }
 
 /// A client, and a cluster with a network of both families.

@@ -8,7 +8,7 @@ use overlay::model::Protocol;
 use overlay_harness::client::{Sees, ask_often_as};
 use overlay_harness::{Lab, Node, Outside};
 
-use super::{Hook, attach_backend, cluster, create_service_that, lead_as, targets};
+use super::{Hook, attach_backend, cluster, create_service_that, lead_as, sent_by_xdp, targets};
 
 /// Conversations through each node, by each protocol and family.
 const EACH: usize = 1000;
@@ -52,23 +52,33 @@ fn every_node_serves(hook: Hook, sees: Sees) {
         for (port, shares) in [(EQUAL, [("a", 1), ("b", 1)]), (WEIGHTED, [("heavy", 3), ("light", 1)])] {
             let targets = targets(&nodes, port);
             lead_as(&outside, sees, &targets, &shares.map(|(name, _)| name))?;
-            are_shared(&converse(&outside, sees, &targets)?, &shares)?;
+            are_shared(&converse(hook, &outside, sees, &targets, nodes[2])?, &shares)?;
         }
         hook.has_served(nodes[2])
     });
 }
 
-/// How many conversations each backend had, of all.
+/// How many conversations each backend had, of all. Where the mesh runs in XDP, that sends them on by the node that has no
+/// backend, whatever protocol and family they are of.
 fn converse(
+    hook: Hook,
     outside: &Outside,
     sees: Sees,
     targets: &[(Protocol, SocketAddr)],
+    passing: &Node,
 ) -> Result<BTreeMap<String, usize>> {
     let mut sum = BTreeMap::new();
     for (protocol, target) in targets {
+        let before = sent_by_xdp(passing)?;
         for (server, count) in ask_often_as(outside.client(), sees, *protocol, *target, EACH)? {
             *sum.entry(server).or_default() += count;
         }
+        let sent = sent_by_xdp(passing)? - before;
+        let passes = hook == Hook::Xdp && target.ip() == passing.address(target.is_ipv6());
+        ensure!(
+            !passes || sent >= EACH as u64,
+            "XDP sent {sent} packets of {EACH} over {protocol} to {target}"
+        );
     }
     Ok(sum)
 }
