@@ -101,3 +101,30 @@ fn without_a_majority_nothing_changes_and_packets_flow() {
         know(&nodes, "found")
     });
 }
+
+/// A name that has become another network's meanwhile is not looked up in what a node last knew.
+#[test]
+fn who_was_away_takes_a_name_for_what_it_is_now() {
+    Lab::run(Topology::of(3), |lab| {
+        let nodes: [&Node; 3] = lab.nodes();
+        let [n1, n2, n3] = nodes;
+        lab.form_cluster()?;
+        promote(n1, &[n2, n3])?;
+        n1.ctl(&["network", "create", "again"])?;
+        know(&nodes, "again")?;
+
+        lab.cut(n3)?;
+        n1.ctl(&["network", "rm", "again"])?;
+        n1.ctl(&["network", "create", "again"])?;
+        lab.mend(n3)?;
+        // What comes of it before it hears of the others again is no answer.
+        let said = eventually("an answer", SOON * 2, || {
+            let output = n3.ctl_output(&["network", "rm", "again"])?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.success() || said.contains("no network"), "it says: {said}");
+            Ok(said)
+        })?;
+        ensure!(said.is_empty(), "it says: {said}");
+        n2.ctl(&["network", "create", "again"]).map(drop)
+    });
+}

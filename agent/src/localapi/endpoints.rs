@@ -30,9 +30,9 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<EndpointR
 pub(super) async fn attach(State(context): State<Context>, body: Body) -> Answer<EndpointRow> {
     let request: EndpointAttach = parse(&body)?;
     let member = context.member()?;
-    networks::find(&member, &request.network).await?;
+    networks::find_here(&member, &request.network).await?;
     if let Some(service) = &request.service {
-        ports::refuse_host_mode(&member, &services::find(&member, service).await?).await?;
+        ports::refuse_host_mode(&member, &services::find_here(&member, service).await?).await?;
     }
     let netns = netns::resolve(&request.netns)?;
     for _ in 0..TRIES {

@@ -71,7 +71,7 @@ async fn selection(
 ) -> Result<Selection, ApiError> {
     let mut selection = Selection::default();
     if let Some(service) = service {
-        selection.service = Some(services::find(member, service).await?.id);
+        selection.service = Some(services::find_here(member, service).await?.id);
     }
     if let Some(backend) = backend {
         let (shared, intent, snapshot) = (context.shared(), member.intent(), member.snapshot());

@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use overlay::api::STALE;
+use overlay::api::{ApiError, ErrorCode, STALE};
 
 use super::Context;
 use crate::manager::Standing;
@@ -18,11 +18,11 @@ pub(super) struct Managers(pub(super) Option<Standing>);
 /// Brings this node's copy of intent up to date before a request that looks at it.
 pub(super) async fn ensure(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let (standing, cause) = match context.member() {
-        Ok(member) if *request.method() == Method::GET => match ask(&member).await {
+        Ok(member) if *request.method() == Method::GET => match catch_up(&member).await {
             Ok(standing) => (Some(standing), None),
-            Err(cause) => (None, Some(cause)),
+            Err(ApiError { error, .. }) => (None, Some(error)),
         },
-        // Changes are made at the managers; whoever is no member has nothing to look at.
+        // Changes are not made by what a node knows; whoever is no member has nothing to look at.
         _ => (None, None),
     };
     request.extensions_mut().insert(Managers(standing));
@@ -36,10 +36,16 @@ pub(super) async fn ensure(State(context): State<Context>, mut request: Request,
     response
 }
 
-async fn ask(member: &MemberHandle) -> Result<Standing, String> {
-    let standing = member.log.read().await.map_err(|error| error.to_string())?;
+/// Brings this node's copy of intent up to date: before a change looks up what it names, too.
+///
+/// # Errors
+/// The managers cannot be asked, or their latest changes do not arrive here.
+pub(super) async fn catch_up(member: &MemberHandle) -> Result<Standing, ApiError> {
+    let standing = member.log.read().await?;
     if member.intent().version < standing.version {
-        return Err("the managers' latest changes have not arrived here yet".to_owned());
+        let error = "the managers' latest changes have not arrived here yet";
+        return Err(ApiError::new(ErrorCode::Unavailable, error)
+            .hint("`overlayctl status` shows whether a manager is reached; try again"));
     }
     Ok(standing)
 }

@@ -9,15 +9,12 @@ use overlay::intent::{Command, CreateNetwork, Intent, Reply};
 use overlay::model::{Network, NetworkId};
 use overlay::reconcile::desired;
 
-use super::{Answer, Body, Context, Json, parse};
+use super::{Answer, Body, Context, Json, freshness, parse};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
 
 /// How long a request waits for intent that a manager has, or should have, to be seen here.
 const SEEN_HERE: Duration = Duration::from_secs(5);
-
-/// How long a network that is not known here may still be on its way from another node.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Network>> {
     let mut networks: Vec<_> = context.member()?.intent().networks.values().cloned().collect();
@@ -50,7 +47,7 @@ pub(super) async fn inspect(
     Path(reference): Path<String>,
 ) -> Answer<NetworkDetail> {
     let (shared, member) = (context.shared(), context.member()?);
-    let network = find(&member, &reference).await?;
+    let network = find_here(&member, &reference).await?;
     let endpoints = rows_of(&context, &member, &network);
     let effective_mtu =
         desired::effective_mtu(&network, &member.snapshot().view, shared.local.underlay.as_ref());
@@ -70,10 +67,18 @@ pub(super) async fn remove(State(context): State<Context>, Path(reference): Path
     Ok(Json(network))
 }
 
-/// The network that `reference` names. One that was just made on another node is given a moment to arrive.
+/// The network that `reference` names, after every change that anybody was answered before.
 pub(super) async fn find(member: &MemberHandle, reference: &str) -> Result<Network, ApiError> {
-    seen(member, ON_ITS_WAY, |intent| intent.network(reference).is_ok()).await;
+    freshness::catch_up(member).await?;
     Ok(member.intent().network(reference)?.clone())
+}
+
+/// The one that it names here; the managers are asked only where it names none.
+pub(super) async fn find_here(member: &MemberHandle, reference: &str) -> Result<Network, ApiError> {
+    if let Ok(network) = member.intent().network(reference) {
+        return Ok(network.clone());
+    }
+    find(member, reference).await
 }
 
 /// Waits until the intent here is as asked for, or the time is up.

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::freshness::Managers;
 use super::services::version_with;
-use super::{Answer, Body, Context, Json, parse};
+use super::{Answer, Body, Context, Json, freshness, parse};
 use crate::clock;
 use crate::gossip::Snapshot;
 use crate::manager::Standing;
@@ -61,6 +61,7 @@ pub(super) async fn update(
 ) -> Answer<Changed> {
     let NodeUpdate { availability, labels_rm, labels_add } = parse(&body)?;
     let member = context.member()?;
+    freshness::catch_up(&member).await?;
     let node = member.intent().node(&reference)?.id;
     let change = NodeChange { availability, labels_rm, labels_add };
     let at = clock::unix_seconds();
@@ -76,6 +77,7 @@ pub(super) async fn set_role(
 ) -> Answer<Changed> {
     let NodeRole { role } = parse(&body)?;
     let member = context.member()?;
+    freshness::catch_up(&member).await?;
     let (node, manager) = (member.intent().node(&reference)?.id, role == Role::Manager);
     member.log.propose(Command::SetRole { node, manager }).await?;
     taken_up(&member, node, manager).await?;
@@ -109,6 +111,7 @@ pub(super) async fn remove(
 ) -> Answer<NodeRow> {
     let NodeRemove { force } = parse(&body)?;
     let member = context.member()?;
+    freshness::catch_up(&member).await?;
     let rows = Rows::of(&member, None);
     let row = rows.row(rows.intent.node(&reference)?);
     if row.this {

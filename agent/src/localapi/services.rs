@@ -10,9 +10,9 @@ use overlay::api::{
 };
 use overlay::attach;
 use overlay::intent::{self, Command, CreateService, Intent, Reply, ServiceChange, Serving, apply};
-use overlay::model::{Network, NetworkId, Node, Publish, Service, ServiceId};
+use overlay::model::{NetworkId, Node, Publish, Service, ServiceId};
 
-use super::{Answer, Body, Context, Json, endpoints, networks, parse, ports};
+use super::{Answer, Body, Context, Json, endpoints, freshness, networks, parse, ports};
 use crate::clock;
 use crate::manager::when_applied;
 use crate::refusal::internal;
@@ -20,9 +20,6 @@ use crate::state::MemberHandle;
 
 /// How long a request waits for intent that a manager has to be seen here.
 const SEEN_HERE: Duration = Duration::from_secs(5);
-
-/// How long a service that is not known here may still be on its way from another node.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<ServiceRow>> {
     let member = context.member()?;
@@ -40,10 +37,11 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<ServiceRo
 pub(super) async fn create(State(context): State<Context>, body: Body) -> Answer<ServiceChanged> {
     let wish: ServiceCreate = parse(&body)?;
     let member = context.member()?;
+    freshness::catch_up(&member).await?;
     let request = CreateService {
         id: ServiceId::from_bytes(rand::random()),
         name: wish.name,
-        networks: network_ids(&member, &wish.networks).await?,
+        networks: network_ids(&member.intent(), &wish.networks)?,
         publish: wish.publish,
         endpoint_mode: wish.endpoint_mode,
         source_ip: wish.source_ip,
@@ -65,8 +63,8 @@ pub(super) async fn update(
     let member = context.member()?;
     let id = find(&member, &reference).await?.id;
     let change = ServiceChange {
-        networks_rm: network_ids(&member, &wish.networks_rm).await?,
-        networks_add: network_ids(&member, &wish.networks_add).await?,
+        networks_rm: network_ids(&member.intent(), &wish.networks_rm)?,
+        networks_add: network_ids(&member.intent(), &wish.networks_add)?,
         publish_rm: wish.publish_rm.iter().map(|gone| (gone.protocol, gone.published)).collect(),
         publish_add: wish.publish_add,
         endpoint_mode: wish.endpoint_mode,
@@ -86,7 +84,7 @@ pub(super) async fn inspect(
     Path(reference): Path<String>,
 ) -> Answer<ServiceDetail> {
     let member = context.member()?;
-    let service = find(&member, &reference).await?;
+    let service = find_here(&member, &reference).await?;
     let (intent, rows) = (member.intent(), endpoints::rows(&context, &member));
     let networks = service.networks.iter().filter_map(|id| intent.networks.get(id));
     let network_names = networks.map(|network| network.name.clone()).collect();
@@ -109,6 +107,7 @@ pub(super) async fn drain(
 ) -> Answer<Changed> {
     let BackendUpdate { drained } = parse(&body)?;
     let member = context.member()?;
+    freshness::catch_up(&member).await?;
     let (service, endpoint) = {
         let (shared, intent, snapshot) = (context.shared(), member.intent(), member.snapshot());
         let (service, found) =
@@ -162,19 +161,22 @@ pub(super) fn others(member: &MemberHandle) -> Others {
     Others { asked, down: down.into_iter().map(|node| node.hostname).collect() }
 }
 
-/// The service that `reference` names. One that was just made on another node is given a moment to arrive.
-pub(super) async fn find(member: &MemberHandle, reference: &str) -> Result<Service, ApiError> {
-    networks::seen(member, ON_ITS_WAY, |intent| intent.service(reference).is_ok()).await;
+/// The service that `reference` names, after every change that anybody was answered before.
+async fn find(member: &MemberHandle, reference: &str) -> Result<Service, ApiError> {
+    freshness::catch_up(member).await?;
     Ok(member.intent().service(reference)?.clone())
 }
 
-async fn network_ids(member: &MemberHandle, references: &[String]) -> Result<Vec<NetworkId>, ApiError> {
-    let mut ids = Vec::new();
-    for reference in references {
-        let Network { id, .. } = networks::find(member, reference).await?;
-        ids.push(id);
+/// The one that it names here; the managers are asked only where it names none.
+pub(super) async fn find_here(member: &MemberHandle, reference: &str) -> Result<Service, ApiError> {
+    if let Ok(service) = member.intent().service(reference) {
+        return Ok(service.clone());
     }
-    Ok(ids)
+    find(member, reference).await
+}
+
+fn network_ids(intent: &Intent, references: &[String]) -> Result<Vec<NetworkId>, ApiError> {
+    references.iter().map(|reference| Ok(intent.network(reference)?.id)).collect()
 }
 
 /// Creates or updates a service that newly publishes `publish`, and waits until that is seen here.

@@ -22,7 +22,7 @@ pub(super) async fn all(State(context): State<Context>) -> Answer<Stats> {
 
 pub(super) async fn one(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Stats> {
     let member = context.member()?;
-    let service = services::find(&member, &reference).await?;
+    let service = services::find_here(&member, &reference).await?;
     of(&context, &member, &[service]).await
 }
 
