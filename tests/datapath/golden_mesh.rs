@@ -96,6 +96,9 @@ fn delivered(endpoint: usize, packet: &Ip) -> Expect {
     Expect::Redirect(frame(gateway_mac(VNI), mac(endpoint), packet), 0)
 }
 
+/// From other machines, and from the host's own processes.
+const INGRESSES: [Program; 2] = [Program::TcUnderlay, Program::TcLocal];
+
 #[test]
 fn clients_are_sent_on_to_backends() {
     for underlay6 in [false, true] {
@@ -109,7 +112,7 @@ fn clients_are_sent_on_to_backends() {
             let here = delivered(1, &kind.packet(client(v6), (address(1, v6), TARGET)));
             cases.push(case("here", arrives(&to(PORTS + 1)), here).mark(0x77));
         }
-        serving(underlay6).bench.check(Program::TcUnderlay, &cases);
+        INGRESSES.into_iter().for_each(|program| serving(underlay6).bench.check(program, &cases));
     }
 }
 
@@ -124,7 +127,7 @@ fn what_is_not_for_a_published_port_of_this_host_passes() {
             cases.push(case("not a service's", arrives(&packet), Expect::Pass).mark(0x77));
         }
     }
-    serving(false).bench.check(Program::TcUnderlay, &cases);
+    INGRESSES.into_iter().for_each(|program| serving(false).bench.check(program, &cases));
 }
 
 #[test]
