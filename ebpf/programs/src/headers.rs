@@ -2,7 +2,6 @@
 //! written back at once, since each of the kernel's helpers costs more than all that is done between.
 
 use core::mem::offset_of;
-use core::ptr::copy_nonoverlapping;
 
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
@@ -107,15 +106,8 @@ impl Headers {
             // SAFETY: every place is one of the headers', and even.
             unsafe { *bytes.add(start + at).cast::<u16>() = word };
         };
-        // SAFETY: the outer headers and Ethernet's are that long, and both ends are aligned for the words they are copied by.
-        unsafe {
-            let (from, to) = (hop.headers.as_ptr(), bytes.add(start));
-            if V4 {
-                copy_nonoverlapping(from.cast::<u64>(), to.cast(), vxlan::HEADERS4 / 4);
-            } else {
-                copy_nonoverlapping(from.cast::<u32>(), to.cast(), vxlan::HEADERS6 / 2);
-            }
-        }
+        // SAFETY: the outer headers and Ethernet's are that long.
+        unsafe { hop.write::<V4>(bytes.add(start)) };
         hop.differ::<V4>(own, &inner, put);
     }
 

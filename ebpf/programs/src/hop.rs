@@ -4,6 +4,8 @@
 //!
 //! Nothing is learnt while nobody wants a hop.
 
+use core::ptr::copy_nonoverlapping;
+
 use aya_ebpf::helpers::bpf_redirect_neigh;
 use aya_ebpf::programs::TcContext;
 use overlay_abi::{Address, Node};
@@ -67,6 +69,23 @@ pub struct Own {
 }
 
 impl Peer {
+    /// Writes the headers there, by the largest words that they are a multiple of.
+    ///
+    /// # Safety
+    /// All of them may be written there.
+    #[inline(always)]
+    pub unsafe fn write<const V4: bool>(&self, to: *mut u8) {
+        let from = self.headers.as_ptr();
+        // SAFETY: they are that long, and aligned for these words; BPF writes at any address.
+        unsafe {
+            if V4 {
+                copy_nonoverlapping(from.cast::<u64>(), to.cast(), vxlan::HEADERS4 / 4);
+            } else {
+                copy_nonoverlapping(from.cast::<u32>(), to.cast(), vxlan::HEADERS6 / 2);
+            }
+        }
+    }
+
     /// Has `put` write, by its place in bytes, each word in which a packet's headers differ from the hop's.
     #[inline(always)]
     pub fn differ<const V4: bool>(

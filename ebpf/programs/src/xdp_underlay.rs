@@ -2,8 +2,6 @@
 //! sent on at once, and so is a peer's answer to a client ([`crate::xdp_answer`]). All else passes, and with it what is rare:
 //! [`crate::mesh`] does it at the next hook, where local backends are reached too.
 
-use core::ptr::copy_nonoverlapping;
-
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
@@ -155,16 +153,8 @@ fn wrap<const V4: bool>(ctx: &XdpContext, backend: &Backend, seen: &Seen, hop: &
     if start + room + ethernet::LEN > ctx.data_end() {
         return false;
     }
-    // SAFETY: what is written lies between the data's start and end, as the comparison showed the verifier, and in no map.
-    // The headers are aligned for the words by which they are copied, and the packet needs not be.
-    unsafe {
-        let headers = hop.headers.as_ptr();
-        if V4 {
-            copy_nonoverlapping(headers.cast::<u64>(), start as *mut u64, vxlan::HEADERS4 / 4);
-        } else {
-            copy_nonoverlapping(headers.cast::<u32>(), start as *mut u32, vxlan::HEADERS6 / 2);
-        }
-    }
+    // SAFETY: what is written lies between the data's start and end, as the comparison showed the verifier.
+    unsafe { hop.write::<V4>(start as *mut u8) };
     let own = Own {
         ecn: seen.ecn,
         source_port: vxlan::source_port(flow::quick_hash(&seen.key)),
