@@ -294,6 +294,23 @@ fn a_port_is_free_again_once_its_connection_has_ended() {
     bench.check(Program::TcUnderlay, &[case_of(&answer, comes)]);
 }
 
+/// And one whose connection nobody goes on with, after a second: a flood leaves ports to others.
+#[test]
+fn a_port_is_free_again_where_a_connection_stays_half_open() {
+    let mut bench = leading_out(TAKEN..=TAKEN);
+    let (to, seen) = ((remote(1, false), 443), (node(1, false), TAKEN));
+    let segment =
+        |from, syn: bool| Ip::segment(from, to, b"", |header| (header.syn, header.ack) = (syn, !syn));
+    let goes = |from, syn| sent("ep0", VNI, &segment(from, syn), out(VNI, segment(seen, syn)));
+    let refused = |from| sent("ep0", VNI, &segment(from, true), Expect::Drop(DropReason::NoPort));
+    let [first, second, third] = [OWN, OWN + 1, OWN + 2].map(|port| (address(0, false), port));
+    bench.check(Program::TcEndpoint, &[goes(first, true), refused(second)]);
+    bench.age_flows(2);
+    bench.check(Program::TcEndpoint, &[goes(second, true), goes(second, false)]);
+    bench.age_flows(2);
+    bench.check(Program::TcEndpoint, &[refused(third), goes(second, false)]);
+}
+
 /// And one whose flow has been silent for too long.
 #[test]
 fn a_port_is_free_again_once_its_flow_was_silent() {

@@ -15,8 +15,10 @@ use crate::{flow, maps};
 
 /// How many ports are tried, at first only free ones: with nine of ten taken, 8 % of new flows find none of those.
 const TRIES: u32 = 24;
-/// From which try on the wait is cut short that follows a connection's end.
+/// From which try on the wait is cut short for a connection that has ended, or that nobody goes on with.
 const HASTY: u32 = 16;
+/// How long after a connection's latest packet it is that nobody goes on with it, in nanoseconds, if it is only half open.
+const HALF_OPEN: u64 = flow::SECOND;
 
 /// The ports that may be taken.
 #[derive(Clone, Copy)]
@@ -149,9 +151,9 @@ fn search(work: &mut Work, hash: u32, ports: Ports) -> u16 {
     0
 }
 
-/// Takes that port if it is free or the flow's own; with `ended`, also one whose connection has ended.
+/// Takes that port if it is free or the flow's own; in haste, also one whose connection has ended or is a flood's.
 #[inline(never)]
-fn take(work: &mut Work, port: u16, ended: bool) -> bool {
+fn take(work: &mut Work, port: u16, hasty: bool) -> bool {
     work.key.destination_port = port;
     let Some(taken) = maps::flow(&work.key) else { return maps::claim_flow(&work.key, &work.flow) };
     // SAFETY: the memory is the map's and stays until the program ends; any bytes in it are a valid flow.
@@ -160,13 +162,22 @@ fn take(work: &mut Work, port: u16, ended: bool) -> bool {
         renew(taken, &work.flow, &work.transport);
         return true;
     }
-    if flow::is_live(&work.key, taken, work.transport.now)
-        && !(ended && matches!(taken.state, state::FIN | state::RST))
-    {
+    let now = work.transport.now;
+    if flow::is_live(&work.key, taken, now) && !(hasty && gives_way(taken, now)) {
         return false;
     }
     maps::forget_flow(&work.key);
     maps::claim_flow(&work.key, &work.flow)
+}
+
+/// Whether a connection gives its port away where ports are short.
+#[inline(always)]
+fn gives_way(taken: &Flow, now: u64) -> bool {
+    match taken.state {
+        state::FIN | state::RST => true,
+        state::SYN => flow::since(taken.seen, now) >= HALF_OPEN,
+        _ => false,
+    }
 }
 
 /// Whether both are for the same end.
