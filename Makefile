@@ -35,6 +35,8 @@ build: setup ## Builds overlayd and overlayctl
 demo: build ## Shows three nodes on this machine, one network, and traffic between them
 	@netns-scripts/demo.sh
 
+# They wait more than they work: labs for their nodes, most of all.
+test: export RUST_TEST_THREADS := $(shell echo $$(($$(nproc) * 3 / 2)))
 test: build ## Runs all tests, with labs of network namespaces (needs root)
 	cargo test --no-fail-fast
 
