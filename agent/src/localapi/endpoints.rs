@@ -1,7 +1,6 @@
 //! Endpoints: attached and detached here, listed from every node's facts.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use axum::extract::{Path, State};
 use overlay::api::{ApiError, EndpointAttach, EndpointLocal, EndpointRow, ErrorCode};
@@ -9,7 +8,7 @@ use overlay::attach::{self, Random};
 use overlay::intent::{Command, GrantBlock, Reply};
 use overlay::model::{Attachment, Endpoint, NetnsRef, NodeId};
 
-use super::{Answer, Body, Context, Json, networks, parse, ports, services};
+use super::{Answer, Body, Context, Json, freshness, parse, ports};
 use crate::eventloop::{AttachRequest, Attached, Request};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns;
@@ -19,9 +18,6 @@ use crate::state::{MemberHandle, Shared};
 /// One block for each address family, and one more try for a block that somebody else emptied meanwhile.
 const TRIES: usize = 4;
 
-/// How long a granted block may take to arrive here.
-const GRANT_ARRIVES: Duration = Duration::from_secs(5);
-
 pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<EndpointRow>> {
     let member = context.member()?;
     Ok(Json(rows(&context, &member)))
@@ -30,9 +26,10 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<EndpointR
 pub(super) async fn attach(State(context): State<Context>, body: Body) -> Answer<EndpointRow> {
     let request: EndpointAttach = parse(&body)?;
     let member = context.member()?;
-    networks::find_here(&member, &request.network).await?;
+    freshness::find_here(&member, |intent| intent.network(&request.network).map(drop)).await?;
     if let Some(service) = &request.service {
-        ports::refuse_host_mode(&member, &services::find_here(&member, service).await?).await?;
+        let service = freshness::find_here(&member, |intent| intent.service(service).cloned()).await?;
+        ports::refuse_host_mode(&member, &service).await?;
     }
     let netns = netns::resolve(&request.netns)?;
     for _ in 0..TRIES {
@@ -136,7 +133,7 @@ async fn obtain(member: &MemberHandle, grant: GrantBlock) -> Result<(), ApiError
     let Reply::Block(block) = member.log.propose(Command::GrantBlock(grant)).await? else {
         return Err(internal(anyhow::anyhow!("the manager answered something else than a block")));
     };
-    networks::seen(member, GRANT_ARRIVES, |intent| {
+    freshness::seen(member, |intent| {
         intent.grants.get(&network).is_some_and(|grants| grants.blocks.contains(&block))
     })
     .await;

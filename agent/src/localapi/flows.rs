@@ -9,7 +9,7 @@ use overlay::attach;
 use overlay::flows::{Backends, FlowEntry, Owner, Recent, Selection};
 use overlay::model::{EndpointId, Name};
 
-use super::{Answer, Body, Context, Json, parse, services};
+use super::{Answer, Body, Context, Json, freshness, parse};
 use crate::kernel::bpf::Observer;
 use crate::refusal::internal;
 use crate::state::MemberHandle;
@@ -71,7 +71,8 @@ async fn selection(
 ) -> Result<Selection, ApiError> {
     let mut selection = Selection::default();
     if let Some(service) = service {
-        selection.service = Some(services::find_here(member, service).await?.id);
+        let service = freshness::find_here(member, |intent| intent.service(service).cloned()).await?;
+        selection.service = Some(service.id);
     }
     if let Some(backend) = backend {
         let (shared, intent, snapshot) = (context.shared(), member.intent(), member.snapshot());

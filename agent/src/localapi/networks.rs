@@ -1,8 +1,5 @@
 //! Networks: intent, so every change is proposed to the managers.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::extract::{Path, State};
 use overlay::api::{ApiError, EndpointRow, ErrorCode, NetworkCreate, NetworkDetail, NetworkService};
 use overlay::intent::{Command, CreateNetwork, Intent, Reply};
@@ -12,9 +9,6 @@ use overlay::reconcile::desired;
 use super::{Answer, Body, Context, Json, freshness, parse};
 use crate::refusal::internal;
 use crate::state::MemberHandle;
-
-/// How long a request waits for intent that a manager has, or should have, to be seen here.
-const SEEN_HERE: Duration = Duration::from_secs(5);
 
 pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Network>> {
     let mut networks: Vec<_> = context.member()?.intent().networks.values().cloned().collect();
@@ -38,7 +32,7 @@ pub(super) async fn create(State(context): State<Context>, body: Body) -> Answer
     let Reply::Network(network) = member.log.propose(command).await? else {
         return Err(internal(anyhow::anyhow!("the manager answered something else than a network")).into());
     };
-    seen(&member, SEEN_HERE, |intent| intent.networks.contains_key(&network.id)).await;
+    freshness::seen(&member, |intent| intent.networks.contains_key(&network.id)).await;
     Ok(Json(network))
 }
 
@@ -47,7 +41,7 @@ pub(super) async fn inspect(
     Path(reference): Path<String>,
 ) -> Answer<NetworkDetail> {
     let (shared, member) = (context.shared(), context.member()?);
-    let network = find_here(&member, &reference).await?;
+    let network = freshness::find_here(&member, |intent| intent.network(&reference).cloned()).await?;
     let endpoints = rows_of(&context, &member, &network);
     let effective_mtu =
         desired::effective_mtu(&network, &member.snapshot().view, shared.local.underlay.as_ref());
@@ -57,35 +51,14 @@ pub(super) async fn inspect(
 
 pub(super) async fn remove(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Network> {
     let member = context.member()?;
-    let network = find(&member, &reference).await?;
+    let network = freshness::find(&member, |intent| intent.network(&reference).cloned()).await?;
     let rows = rows_of(&context, &member, &network);
     if let Some(first) = rows.first() {
         return Err(in_use(&network, first, rows.len()).into());
     }
     member.log.propose(Command::RemoveNetwork { id: network.id }).await?;
-    seen(&member, SEEN_HERE, |intent| !intent.networks.contains_key(&network.id)).await;
+    freshness::seen(&member, |intent| !intent.networks.contains_key(&network.id)).await;
     Ok(Json(network))
-}
-
-/// The network that `reference` names, after every change that anybody was answered before.
-pub(super) async fn find(member: &MemberHandle, reference: &str) -> Result<Network, ApiError> {
-    freshness::catch_up(member).await?;
-    Ok(member.intent().network(reference)?.clone())
-}
-
-/// The one that it names here; the managers are asked only where it names none.
-pub(super) async fn find_here(member: &MemberHandle, reference: &str) -> Result<Network, ApiError> {
-    if let Ok(network) = member.intent().network(reference) {
-        return Ok(network.clone());
-    }
-    find(member, reference).await
-}
-
-/// Waits until the intent here is as asked for, or the time is up.
-pub(super) async fn seen(member: &MemberHandle, limit: Duration, is: impl Fn(&Intent) -> bool) {
-    let mut watch = member.log.watch();
-    // Either way the caller looks at what is there now; a manager that is away just costs the wait.
-    drop(tokio::time::timeout(limit, watch.wait_for(|intent: &Arc<Intent>| is(intent))).await);
 }
 
 fn services_in(intent: &Intent, network: &Network) -> Vec<NetworkService> {

@@ -1,8 +1,6 @@
 //! Services and their backends: intent, so every change is proposed to the managers; and which nodes have put a
 //! change into effect.
 
-use std::time::Duration;
-
 use axum::extract::{Path, State};
 use overlay::api::{
     ApiError, BackendRow, BackendState, BackendUpdate, Changed, Confirm, Confirmed, EndpointRow, ErrorCode,
@@ -12,14 +10,11 @@ use overlay::attach;
 use overlay::intent::{self, Command, CreateService, Intent, Reply, ServiceChange, Serving, apply};
 use overlay::model::{NetworkId, Node, Publish, Service, ServiceId};
 
-use super::{Answer, Body, Context, Json, endpoints, freshness, networks, parse, ports};
+use super::{Answer, Body, Context, Json, endpoints, freshness, parse, ports};
 use crate::clock;
 use crate::manager::when_applied;
 use crate::refusal::internal;
 use crate::state::MemberHandle;
-
-/// How long a request waits for intent that a manager has to be seen here.
-const SEEN_HERE: Duration = Duration::from_secs(5);
 
 pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<ServiceRow>> {
     let member = context.member()?;
@@ -61,7 +56,7 @@ pub(super) async fn update(
 ) -> Answer<ServiceChanged> {
     let wish: ServiceUpdate = parse(&body)?;
     let member = context.member()?;
-    let id = find(&member, &reference).await?.id;
+    let id = freshness::find(&member, |intent| intent.service(&reference).map(|service| service.id)).await?;
     let change = ServiceChange {
         networks_rm: network_ids(&member.intent(), &wish.networks_rm)?,
         networks_add: network_ids(&member.intent(), &wish.networks_add)?,
@@ -84,7 +79,7 @@ pub(super) async fn inspect(
     Path(reference): Path<String>,
 ) -> Answer<ServiceDetail> {
     let member = context.member()?;
-    let service = find_here(&member, &reference).await?;
+    let service = freshness::find_here(&member, |intent| intent.service(&reference).cloned()).await?;
     let (intent, rows) = (member.intent(), endpoints::rows(&context, &member));
     let networks = service.networks.iter().filter_map(|id| intent.networks.get(id));
     let network_names = networks.map(|network| network.name.clone()).collect();
@@ -94,9 +89,9 @@ pub(super) async fn inspect(
 
 pub(super) async fn remove(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Service> {
     let member = context.member()?;
-    let service = find(&member, &reference).await?;
+    let service = freshness::find(&member, |intent| intent.service(&reference).cloned()).await?;
     member.log.propose(Command::RemoveService { id: service.id }).await?;
-    networks::seen(&member, SEEN_HERE, |intent| !intent.services.contains_key(&service.id)).await;
+    freshness::seen(&member, |intent| !intent.services.contains_key(&service.id)).await;
     Ok(Json(service))
 }
 
@@ -161,20 +156,6 @@ pub(super) fn others(member: &MemberHandle) -> Others {
     Others { asked, down: down.into_iter().map(|node| node.hostname).collect() }
 }
 
-/// The service that `reference` names, after every change that anybody was answered before.
-async fn find(member: &MemberHandle, reference: &str) -> Result<Service, ApiError> {
-    freshness::catch_up(member).await?;
-    Ok(member.intent().service(reference)?.clone())
-}
-
-/// The one that it names here; the managers are asked only where it names none.
-pub(super) async fn find_here(member: &MemberHandle, reference: &str) -> Result<Service, ApiError> {
-    if let Ok(service) = member.intent().service(reference) {
-        return Ok(service.clone());
-    }
-    find(member, reference).await
-}
-
 fn network_ids(intent: &Intent, references: &[String]) -> Result<Vec<NetworkId>, ApiError> {
     references.iter().map(|reference| Ok(intent.network(reference)?.id)).collect()
 }
@@ -196,13 +177,13 @@ async fn put(
     let Reply::Service(service) = member.log.propose(command).await? else {
         return Err(internal(anyhow::anyhow!("the manager answered something else than a service")));
     };
-    networks::seen(member, SEEN_HERE, |intent| intent.services.get(&service.id) == Some(&service)).await;
+    freshness::seen(member, |intent| intent.services.get(&service.id) == Some(&service)).await;
     Ok(ServiceChanged { service, warnings })
 }
 
 /// The version of the intent here, once it has what was asked for.
 pub(super) async fn version_with(member: &MemberHandle, is: impl Fn(&Intent) -> bool) -> Answer<Changed> {
-    networks::seen(member, SEEN_HERE, &is).await;
+    freshness::seen(member, &is).await;
     let intent = member.intent();
     if !is(&intent) {
         let error = ApiError::new(

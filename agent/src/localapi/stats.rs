@@ -10,7 +10,7 @@ use overlay::model::{Node, Service};
 use overlay::traffic::Traffic;
 use overlay_abi::DropReason;
 
-use super::{Answer, Context, Json, endpoints, flows, services};
+use super::{Answer, Context, Json, endpoints, flows, freshness, services};
 use crate::state::MemberHandle;
 
 pub(super) async fn all(State(context): State<Context>) -> Answer<Stats> {
@@ -22,7 +22,7 @@ pub(super) async fn all(State(context): State<Context>) -> Answer<Stats> {
 
 pub(super) async fn one(State(context): State<Context>, Path(reference): Path<String>) -> Answer<Stats> {
     let member = context.member()?;
-    let service = services::find_here(&member, &reference).await?;
+    let service = freshness::find_here(&member, |intent| intent.service(&reference).cloned()).await?;
     of(&context, &member, &[service]).await
 }
 
