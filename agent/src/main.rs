@@ -119,9 +119,14 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let runtime = || tokio::runtime::Runtime::new().context("cannot start the runtime");
     match cli.command {
-        None => runtime.block_on(overlayd::agent::run(config)),
-        Some(Command::Cleanup) => runtime.block_on(overlayd::cleanup::run(&config)),
+        None => {
+            if let Err(cause) = overlayd::agent::go_first() {
+                tracing::warn!(%cause, "the agent cannot go before what keeps this machine busy");
+            }
+            runtime()?.block_on(overlayd::agent::run(config))
+        }
+        Some(Command::Cleanup) => runtime()?.block_on(overlayd::cleanup::run(&config)),
     }
 }

@@ -107,7 +107,7 @@ impl Bench {
             netns.ip(&format!("link add {device} type veth peer name {device}-peer"));
         }
         let bpffs = Bpffs::new();
-        let data_path = netns.enter(|| DataPath::open(&bpffs.dir()).unwrap());
+        let data_path = netns.enter(|| DataPath::open(&bpffs.dir()).unwrap().load().unwrap());
         Self { netns, data_path, bpffs }
     }
 

@@ -114,7 +114,7 @@ impl Node {
         host.ip("link set vx0 up");
         let endpoint = cable(&host, "ep0", index, mtu);
         let bpffs = Bpffs::new();
-        let data_path = host.enter(|| DataPath::open(&bpffs.dir()).unwrap());
+        let data_path = host.enter(|| DataPath::open(&bpffs.dir()).unwrap().load().unwrap());
         Self { host, endpoint, data_path, vtep, _bpffs: bpffs }
     }
 

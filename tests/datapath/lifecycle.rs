@@ -35,7 +35,7 @@ fn the_next_agent_takes_over_tables_and_links() {
     let (netns, bpffs) = (Netns::new(), Bpffs::new());
     device(&netns, "dev0.5");
     netns.enter(|| {
-        let mut first = DataPath::open(&bpffs.dir()).unwrap();
+        let mut first = DataPath::open(&bpffs.dir()).unwrap().load().unwrap();
         let node = node(false);
         first.apply(&TableAction::PutNode(node)).unwrap();
         for program in PROGRAMS {
@@ -46,7 +46,7 @@ fn the_next_agent_takes_over_tables_and_links() {
         let ids = PROGRAMS.map(|program| first.info(program).unwrap().id());
         drop(first);
 
-        let mut second = DataPath::open(&bpffs.dir()).unwrap();
+        let mut second = DataPath::open(&bpffs.dir()).unwrap().load().unwrap();
         assert_eq!(second.observe().unwrap().node, Some(node));
         assert_eq!(second.links().unwrap(), PROGRAMS.map(|program| (program, "dev0.5".to_owned())));
         for (program, old) in PROGRAMS.into_iter().zip(ids) {
@@ -106,7 +106,7 @@ fn a_device_made_anew_is_attached_anew() {
         let (netns, bpffs) = (Netns::new(), Bpffs::new());
         device(&netns, "dev0");
         let mut data_path = netns.enter(|| {
-            let mut data_path = DataPath::open(&bpffs.dir()).unwrap();
+            let mut data_path = DataPath::open(&bpffs.dir()).unwrap().load().unwrap();
             data_path.attach(program, "dev0").unwrap();
             data_path
         });
@@ -161,7 +161,7 @@ fn what_is_written_is_observed_and_can_be_removed() {
 #[test]
 fn the_verifier_has_room() {
     let bpffs = Bpffs::new();
-    let data_path = DataPath::open(&bpffs.dir()).unwrap();
+    let data_path = DataPath::open(&bpffs.dir()).unwrap().load().unwrap();
     for program in PROGRAMS.into_iter().chain([Program::TcLocal, Program::XdpUnderlay]) {
         let count = data_path.info(program).unwrap().verified_instruction_count().unwrap();
         println!("{}: {count} instructions verified", bpf::name(program));

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use overlay::api::NodeStatus;
@@ -97,6 +98,20 @@ fn traffic_flows_while_no_agent_runs() {
                 tcp_transfer(&from.netns, &to.netns, address, 500_000)?;
             }
         }
+        Ok(())
+    });
+}
+
+/// Or containers that keep the machine busy would have it taken for dead.
+#[test]
+fn an_agent_goes_before_what_runs_beside_it() {
+    Lab::run(Topology::of(1), |lab| {
+        let [node]: [&Node; 1] = lab.nodes();
+        node.start()?;
+        let threads =
+            node.netns().output(Command::new("ps").args(["-L", "-o", "ni=", &node.pid()?.to_string()]))?;
+        let nice: Vec<i32> = threads.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        ensure!(nice.len() > 1 && nice.iter().all(|nice| *nice < 0), "of its threads: {nice:?}");
         Ok(())
     });
 }

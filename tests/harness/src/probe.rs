@@ -1,12 +1,13 @@
 //! Traffic that goes on while a test breaks something: a datagram every millisecond, and a TCP stream. Both check
 //! every byte, and tell what was lost when they are stopped.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -18,6 +19,9 @@ use crate::wait::eventually;
 const PIECE: usize = 8 * 1024;
 
 const TICK: Duration = Duration::from_millis(1);
+
+/// An answer that is not there so long after the one before it is lost; on a busy machine, others may be late.
+const LATE: Duration = Duration::from_secs(1);
 
 /// A question every millisecond to the [`Responder`] at an address.
 pub struct UdpProbe {
@@ -45,13 +49,18 @@ impl UdpProbe {
         let socket = from.run(|| udp_to(SocketAddr::new(address, Responder::PORT)))?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let sent = Arc::new(OnceLock::new());
         let receiver = {
-            let (socket, done, answered) = (socket.try_clone()?, Arc::clone(&done), Arc::clone(&answered));
-            std::thread::spawn(move || receive(&socket, &done, &answered))
+            let (socket, sent, answered) = (socket.try_clone()?, Arc::clone(&sent), Arc::clone(&answered));
+            std::thread::spawn(move || receive(&socket, &sent, &answered))
         };
         let sender = {
             let done = Arc::clone(&done);
-            std::thread::spawn(move || send(&socket, &done))
+            std::thread::spawn(move || {
+                let all = send(&socket, &done);
+                let _ = sent.set(*all.as_ref().unwrap_or(&0));
+                all
+            })
         };
         let probe = Self { done, answered, sender, receiver };
         eventually("the probe's first answer", PATIENCE, || {
@@ -107,22 +116,18 @@ fn send(socket: &UdpSocket, done: &AtomicBool) -> Result<u64> {
     Ok(sent)
 }
 
-/// Counts each answer once, until the probe is done and no answer has come for as long as the socket waits.
-fn receive(socket: &UdpSocket, done: &AtomicBool, answered: &AtomicU64) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
-    let mut buffer = [0; 128];
-    loop {
-        let Ok(length) = socket.recv(&mut buffer) else {
-            if done.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            continue;
-        };
+/// Counts each answer once, until all that were `sent` are answered or late.
+fn receive(socket: &UdpSocket, sent: &OnceLock<u64>, answered: &AtomicU64) -> Result<()> {
+    let (mut seen, mut last, mut buffer) = (HashSet::new(), Instant::now(), [0; 128]);
+    while sent.get().is_none_or(|sent| (seen.len() as u64) < *sent && last.elapsed() < LATE) {
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        last = Instant::now();
         let number = buffer[..length].last_chunk::<8>().context("a short answer")?;
         if seen.insert(u64::from_be_bytes(*number)) {
             answered.fetch_add(1, Ordering::Relaxed);
         }
     }
+    Ok(())
 }
 
 /// A TCP stream that never ends until it is told to.

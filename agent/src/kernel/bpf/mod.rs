@@ -57,7 +57,7 @@ pub const fn name(program: Program) -> &'static str {
     }
 }
 
-/// The loaded programs and their maps. Dropping it changes nothing in the kernel but the programs that are
+/// The programs and their maps. Dropping it changes nothing in the kernel but the programs that are
 /// attached nowhere, which go.
 pub struct DataPath {
     ebpf: Ebpf,
@@ -68,28 +68,36 @@ pub struct DataPath {
 }
 
 impl DataPath {
-    /// Loads the programs. Their maps are pinned below `dir`/v`ABI_VERSION`/maps, and taken over with what they
-    /// hold where they are there already.
+    /// With its maps, but before its programs are loaded. The maps are pinned below `dir`/v`ABI_VERSION`/maps, and taken
+    /// over with what they hold where they are there already.
     ///
     /// # Errors
-    /// When `dir` is not on a bpffs, see [`ensure_bpffs`]; when the kernel refuses a map or a program.
+    /// When `dir` is not on a bpffs, see [`ensure_bpffs`]; when the kernel refuses a map.
     pub fn open(dir: &Path) -> Result<Self> {
         let maps = dir.join(bpffs::version(ABI_VERSION)).join("maps");
         let links = dir.join(bpffs::LINKS);
         for path in [&maps, &links] {
             fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         }
-        let mut ebpf = EbpfLoader::new()
+        let ebpf = EbpfLoader::new()
             .default_map_pin_directory(&maps)
             .load(PROGRAMS)
             .context("creating the data path's maps; hint: the agent needs CAP_BPF and CAP_NET_ADMIN")?;
+        let observer = Arc::new(Observer::of(&ebpf)?);
+        Ok(Self { ebpf, observer, dir: dir.to_owned(), maps, links })
+    }
+
+    /// Loads the programs, which the kernel verifies: a second of a CPU's time.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load(mut self) -> Result<Self> {
         for program in ALL {
-            load(&mut ebpf, program).with_context(|| {
+            load(&mut self.ebpf, program).with_context(|| {
                 format!("loading the BPF program {}; hint: Linux 6.6 is needed", name(program))
             })?;
         }
-        let observer = Arc::new(Observer::of(&ebpf)?);
-        Ok(Self { ebpf, observer, dir: dir.to_owned(), maps, links })
+        Ok(self)
     }
 
     /// Everything that the tables hold.
