@@ -322,7 +322,7 @@ fn a_port_is_free_again_once_its_flow_was_silent() {
         let leaves = out(VNI, kind.question((node(1, v6), TAKEN), remote(1, v6)));
         let refused = sent("ep0", VNI, &question(OWN + 1), Expect::Drop(DropReason::NoPort));
         bench.check(Program::TcEndpoint, &[sent("ep0", VNI, &question(OWN), leaves.clone()), refused]);
-        bench.age_flows(i64::from(silent) + 1);
+        bench.age_flows(silent.into());
         let answer = arrives(&kind.answer(remote(1, v6), (node(1, v6), TAKEN)));
         bench.check(Program::TcUnderlay, &[case("nobody waits for it", answer, Expect::Pass)]);
         bench.check(Program::TcEndpoint, &[sent("ep0", VNI, &question(OWN + 1), leaves)]);

@@ -61,9 +61,7 @@ fn a_flow_ends_with_the_idle_time_that_the_node_has() {
                 Had::Segments(_, lives) | Had::Datagrams(_, lives) => *lives,
             };
             // Another CPU may have noted a later time than a packet goes by.
-            for (age, goes_on) in
-                [(-1, true), (i64::from(lives - SLACK), true), (i64::from(lives) + 1, false)]
-            {
+            for (age, goes_on) in [(-1, true), (i64::from(lives - SLACK), true), (lives.into(), false)] {
                 port += 1;
                 serving.balance(SERVICE, &[2]);
                 packets(had, v6, port).iter().for_each(|packet| drop(redirected(&mut serving, packet)));

@@ -1,10 +1,11 @@
 //! One-off traffic that checks what arrives, not only that something does.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -297,11 +298,21 @@ pub fn who_answers(from: &Netns, address: IpAddr, bytes: usize) -> Result<String
     .with_context(|| format!("UDP from {from} to {address}"))
 }
 
-/// A UDP socket towards one address.
+/// A UDP socket towards one address, from a port that none was made from for long: what comes from the port of an earlier flow
+/// is that flow still.
 pub(crate) fn udp_to(target: SocketAddr) -> Result<UdpSocket> {
-    let any: SocketAddr =
-        if target.is_ipv6() { (Ipv6Addr::UNSPECIFIED, 0).into() } else { ([0, 0, 0, 0], 0).into() };
-    let socket = UdpSocket::bind(any)?;
+    /// Linux's `net.ipv4.ip_local_port_range`, unless it was set.
+    const PORTS: Range<u32> = 32_768..61_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let any: IpAddr =
+        if target.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let socket = loop {
+        let port = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        match UdpSocket::bind((any, u16::try_from(port)?)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            bound => break bound?,
+        }
+    };
     deepen(&socket)?;
     socket.connect(target).with_context(|| format!("no route to {target}"))?;
     Ok(socket)

@@ -109,10 +109,7 @@ fn only_who_talks_with_a_removed_backend_notices(hook: Hook, sees: Sees) {
             removed,
         );
         none_fails(&attempts, |attempt| attempt.until < removed || attempt.at > known)?;
-        // A datagram may come from the port of an earlier flow, which stays where it was.
-        none_comes_to(&attempts, "b", |attempt| {
-            attempt.protocol == Protocol::Tcp && attempt.at > drained && attempt.until < in_use
-        })?;
+        none_comes_to(&attempts, "b", |attempt| attempt.at > drained && attempt.until < in_use)?;
         let reports = load.stop();
         are_whole(&reports, |report| !report.touches("b"), &["a", "b"])?;
         have_left(&reports, "b")?;
