@@ -55,10 +55,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     bpf::ensure_bpffs(&config.bpf_dir)?;
     let data_path = DataPath::open(&config.bpf_dir).context("cannot open the data path")?;
     let observer = data_path.observer();
-    // The other nodes need not wait for the kernel to verify programs: they would take this one for dead.
-    let loading = tokio::task::spawn_blocking(|| data_path.load());
-    let member = Member::start(&config, &store, Vec::new(), Arc::clone(&observer)).await?;
-    let data_path = loading.await?.context("cannot load the data path")?;
+    let goes_on = !data_path.links()?.is_empty();
+    let loading = async {
+        tokio::task::spawn_blocking(|| data_path.load()).await?.context("cannot load the data path")
+    };
+    let joining =
+        async { anyhow::Ok(Member::start(&config, &store, Vec::new(), Arc::clone(&observer)).await?) };
+    // Where an earlier run's programs go on, the other nodes need not wait for the kernel to verify these: they would take
+    // this one for dead. After a boot, nothing shall lead here before they are loaded.
+    let (data_path, member) =
+        if goes_on { tokio::try_join!(loading, joining)? } else { (loading.await?, joining.await?) };
     let reconciler = Reconciler::new(config.clone(), Netlink::open()?, data_path, guard_mark(&store)?);
 
     let attachments: Vec<Attachment> = store.get(Key::Attachments)?.unwrap_or_default();

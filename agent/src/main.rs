@@ -123,7 +123,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         None => {
             if let Err(cause) = overlayd::agent::go_first() {
-                tracing::warn!(%cause, "the agent cannot go before what keeps this machine busy");
+                tracing::warn!(%cause, "the agent may not go before what keeps this machine busy; hint: give it CAP_SYS_NICE");
             }
             runtime()?.block_on(overlayd::agent::run(config))
         }

@@ -1,11 +1,9 @@
 //! Whoever asks for what cannot be is told the cause, and what to do.
 
-use std::net::{TcpListener, UdpSocket};
-
 use anyhow::{Result, ensure};
 use overlay_harness::{Lab, Node, Topology};
 
-use crate::steps::{SUBNETS, create_network, refused};
+use crate::steps::{Holder, SUBNETS, create_network, refused};
 
 #[test]
 fn refusals_name_the_cause_and_what_to_do() {
@@ -50,13 +48,10 @@ fn refusals_name_the_cause_and_what_to_do() {
 fn a_taken_port_names_its_holder() {
     Lab::run(Topology::of(1), |lab| {
         let [n1] = lab.nodes();
-        let own_pid = std::process::id().to_string();
-        let udp = n1.netns().run(|| Ok(UdpSocket::bind(("0.0.0.0", 4789))?))?;
-        start_fails(n1, &["4789", &own_pid])?;
-        drop(udp);
-        let tcp = n1.netns().run(|| Ok(TcpListener::bind(("0.0.0.0", 7946))?))?;
-        start_fails(n1, &["7946", &own_pid])?;
-        drop(tcp);
+        for (socket, port) in [("UDP4-RECV:4789", "4789"), ("TCP4-LISTEN:7946", "7946")] {
+            let holder = Holder::of(n1.netns(), socket)?;
+            start_fails(n1, &[port, &holder.to_string()])?;
+        }
         n1.start()
     });
 }

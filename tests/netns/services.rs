@@ -1,13 +1,11 @@
 //! Services as users see them: created anywhere, the same everywhere, and drained for sure.
 
-use std::net::TcpListener;
-
 use anyhow::{Context as _, Result, ensure};
 use overlay::api::{BackendRow, BackendState, NodeRow, ServiceDetail, ServiceRow};
 use overlay::model::Availability;
 use overlay_harness::{Lab, Node, Topology, eventually};
 
-use crate::steps::{SOON, create_network, refused};
+use crate::steps::{Holder, SOON, create_network, refused};
 
 #[test]
 fn a_service_is_the_same_on_every_node() {
@@ -75,8 +73,8 @@ fn what_cannot_be_a_service_or_a_backend_is_refused() {
         create(n1, "api", "4789:80/udp", &["UDP port 4789", "data port"])?;
         refused(n1, &["service", "create", "api", "--network", "gren"], &["gren"])?;
 
-        let listener = n2.netns().run(|| Ok(TcpListener::bind(("0.0.0.0", 9000))?))?;
-        let holder = format!("process {}", std::process::id());
+        let listener = Holder::of(n2.netns(), "TCP4-LISTEN:9000")?;
+        let holder = listener.to_string();
         for node in nodes {
             create(node, "api", "8999-9001:80", &["TCP port 9000", &holder, "node n2"])?;
         }
@@ -104,7 +102,7 @@ fn what_cannot_be_a_service_or_a_backend_is_refused() {
         refused(n2, &words, &["TCP port 9000", &holder])?;
         n1.ctl(&["service", "rm", "host"])?;
         drop(listener);
-        let loopback = n2.netns().run(|| Ok(TcpListener::bind(("127.0.0.1", 9000))?))?;
+        let loopback = Holder::of(n2.netns(), "TCP4-LISTEN:9000,bind=127.0.0.1")?;
         n1.ctl(&["service", "create", "api", "--network", "blue", "--publish", "9000:80"])?;
         drop(loopback);
 

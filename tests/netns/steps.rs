@@ -1,12 +1,14 @@
 //! Steps that several tests take.
 
+use std::fmt;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use overlay::api::{Backup, NodeRow, NodeStatus};
 use overlay::intent::State;
 use overlay_harness::traffic::Ping;
-use overlay_harness::{Attached, Lab, Mesh, Node, eventually};
+use overlay_harness::{Attached, Lab, Mesh, Netns, Node, eventually};
 use overlayd::identity::Authority;
 
 /// What every node must notice, repair or withdraw within.
@@ -118,4 +120,35 @@ pub(crate) fn authority(lab: &Lab, manager: &Node) -> Result<Authority> {
     let backup: Backup = serde_json::from_slice(&std::fs::read(file)?)?;
     let state: State = serde_json::from_str(&backup.state)?;
     Ok(state.secrets.ca.context("no CA")?.into())
+}
+
+/// A program that has a port open: one of its own, as what this process has open, its children that do not yet run the program
+/// that another test starts have too. It is shown as messages name it.
+pub(crate) struct Holder(Child);
+
+impl Holder {
+    /// With that listening socket, as socat(1) names it, and its only one.
+    pub(crate) fn of(netns: &Netns, socket: &str) -> Result<Self> {
+        let holder = Self(netns.start(Command::new("socat").args(["-u", socket, "OPEN:/dev/null"]))?);
+        let own = format!("pid={},", holder.0.id());
+        eventually(&format!("socat holds {socket}"), SOON, || {
+            let listening = netns.output(Command::new("ss").arg("-Hltunp"))?;
+            ensure!(listening.contains(&own), "{listening}");
+            Ok(())
+        })?;
+        Ok(holder)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} (socat)", self.0.id())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -1,15 +1,13 @@
 //! Frames that nobody's stack would send, and the sockets that send them all the same.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::time::Instant;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::err::packet::BuildWriteError;
 use etherparse::{IpNumber, Ipv4Header, PacketBuilder, UdpHeader};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
 };
@@ -121,6 +119,12 @@ pub(crate) fn device_mac(netns: &Netns, interface: &str) -> Result<Mac> {
 /// Sends and receives whole frames at an interface.
 pub(crate) struct PacketSocket(OwnedFd);
 
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl PacketSocket {
     pub(crate) fn open(netns: &Netns, interface: &str) -> Result<Self> {
         let link = link(netns, interface)?;
@@ -146,13 +150,6 @@ impl PacketSocket {
                 Err(error) => return Err(error).context("receiving frames"),
             }
         }
-    }
-
-    /// As [`Self::frames`], but waits for the first one; none has come by that time, if there are none.
-    pub(crate) fn frames_until(&self, time: Instant) -> Result<Vec<Vec<u8>>> {
-        let left = PollTimeout::try_from(time.saturating_duration_since(Instant::now()))?;
-        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], left)?;
-        self.frames()
     }
 
     /// What of that is marked as ours.

@@ -1,10 +1,12 @@
 //! A flood of connections that nobody means to open: it may cost the service that it is for, and none other.
 
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use overlay_harness::client::Sees;
 use overlay_harness::load::{Load, Newcomers};
 use overlay_harness::{Lab, Node, Outside};
@@ -97,8 +99,11 @@ fn flood(outside: &Outside, node: &Node) -> Result<()> {
     for number in 0..SOURCES {
         let lost = Instant::now() + LOST;
         while number - answered >= ON_THEIR_WAY {
-            let frames = from.frames_until(lost)?;
-            let newest = frames.iter().filter_map(|frame| answer_to(frame)).max();
+            let left = PollTimeout::try_from(lost.saturating_duration_since(Instant::now()))?;
+            poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], left)?;
+            let frames = from.frames()?;
+            let newest =
+                frames.iter().filter_map(|frame| answer_to(frame)).filter(|answer| *answer < number).max();
             answered = match newest {
                 Some(newest) => answered.max(newest + 1),
                 None if Instant::now() < lost => answered,

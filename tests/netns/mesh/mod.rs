@@ -99,6 +99,7 @@ pub(crate) fn create_service_that(at: &Node, name: &str, port: u16, sees: Sees) 
 /// A backend, and what runs there.
 pub(crate) struct Backend {
     pub(crate) endpoint: Attached,
+    #[cfg_attr(not(feature = "long"), expect(dead_code, reason = "it runs for as long as it is kept"))]
     server: Server,
 }
 
