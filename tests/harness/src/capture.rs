@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
@@ -11,6 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::netns::Netns;
+use crate::traffic::PATIENCE;
+use crate::wait::eventually;
 
 /// A running capture of one interface.
 pub struct Capture {
@@ -43,11 +45,12 @@ impl Capture {
         Ok(Self { tcpdump, file: file.to_owned() })
     }
 
-    /// Stops, and hands back the Ethernet frames.
+    /// Stops once all that has passed is written, and hands back the Ethernet frames.
     ///
     /// # Errors
     /// The file is not what tcpdump writes.
     pub fn stop(mut self) -> Result<Vec<Vec<u8>>> {
+        self.tcpdump.catch_up()?;
         self.tcpdump.stop();
         frames(&std::fs::read(&self.file)?)
     }
@@ -103,6 +106,8 @@ impl Recorder {
 
 struct Tcpdump {
     child: Child,
+    /// Kept open to the end: its last words about counts would break a pipe.
+    says: BufReader<ChildStderr>,
 }
 
 impl Tcpdump {
@@ -110,21 +115,36 @@ impl Tcpdump {
         let mut command = Command::new("tcpdump");
         // As another user it could not write here.
         command.args(["-n", "-Z", "root", "-i", interface, "-w"]).arg(file).args(arguments);
-        let child = netns.start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
-        let mut tcpdump = Self { child };
-        let stderr = tcpdump.child.stderr.take().context("tcpdump's stderr")?;
-        let (mut lines, mut said) = (BufReader::new(stderr), String::new());
+        let mut child =
+            netns.start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
+        let says = BufReader::new(child.stderr.take().context("tcpdump's stderr")?);
+        let (mut tcpdump, mut said) = (Self { child, says }, String::new());
         while !said.contains("listening on") {
-            ensure!(lines.read_line(&mut said)? > 0, "tcpdump on {interface} in {netns}: {said}");
+            ensure!(tcpdump.says.read_line(&mut said)? > 0, "tcpdump on {interface} in {netns}: {said}");
         }
-        // Its last words about counts would break a pipe.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Ok(tcpdump)
     }
 
+    /// Waits until it has written all that the kernel has for it; when it is told to stop, it leaves that.
+    fn catch_up(&mut self) -> Result<()> {
+        eventually("tcpdump has written what has passed", PATIENCE, || {
+            self.signal(Signal::SIGUSR1)?;
+            let mut said = String::new();
+            self.says.read_line(&mut said)?;
+            // As "tcpdump: 4 packets captured, 4 packets received by filter, 0 packets dropped by kernel".
+            let counts: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            ensure!(matches!(counts[..], [written, passed, 0] if written == passed), "{said}");
+            Ok(())
+        })
+    }
+
     fn stop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT);
+        let _ = self.signal(Signal::SIGINT);
         let _ = self.child.wait();
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
     }
 }
 
