@@ -368,12 +368,11 @@ fn shortest(packet: &[u8]) -> usize {
 /// The flow's source port differs from boot to boot; it only has to lie in the dynamic range.
 fn without_flow_port(packet: &[u8], program: Program) -> Vec<u8> {
     let mut packet = packet.to_vec();
-    let wraps = matches!(
-        program,
-        Program::TcEndpoint | Program::TcUnderlay | Program::TcLocal | Program::XdpUnderlay
-    );
+    // These two wrap none themselves.
+    if matches!(program, Program::TcOverlay | Program::TcGuard) {
+        return packet;
+    }
     let port = match packet.get(12..14) {
-        _ if !wraps => return packet,
         Some([0x08, 0x00]) if packet[23] == 17 && packet[36..38] == DATA_PORT.to_be_bytes() => 34,
         Some([0x86, 0xdd]) if packet[20] == 17 && packet[56..58] == DATA_PORT.to_be_bytes() => 54,
         _ => return packet,
